@@ -1,0 +1,256 @@
+//! The ledger: which sessions this proxy has seen lately, and where they are bound.
+//!
+//! The token alone is enough to route a session. The ledger exists to *count*: sessions per
+//! backend, exactly, at any moment. That number is what a drain waits for and what a crash would
+//! cost.
+//!
+//! Other proxies paid dearly for a session table behind one lock. Here a request of a known
+//! session takes a shard's read lock and, when its last sight is recent enough, writes nothing at
+//! all: times are kept to 1/64 of the idle timeout, which no reader notices. Only a new, moved or
+//! ended session takes a write lock.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use foldhash::fast::FixedState;
+
+use super::SessionId;
+use crate::balance::{Backend, BackendId, Timestamp};
+
+/// Sessions and their homes.
+#[derive(Debug)]
+pub struct Ledger {
+    /// Never iterated: its order depends on the seed.
+    sessions: DashMap<SessionId, Stay, FixedState>,
+    /// Sessions in `sessions`; counting the map itself would lock every shard.
+    len: AtomicUsize,
+    capacity: usize,
+    /// Sessions that found the ledger full.
+    untracked: AtomicU64,
+    idle_timeout: Duration,
+    /// Time to which last sights and ends are kept.
+    grain: Duration,
+    /// When to look at which session again, by end of grain. A session is in exactly one bucket,
+    /// at or before its end. Locked when a session begins and by [`Ledger::expire`].
+    due: Mutex<BTreeMap<u64, Vec<SessionId>>>,
+}
+
+#[derive(Debug)]
+struct Stay {
+    backend: Arc<Backend>,
+    /// Nanoseconds since the epoch.
+    last_seen: AtomicU64,
+}
+
+impl Ledger {
+    /// An empty ledger. `seed` keeps clients who choose their keys from choosing shards.
+    pub fn new(idle_timeout: Duration, capacity: usize, seed: u64) -> Self {
+        Ledger {
+            sessions: DashMap::with_hasher(FixedState::with_seed(seed)),
+            len: AtomicUsize::new(0),
+            capacity,
+            untracked: AtomicU64::new(0),
+            idle_timeout,
+            grain: (idle_timeout / 64).max(Duration::from_millis(1)),
+            due: Mutex::default(),
+        }
+    }
+
+    /// Sessions known.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Is no session known?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Times that a session was not recorded because the ledger was full. While this grows, the
+    /// counts of sessions are lower bounds.
+    pub fn untracked(&self) -> u64 {
+        self.untracked.load(Ordering::Relaxed)
+    }
+
+    /// Where a session is bound, as far as this proxy knows.
+    pub fn home(&self, session: SessionId) -> Option<BackendId> {
+        self.sessions.get(&session).map(|stay| stay.backend.id())
+    }
+
+    /// Records that `session` was served by `backend`.
+    pub fn see(&self, session: SessionId, backend: &Arc<Backend>, now: Timestamp) {
+        if let Some(stay) = self.sessions.get(&session)
+            && stay.backend.id() == backend.id()
+        {
+            let last = Timestamp::from_nanos(stay.last_seen.load(Ordering::Relaxed));
+            if now.since(last) >= self.grain {
+                stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
+            }
+            return;
+        }
+        self.record(session, backend, now);
+    }
+
+    /// A session that is new here or has moved.
+    #[cold]
+    fn record(&self, session: SessionId, backend: &Arc<Backend>, now: Timestamp) {
+        match self.sessions.entry(session) {
+            Entry::Occupied(mut stay) => {
+                let stay = stay.get_mut();
+                stay.backend.remove_session();
+                stay.backend = backend.clone();
+                stay.last_seen = AtomicU64::new(now.as_nanos());
+            }
+            Entry::Vacant(vacant) => {
+                if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity {
+                    self.len.fetch_sub(1, Ordering::Relaxed);
+                    self.untracked.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                let last_seen = AtomicU64::new(now.as_nanos());
+                vacant.insert(Stay { backend: backend.clone(), last_seen });
+                self.look_again_at(now + self.idle_timeout, session);
+            }
+        }
+        backend.add_session();
+    }
+
+    /// Ends a session now. Gives its home, if it was known.
+    pub fn end(&self, session: SessionId) -> Option<BackendId> {
+        let (_, stay) = self.sessions.remove(&session)?;
+        self.forget(&stay);
+        Some(stay.backend.id())
+    }
+
+    /// Ends the sessions that have been idle for too long. Gives how many. The work is in
+    /// proportion to the sessions whose turn it is, not to all.
+    pub fn expire(&self, now: Timestamp) -> usize {
+        let over = {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            let later = due.split_off(&self.bucket(now));
+            std::mem::replace(&mut *due, later)
+        };
+        let mut ended = 0;
+        for session in over.into_values().flatten() {
+            // Under the shard's lock: nobody can see the session between the look and the end.
+            let end = |last_seen: &AtomicU64| {
+                Timestamp::from_nanos(last_seen.load(Ordering::Relaxed)) + self.idle_timeout
+            };
+            match self.sessions.remove_if(&session, |_, stay| end(&stay.last_seen) < now) {
+                Some((_, stay)) => {
+                    self.forget(&stay);
+                    ended += 1;
+                }
+                None => {
+                    if let Some(stay) = self.sessions.get(&session) {
+                        self.look_again_at(end(&stay.last_seen).max(now), session);
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    fn forget(&self, stay: &Stay) {
+        stay.backend.remove_session();
+        self.len.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn look_again_at(&self, time: Timestamp, session: SessionId) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.entry(self.bucket(time) + 1).or_default().push(session);
+    }
+
+    fn bucket(&self, time: Timestamp) -> u64 {
+        time.as_nanos() / self.grain.as_nanos() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::balancer::tests::backends;
+
+    const IDLE: Duration = Duration::from_secs(64);
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_millis(1_000_000_000 + secs * 1_000)
+    }
+
+    fn id(bits: u64) -> SessionId {
+        SessionId::from_bits(bits)
+    }
+
+    #[test]
+    fn counts_follow_sessions_as_they_come_move_and_end() {
+        let backends = backends(&[1, 1]);
+        let ledger = Ledger::new(IDLE, 100, 1);
+        let counts = || (backends[0].sessions(), backends[1].sessions(), ledger.len());
+        ledger.see(id(1), &backends[0], at(0));
+        ledger.see(id(1), &backends[0], at(1));
+        ledger.see(id(2), &backends[0], at(1));
+        assert_eq!(counts(), (2, 0, 2));
+        ledger.see(id(1), &backends[1], at(2));
+        assert_eq!(counts(), (1, 1, 2), "moved");
+        assert_eq!(ledger.home(id(1)), Some(backends[1].id()));
+        assert_eq!(ledger.end(id(2)), Some(backends[0].id()));
+        assert_eq!(ledger.end(id(2)), None);
+        assert_eq!(counts(), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_session_ends_when_it_was_idle_and_not_before() {
+        let backends = backends(&[1]);
+        let ledger = Ledger::new(IDLE, 100, 1);
+        ledger.see(id(1), &backends[0], at(0));
+        ledger.see(id(2), &backends[0], at(0));
+        ledger.see(id(2), &backends[0], at(40));
+        assert_eq!(ledger.expire(at(63)), 0);
+        assert_eq!(ledger.expire(at(66)), 1, "only the one that was not seen again");
+        assert_eq!(ledger.home(id(1)), None);
+        assert_eq!(ledger.expire(at(103)), 0);
+        assert_eq!(ledger.expire(at(106)), 1);
+        assert_eq!((backends[0].sessions(), ledger.len()), (0, 0));
+        assert!(ledger.due.lock().unwrap().is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn an_ended_session_that_comes_back_is_counted_once() {
+        let backends = backends(&[1]);
+        let ledger = Ledger::new(IDLE, 100, 1);
+        ledger.see(id(1), &backends[0], at(0));
+        ledger.end(id(1));
+        ledger.see(id(1), &backends[0], at(10));
+        // Its first bucket comes due while its second stay is young.
+        assert_eq!(ledger.expire(at(66)), 0);
+        assert_eq!(backends[0].sessions(), 1);
+        assert_eq!(ledger.expire(at(80)), 1);
+        assert_eq!((backends[0].sessions(), ledger.len()), (0, 0));
+        assert_eq!(ledger.expire(at(200)), 0);
+    }
+
+    #[test]
+    fn a_full_ledger_takes_no_more_and_says_so() {
+        let backends = backends(&[1]);
+        let ledger = Ledger::new(IDLE, 2, 1);
+        (0..5).for_each(|session| ledger.see(id(session), &backends[0], at(0)));
+        assert_eq!((ledger.len(), ledger.untracked(), backends[0].sessions()), (2, 3, 2));
+        ledger.end(id(0));
+        ledger.see(id(9), &backends[0], at(0));
+        assert_eq!(ledger.len(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_ends_nothing_early() {
+        let backends = backends(&[1]);
+        let ledger = Ledger::new(IDLE, 100, 1);
+        ledger.see(id(1), &backends[0], at(1_000));
+        ledger.see(id(1), &backends[0], at(0));
+        assert_eq!(ledger.expire(at(1)), 0);
+        assert_eq!(ledger.expire(at(1_066)), 1);
+    }
+}

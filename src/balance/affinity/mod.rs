@@ -1,0 +1,199 @@
+//! Stickiness: what a request's token or key says about where it should go.
+//!
+//! Affinity only *proposes*; [`Pool::place`](super::Pool::place) decides, because a home can be
+//! down, draining or gone. Reading a token and writing one are values in and out: this module
+//! never sees a request or a response.
+
+mod ledger;
+mod token;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use ledger::Ledger;
+pub use token::{Key, Keyring, TOKEN_LEN, TokenText};
+
+use super::hashing::Algorithm;
+use super::{BackendId, Rng, Timestamp};
+
+/// One client's stay with the app. Random for a session of our own cookie, the hash of the key
+/// for hash affinity; unique within a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// A new session.
+    pub fn random(rng: &mut dyn Rng) -> Self {
+        SessionId(rng.next_u64())
+    }
+
+    /// The id that [`SessionId::to_bits`] gave, or the hash of a key.
+    pub const fn from_bits(bits: u64) -> Self {
+        SessionId(bits)
+    }
+
+    /// 64 bits.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+/// What a token says: which session is bound to which backend, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The session's home.
+    pub backend: BackendId,
+    /// The session.
+    pub session: SessionId,
+    /// When the session began; the absolute timeout counts from here. Millisecond precision.
+    pub issued: Timestamp,
+    /// When the client's token was last renewed; the idle timeout counts from here.
+    pub refreshed: Timestamp,
+}
+
+/// What a request asks for, before anybody has looked whether it can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// It may go anywhere.
+    Free,
+    /// It carries a valid token.
+    Bound(Grant),
+    /// It carries a key: the hash of a header, a cookie, an address, ...
+    Key(u64),
+}
+
+/// What the client is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Nothing: what it has is right, or there is nothing to have.
+    Keep,
+    /// A token that says this.
+    Issue(Grant),
+}
+
+/// How a pool recognizes a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Not at all.
+    #[default]
+    None,
+    /// By a sealed cookie of our own.
+    Cookie,
+    /// By hashing a key that the request carries.
+    Hash(Algorithm),
+}
+
+impl Mode {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mode::None => "none",
+            Mode::Cookie => "cookie",
+            Mode::Hash(_) => "hash",
+        }
+    }
+}
+
+/// What happens to a session whose home cannot serve it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// It moves to another backend for good.
+    #[default]
+    Rebalance,
+    /// The request is refused; the session stays bound and finds its home when that is back.
+    Reject,
+}
+
+impl WhenUnavailable {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            WhenUnavailable::Rebalance => "rebalance",
+            WhenUnavailable::Reject => "reject",
+        }
+    }
+}
+
+/// A pool's affinity policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AffinitySpec {
+    /// How a session is recognized.
+    pub mode: Mode,
+    /// What happens when its home cannot serve it.
+    pub when_unavailable: WhenUnavailable,
+    /// A session ends when it has not been seen for so long.
+    pub idle_timeout: Duration,
+    /// A session ends so long after it began, however busy it is.
+    pub absolute_timeout: Duration,
+    /// Sessions that the ledger tracks at most; further ones are served but not counted.
+    pub max_sessions: usize,
+}
+
+impl Default for AffinitySpec {
+    fn default() -> Self {
+        AffinitySpec {
+            mode: Mode::None,
+            when_unavailable: WhenUnavailable::Rebalance,
+            idle_timeout: Duration::from_secs(30 * 60),
+            absolute_timeout: Duration::from_secs(12 * 60 * 60),
+            max_sessions: 1_000_000,
+        }
+    }
+}
+
+impl AffinitySpec {
+    /// How old a token's refresh time may become before the client gets a new token: a twentieth
+    /// of the idle timeout, a minute at most.
+    ///
+    /// It is also how much later than `idle_timeout` a session may end, since the token of a
+    /// session that was just seen may be this old already.
+    pub fn refresh_interval(&self) -> Duration {
+        (self.idle_timeout / 20).min(Duration::from_secs(60))
+    }
+
+    /// Is the session of this grant over at `now`?
+    pub fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
+        now.since(grant.issued) > self.absolute_timeout
+            || now.since(grant.refreshed) > self.idle_timeout + self.refresh_interval()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_sliding_and_absolute() {
+        let spec = AffinitySpec {
+            mode: Mode::Cookie,
+            idle_timeout: Duration::from_secs(100),
+            absolute_timeout: Duration::from_secs(1_000),
+            ..AffinitySpec::default()
+        };
+        assert_eq!(spec.refresh_interval(), Duration::from_secs(5));
+        let at = |secs: u64| Timestamp::from_millis(secs * 1_000);
+        let grant = |issued, refreshed| Grant {
+            backend: BackendId::new("p", "b"),
+            session: SessionId::from_bits(1),
+            issued: at(issued),
+            refreshed: at(refreshed),
+        };
+        assert!(!spec.is_over(&grant(0, 0), at(105)));
+        assert!(spec.is_over(&grant(0, 0), at(106)), "idle");
+        assert!(!spec.is_over(&grant(0, 950), at(1_000)));
+        assert!(spec.is_over(&grant(0, 1_000), at(1_001)), "busy, but too old");
+        assert!(!spec.is_over(&grant(500, 500), at(400)), "another proxy's clock is ahead");
+    }
+}

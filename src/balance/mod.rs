@@ -1,0 +1,41 @@
+//! The pure core: where does this request go, and why?
+//!
+//! This module decides and counts. It does **not** read a clock, draw OS randomness, open a socket
+//! or a file, log, or spawn: time comes in as a [`Timestamp`], randomness as a `&mut dyn Rng`, and
+//! every decision goes out as a value. The live proxy, the simulator and the benches therefore run
+//! the same code, and a seed replays a run.
+//!
+//! A request passes through in three steps, named in the field's terms:
+//!
+//! 1. **hint**: what the request asks for. An opened token is a [`Hint`], and so is a hash key;
+//!    without either a request is free.
+//! 2. **placement**: where it goes and why. [`Pool::place`] is the only place where affinity meets
+//!    balancing: affinity proposes, the balancer disposes. A [`Placement`] names its [`Cause`].
+//! 3. **binding**: what the client is told to keep. [`Pool::bind`] records the session in the
+//!    [`Ledger`](affinity::Ledger) and says whether a new token is due.
+//!
+//! Between the last two the request is *in flight*: [`InFlight`] counts it exactly once, however
+//! it ends.
+//!
+//! Reading order: [`backend`] (states and the two questions), [`pool`], [`balancer`], [`hashing`],
+//! [`affinity`], then the small machines [`health`] and [`outlier`].
+
+pub mod affinity;
+pub mod backend;
+pub mod balancer;
+mod cause;
+pub mod hashing;
+pub mod health;
+mod in_flight;
+mod members;
+pub mod outlier;
+pub mod pool;
+mod time;
+
+pub use affinity::{Binding, Grant, Hint, SessionId};
+pub use backend::{Address, Backend, BackendId, BackendSpec, BackendState};
+pub use cause::{Cause, Reason, Unavailable};
+pub use in_flight::{InFlight, Outcome};
+pub use pool::{Placement, Pool, PoolSpec, Transition};
+pub use rand_core::Rng;
+pub use time::Timestamp;

@@ -1,0 +1,290 @@
+//! From a TOML file to a [`Config`] that cannot be wrong.
+//!
+//! Two stages. [`file`] mirrors the file exactly: plain types that serde fills, unknown keys
+//! denied, and from which the JSON Schema is generated. [`resolve`] turns it into the types below,
+//! which hold nothing that "must be there at run time": defaults are filled in, names are looked
+//! up, and what contradicts itself is an error. Every mistake of both stages is collected with its
+//! place in the file, and all of them are reported at once ([`report`]).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use http::{HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use crate::balance::PoolSpec;
+use crate::balance::affinity::Key;
+use crate::balance::health::Thresholds;
+use crate::routing::Rule;
+
+/// Everything that one process needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The process.
+    pub server: Server,
+    /// Where clients connect. Never empty.
+    pub listeners: Vec<Listener>,
+    /// Which pool takes which request, in the order of the file.
+    pub routes: Vec<Route>,
+    /// The pools, with unique names. Never empty.
+    pub pools: Vec<Pool>,
+}
+
+/// The process.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// How long requests in flight may go on after a signal to stop.
+    pub shutdown_timeout: Duration,
+    /// Where what must survive a restart is kept.
+    pub state_dir: PathBuf,
+    /// Token keys: the first seals, all open. Empty: a key of our own, kept in `state_dir`.
+    pub token_keys: Vec<Key>,
+    /// How patient we are with clients.
+    pub timeouts: ClientTimeouts,
+    /// How much a client may ask for.
+    pub limits: Limits,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// How patient we are with clients. `Duration::ZERO` stands for no limit in none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From the first byte of a request head, or from the connection's beginning, to its end.
+    pub request_header: Duration,
+    /// Without a byte of a request body that we wait for.
+    pub request_body: Duration,
+    /// Without a byte of a response that the client should take.
+    pub response_write: Duration,
+    /// Between requests of a kept-alive connection.
+    pub idle: Duration,
+}
+
+/// How much a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head.
+    pub header_bytes: usize,
+    /// Fields of a request head.
+    pub header_count: usize,
+    /// Bytes of a request target.
+    pub uri_length: usize,
+    /// Bytes of a request body; `u64::MAX` for no limit.
+    pub body_bytes: u64,
+    /// A request body of a declared length up to this is read before a backend is chosen.
+    pub request_buffer: usize,
+    /// Bytes a second that a request body must arrive at, after five seconds of grace; 0 for any.
+    pub min_rate: u32,
+    /// Requests on one connection, after which it is closed; `u64::MAX` for no limit.
+    pub requests_per_connection: u64,
+}
+
+/// Log lines, on standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A `tracing` filter: a level, or `stickler::proxy=debug,info`.
+    pub filter: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// A bound address that accepts client connections.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// Connections at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Whose `Forwarded` and `X-Forwarded-*` fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// A match that names a pool.
+#[derive(Debug)]
+pub struct Route {
+    /// What must match.
+    pub rule: Rule,
+    /// Index into [`Config::pools`].
+    pub pool: usize,
+}
+
+/// A pool: the core's part and the shell's.
+#[derive(Debug)]
+pub struct Pool {
+    /// What decides.
+    pub spec: PoolSpec,
+    /// The key that hash affinity hashes; meaningless in other modes.
+    pub key: KeySource,
+    /// The affinity cookie; meaningless in other modes.
+    pub cookie: Cookie,
+    /// What we tell the backend about the client.
+    pub forward: Forward,
+    /// How patient we are with the backends.
+    pub timeouts: BackendTimeouts,
+    /// Idle connections kept to one backend by one worker.
+    pub max_idle_connections: usize,
+    /// Backends, or connections, that are tried for one request at most; at least 1.
+    pub attempts: usize,
+    /// Active checks, if any.
+    pub health: Option<HealthCheck>,
+}
+
+/// Where the key of hash affinity comes from. A request without it is free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// The client's address; behind a trusted proxy, the address that it names.
+    SourceAddress,
+    /// The path, without the query.
+    Path,
+    /// The value of a header field.
+    Header(HeaderName),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The value of a query parameter, as written.
+    Query(String),
+}
+
+/// The affinity cookie: everything but the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Its name.
+    pub name: String,
+    /// `Path`.
+    pub path: String,
+    /// `Domain`, if it is to be sent to subdomains.
+    pub domain: Option<String>,
+    /// `Secure`.
+    pub secure: Secure,
+    /// `HttpOnly`.
+    pub http_only: bool,
+    /// `SameSite`.
+    pub same_site: SameSite,
+    /// `Partitioned` (CHIPS).
+    pub partitioned: bool,
+    /// `Max-Age`; without it the cookie ends with the browser's session.
+    pub max_age: Option<Duration>,
+}
+
+/// When the affinity cookie is `Secure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secure {
+    /// When the client came over TLS, as far as we or a trusted proxy can tell.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The `SameSite` attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// `Strict`
+    Strict,
+    /// `Lax`
+    Lax,
+    /// `None`, which browsers accept with `Secure` only.
+    None,
+    /// The attribute is left out.
+    Unset,
+}
+
+/// What we tell a backend about the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// In which fields.
+    pub style: ForwardStyle,
+    /// The `Host` that the backend sees.
+    pub host: HostPolicy,
+}
+
+/// The fields that carry the client's address, scheme and host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardStyle {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// All of them.
+    Both,
+    /// None, and what a stranger sent is still removed.
+    Off,
+}
+
+/// The `Host` that a backend sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPolicy {
+    /// The client's.
+    Client,
+    /// The backend's address.
+    Backend,
+    /// This one.
+    Fixed(HeaderValue),
+}
+
+/// How patient we are with backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendTimeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// From the end of the request to the head of the response.
+    pub response_header: Duration,
+    /// Without a byte of the response body.
+    pub response_body: Duration,
+    /// That an idle connection is kept.
+    pub idle: Duration,
+    /// Without a byte either way through a tunnel (WebSocket).
+    pub tunnel: Duration,
+}
+
+/// An active health check.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Between checks of a settled backend.
+    pub interval: Duration,
+    /// Between checks while the verdict is about to change.
+    pub fast_interval: Duration,
+    /// Each interval is lengthened or shortened by up to this share of it (0 to 1), so that
+    /// several proxies do not check in step.
+    pub jitter: f64,
+    /// For the whole check.
+    pub timeout: Duration,
+    /// When the verdict changes.
+    pub thresholds: Thresholds,
+    /// Is a backend used before its first check has answered?
+    pub assumed_up: bool,
+    /// Port to check, if it is not the backend's own.
+    pub port: Option<u16>,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug)]
+pub enum Probe {
+    /// Can it be connected to?
+    Tcp,
+    /// Does it answer a GET as it should?
+    Http(HttpProbe),
+}
+
+/// A health check by HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpProbe {
+    /// Origin-form target.
+    pub path: String,
+    /// `Host`; the backend's address if absent.
+    pub host: Option<HeaderValue>,
+    /// Statuses that mean well, as inclusive ranges.
+    pub expect: Vec<(u16, u16)>,
+    /// What the body must contain, if anything, in its first 64 KiB.
+    pub body: Option<String>,
+    /// A status by which the app asks to be drained; counts as a success.
+    pub drain_status: Option<StatusCode>,
+    /// A response header field by whose presence the app asks to be drained.
+    pub drain_header: Option<HeaderName>,
+}
