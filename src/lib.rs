@@ -14,5 +14,5 @@
 //! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance` and `routing` |
 
 pub mod balance;
-pub mod config;
+pub mod http;
 pub mod routing;

@@ -1,0 +1,54 @@
+//! Does this client want a page or JSON?
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+
+/// Would this client rather have JSON than HTML? People's browsers always name `text/html`;
+/// whoever does not is a program.
+pub fn prefers_json(headers: &HeaderMap) -> bool {
+    let mut html = 0;
+    let mut json = 0;
+    for value in headers.get_all(ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let quality = |weight: &str| thousandths(weight).unwrap_or(1000);
+            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parts.find_map(|p| p.strip_prefix("q=")).map_or(1000, quality);
+            match media.as_str() {
+                "text/html" | "application/xhtml+xml" => html = html.max(weight),
+                "application/json" | "application/problem+json" => json = json.max(weight),
+                _ => {}
+            }
+        }
+    }
+    html == 0 || json > html
+}
+
+/// A weight (RFC 9110, section 12.4.2) in thousandths.
+fn thousandths(weight: &str) -> Option<u32> {
+    let weight: f32 = weight.parse().ok()?;
+    (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_get_pages_and_programs_json() {
+        for (accept, json) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
+            ("*/*", true),
+            ("application/json, text/plain, */*", true),
+            ("text/html;q=0.5, application/json", true),
+            ("TEXT/HTML, application/json;q=0.9", false),
+            ("text/html;q=bad", false),
+            ("", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(prefers_json(&headers), json, "{accept}");
+        }
+        assert!(prefers_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,242 @@
+//! Where in the `Cookie` lines is ours, and what are they without it?
+//!
+//! Browsers, servers and other proxies have made many things of cookies: several of one name,
+//! quotes that never close, no blanks after semicolons or too many, a second `Cookie` line. So
+//! nothing is parsed into a map and put together again. Like a browser (RFC 6265bis, section
+//! 5.6), we cut lines at semicolons, whatever quotes say; the app's cookies pass byte for byte.
+
+use std::ops::Range;
+
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+use memchr::memmem::Finder;
+
+/// Finds the cookies of one name.
+#[derive(Clone, Debug)]
+pub struct CookieName {
+    finder: Finder<'static>,
+    len: usize,
+}
+
+/// A cookie in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cookie {
+    /// The whole of it, with the semicolon before it if there is one.
+    whole: Range<usize>,
+    value: Range<usize>,
+}
+
+impl CookieName {
+    /// A name; cookie names are compared with their case.
+    pub fn new(name: &str) -> Self {
+        CookieName { finder: Finder::new(name.as_bytes()).into_owned(), len: name.len() }
+    }
+
+    /// The name.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.finder.needle()
+    }
+
+    /// The values of all cookies of this name, in the order of the lines.
+    pub fn values<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+        headers.get_all(COOKIE).iter().flat_map(|line| {
+            let line = line.as_bytes();
+            self.cookies(line).map(move |cookie| &line[cookie.value])
+        })
+    }
+
+    /// Takes all cookies of this name out. A line that had nothing else goes as a whole; lines
+    /// without any are not touched.
+    pub fn remove(&self, headers: &mut HeaderMap) {
+        let is_ours = |line: &HeaderValue| self.cookies(line.as_bytes()).next().is_some();
+        if !headers.get_all(COOKIE).iter().any(is_ours) {
+            return;
+        }
+        let mut lines = headers.get_all(COOKIE).iter();
+        if let (Some(only), None) = (lines.next(), lines.next()) {
+            match self.without(only) {
+                Some(rest) => headers.insert(COOKIE, rest),
+                None => headers.remove(COOKIE),
+            };
+            return;
+        }
+        let lines: Vec<_> =
+            headers.get_all(COOKIE).iter().filter_map(|line| self.without(line)).collect();
+        headers.remove(COOKIE);
+        for line in lines {
+            headers.append(COOKIE, line);
+        }
+    }
+
+    /// The line without our cookies, unless nothing is left.
+    fn without(&self, value: &HeaderValue) -> Option<HeaderValue> {
+        let line = value.as_bytes();
+        let mut cookies = self.cookies(line).peekable();
+        let first_stays = match cookies.peek() {
+            None => return Some(value.clone()),
+            Some(cookie) => cookie.whole.start > 0,
+        };
+        let mut rest = Vec::with_capacity(line.len());
+        let mut at = 0;
+        for cookie in cookies {
+            rest.extend_from_slice(&line[at..cookie.whole.start]);
+            at = cookie.whole.end;
+        }
+        rest.extend_from_slice(&line[at..]);
+        if !first_stays {
+            // The semicolon and blanks behind the first cookie go with it.
+            let more = rest.strip_prefix(b";").map_or(0, |more| rest.len() - more.len());
+            rest.drain(..skip_blanks(&rest, more));
+        }
+        let is_empty = rest.iter().all(|b| matches!(b, b';' | b' ' | b'\t'));
+        // Parts of a valid value are one.
+        (!is_empty).then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(rest)).ok()).flatten()
+    }
+
+    /// The cookies of this name in a line.
+    fn cookies<'a>(&'a self, line: &'a [u8]) -> impl Iterator<Item = Cookie> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let start = at + self.finder.find(&line[at..])?;
+                at = start + self.len;
+                if let Some(cookie) = self.cookie_at(line, start) {
+                    at = cookie.value.end;
+                    return Some(cookie);
+                }
+            }
+        })
+    }
+
+    /// The cookie whose name stands at `start`, if that is a cookie's beginning and all of its
+    /// name.
+    fn cookie_at(&self, line: &[u8], start: usize) -> Option<Cookie> {
+        let before = trim_end(line, start);
+        let is_first = before == 0;
+        if !is_first && line[before - 1] != b';' {
+            return None;
+        }
+        let equals = skip_blanks(line, start + self.len);
+        if line.get(equals) != Some(&b'=') {
+            return None;
+        }
+        let end = line[equals..].iter().position(|&b| b == b';').map_or(line.len(), |i| equals + i);
+        let whole = before.saturating_sub(1)..end;
+        Some(Cookie { whole, value: value_within(line, equals + 1, end) })
+    }
+}
+
+/// The value between `start` and `end`, without blanks and one pair of quotes around it.
+fn value_within(line: &[u8], start: usize, end: usize) -> Range<usize> {
+    let start = skip_blanks(&line[..end], start);
+    let end = start.max(trim_end(line, end));
+    match &line[start..end] {
+        [b'"', .., b'"'] => start + 1..end - 1,
+        _ => start..end,
+    }
+}
+
+fn skip_blanks(line: &[u8], at: usize) -> usize {
+    let rest = line.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+fn trim_end(line: &[u8], end: usize) -> usize {
+    end - line[..end].iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, line.parse().unwrap());
+        }
+        headers
+    }
+
+    /// The values of `s`, and the lines without it.
+    fn split(lines: &[&str]) -> (Vec<String>, Vec<String>) {
+        let name = CookieName::new("s");
+        let mut headers = headers(lines);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let values = name.values(&headers).map(text).collect();
+        name.remove(&mut headers);
+        (values, headers.get_all(COOKIE).iter().map(|line| text(line.as_bytes())).collect())
+    }
+
+    #[test]
+    fn ours_is_found_wherever_it_is_and_the_rest_stays_byte_for_byte() {
+        for (line, values, rest) in [
+            ("s=1", vec!["1"], vec![]),
+            ("a=b; s=1", vec!["1"], vec!["a=b"]),
+            ("s=1; a=b", vec!["1"], vec!["a=b"]),
+            ("a=b; s=1; c=d", vec!["1"], vec!["a=b; c=d"]),
+            ("a=b;s=1;c=d", vec!["1"], vec!["a=b;c=d"]),
+            ("a=b ;  s = 1 ;c=d", vec!["1"], vec!["a=b ;c=d"]),
+            ("a=\"unbalanced; s=1; c=\"", vec!["1"], vec!["a=\"unbalanced; c=\""]),
+            ("s=\"1\"; a=b", vec!["1"], vec!["a=b"]),
+            ("s=1; s=2; a=b; s=3", vec!["1", "2", "3"], vec!["a=b"]),
+            ("s=; a=b", vec![""], vec!["a=b"]),
+            ("a=b; s=1;", vec!["1"], vec!["a=b;"]),
+            (";; s=1", vec!["1"], vec![]),
+            (
+                "ss=1; xs=2; s2=3; a=s=4; a= s=5; S=6; s",
+                vec![],
+                vec!["ss=1; xs=2; s2=3; a=s=4; a= s=5; S=6; s"],
+            ),
+            ("a=\u{e4}; s=1", vec!["1"], vec!["a=\u{e4}"]),
+            ("s=a=b", vec!["a=b"], vec![]),
+        ] {
+            let expected: (Vec<&str>, Vec<&str>) = (values, rest);
+            let (values, rest) = split(&[line]);
+            assert_eq!(
+                (
+                    values.iter().map(String::as_str).collect(),
+                    rest.iter().map(String::as_str).collect()
+                ),
+                expected,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_line_is_searched() {
+        let (values, rest) = split(&["a=b", "s=1", "c=d; s=2"]);
+        assert_eq!(
+            (values, rest),
+            (vec!["1".into(), "2".into()], vec!["a=b".into(), "c=d".into()])
+        );
+        assert_eq!(split(&[]), (vec![], vec![]));
+    }
+
+    proptest! {
+        /// Any cookies, and ours among them: ours is found, the others stay as they are.
+        #[test]
+        fn ours_comes_out_of_anything(
+            others in proptest::collection::vec("[a-r=\" ,]{0,8}", 0..6),
+            place in 0usize..6,
+            blank in proptest::bool::ANY,
+        ) {
+            let separator = if blank { "; " } else { ";" };
+            let place = place.min(others.len());
+            let mut with: Vec<String> = others.clone();
+            with.insert(place, "s=token".into());
+            let (values, rest) = split(&[&with.join(separator)]);
+            prop_assert_eq!(values, vec!["token".to_owned()]);
+            let pieces = |line: &str| -> Vec<String> {
+                line.split(';').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect()
+            };
+            let kept: Vec<String> = rest.iter().flat_map(|line| pieces(line)).collect();
+            prop_assert_eq!(kept, pieces(&others.join(separator)));
+        }
+
+        #[test]
+        fn nothing_panics(line in "[ -~]{0,40}") {
+            split(&[&line]);
+        }
+    }
+}

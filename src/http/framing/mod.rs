@@ -1,0 +1,343 @@
+//! Where does this message end, beyond any doubt?
+//!
+//! A [`Scanner`] follows the raw bytes of one side of a connection, before any parser sees them,
+//! and refuses whatever two parsers might read differently: request smuggling lives on such
+//! differences. It is stricter than hyper, which accepts several of these and drops the evidence
+//! while parsing:
+//!
+//! * `Content-Length` and `Transfer-Encoding` together, or either of them twice (RFC 9112, 6.3);
+//! * a transfer coding other than exactly `chunked`, or any in HTTP/1.0 (6.1);
+//! * a chunk size with blanks, a bare or malformed chunk extension (7.1.1);
+//! * framing fields among trailers (RFC 9110, 6.5.1);
+//! * lines that end in a bare line feed, folded lines (RFC 9112, 2.2 and 5.2);
+//! * a request target with bytes that none may have (3.2).
+//!
+//! It does not check what the parser behind it checks anyway: field names, and control bytes in
+//! field values. It knows where every message ends, so its caller can hand over one message at a
+//! time, and it enforces the limits on heads while they arrive.
+
+mod chunk;
+mod head;
+
+use memchr::memchr;
+
+use head::{Head, Version};
+
+/// Why a message is not let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A line ends in LF without CR.
+    BareLineFeed,
+    /// A field line begins with a blank.
+    FoldedLine,
+    /// The first line is not a request line.
+    RequestLine,
+    /// The first line is not a status line.
+    StatusLine,
+    /// A version of HTTP that we do not speak.
+    Version,
+    /// The request target has bytes that none may have.
+    Target,
+    /// The request target is too long.
+    TargetTooLong,
+    /// The head, or the trailer section, is too large.
+    HeadTooLarge,
+    /// The head has too many fields.
+    TooManyFields,
+    /// `Content-Length` is not one number.
+    ContentLength,
+    /// `Transfer-Encoding` is not exactly `chunked`, or not allowed here.
+    TransferCoding,
+    /// `Content-Length` and `Transfer-Encoding` together.
+    LengthAndCoding,
+    /// A chunk is not framed as it must be.
+    Chunk,
+    /// A trailer field that may not be one.
+    TrailerField,
+}
+
+impl Refusal {
+    /// What is wrong, in words for a log line or an error page.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Refusal::BareLineFeed => "a line ends in a bare line feed",
+            Refusal::FoldedLine => "a field line is folded",
+            Refusal::RequestLine => "the request line is malformed",
+            Refusal::StatusLine => "the status line is malformed",
+            Refusal::Version => "this version of HTTP is not spoken here",
+            Refusal::Target => "the request target has bytes that none may have",
+            Refusal::TargetTooLong => "the request target is too long",
+            Refusal::HeadTooLarge => "the header section is too large",
+            Refusal::TooManyFields => "there are too many header fields",
+            Refusal::ContentLength => "Content-Length is not one number",
+            Refusal::TransferCoding => "Transfer-Encoding is not exactly chunked",
+            Refusal::LengthAndCoding => "both Content-Length and Transfer-Encoding are given",
+            Refusal::Chunk => "a chunk is malformed",
+            Refusal::TrailerField => "a trailer has a field that may not be in one",
+        }
+    }
+}
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the whole head; also of a trailer section.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+}
+
+/// A chunk-size line with its extensions is at most this long.
+const MAX_CHUNK_LINE: usize = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing of the next message has been seen.
+    Idle,
+    /// Within a head.
+    Head,
+    /// So many bytes of the body are left.
+    Sized(u64),
+    /// A chunk-size line is next.
+    ChunkSize,
+    /// So many bytes of the chunk are left.
+    ChunkData(u64),
+    /// The line end after a chunk's data is next.
+    ChunkEnd,
+    /// Within the trailer section.
+    Trailers,
+    /// The connection's remaining bytes are not framed: a tunnel, or a body that ends with it.
+    Opaque,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Requests,
+    Responses,
+}
+
+/// Follows the messages of one side of a connection.
+#[derive(Debug)]
+pub struct Scanner {
+    role: Role,
+    limits: HeadLimits,
+    state: State,
+    head: Head,
+    /// The part of a line that came with earlier bytes. Nearly always empty: heads come whole.
+    partial: Vec<u8>,
+    /// Of responses: the answer to HEAD has no body whatever it says.
+    no_body: bool,
+    /// Of responses: whole interim (1xx) heads that nobody has taken yet.
+    interim: Vec<u8>,
+}
+
+impl Scanner {
+    /// Follows what a client sends.
+    pub fn requests(limits: HeadLimits) -> Self {
+        Scanner::new(Role::Requests, limits)
+    }
+
+    /// Follows what a backend sends.
+    pub fn responses(limits: HeadLimits) -> Self {
+        Scanner::new(Role::Responses, limits)
+    }
+
+    fn new(role: Role, limits: HeadLimits) -> Self {
+        Scanner {
+            role,
+            limits,
+            state: State::Idle,
+            head: Head::default(),
+            partial: Vec::new(),
+            no_body: false,
+            interim: Vec::new(),
+        }
+    }
+
+    /// Of responses: a request was sent, and this says whether its method was HEAD.
+    pub fn expect_response(&mut self, to_head: bool) {
+        self.no_body = to_head;
+    }
+
+    /// From here on the bytes are not ours to judge.
+    pub fn set_opaque(&mut self) {
+        self.state = State::Opaque;
+    }
+
+    /// Has nothing of the next message been seen yet?
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle && self.partial.is_empty()
+    }
+
+    /// Has a part of a head been seen?
+    pub fn is_in_head(&self) -> bool {
+        self.state == State::Head || (self.state == State::Idle && !self.partial.is_empty())
+    }
+
+    /// Takes the interim heads seen so far, as they came.
+    pub fn take_interim(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.interim)
+    }
+
+    /// Follows the next `bytes`. Gives how many of them belong to the current message: all of
+    /// them, unless it ends before.
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self.state {
+                State::Opaque => return Ok(bytes.len()),
+                State::Sized(left) => {
+                    let (taken, left) = skip(rest, left);
+                    at += taken;
+                    self.state = if left == 0 { State::Idle } else { State::Sized(left) };
+                }
+                State::ChunkData(left) => {
+                    let (taken, left) = skip(rest, left);
+                    at += taken;
+                    self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
+                }
+                State::Idle
+                | State::Head
+                | State::ChunkSize
+                | State::ChunkEnd
+                | State::Trailers => {
+                    let Some(end) = memchr(b'\n', rest) else {
+                        self.keep_partial(rest)?;
+                        return Ok(bytes.len());
+                    };
+                    at += end + 1;
+                    self.whole_line(&rest[..end])?;
+                }
+            }
+            if self.state == State::Idle && self.head.is_untouched() {
+                return Ok(at);
+            }
+        }
+        Ok(at)
+    }
+
+    fn keep_partial(&mut self, rest: &[u8]) -> Result<(), Refusal> {
+        self.partial.extend_from_slice(rest);
+        let len = self.partial.len();
+        match self.state {
+            State::ChunkSize | State::ChunkEnd if len > MAX_CHUNK_LINE => Err(Refusal::Chunk),
+            State::ChunkSize | State::ChunkEnd => Ok(()),
+            _ => self.head.check_size(len, self.role, &self.limits),
+        }
+    }
+
+    fn whole_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if self.partial.is_empty() {
+            return self.line(line);
+        }
+        let mut whole = std::mem::take(&mut self.partial);
+        whole.extend_from_slice(line);
+        let result = self.line(&whole);
+        whole.clear();
+        self.partial = whole; // its capacity is of use for the next split line
+        result
+    }
+
+    /// One line, without its line feed.
+    fn line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let line = match line.strip_suffix(b"\r") {
+            Some(line) => line,
+            // Old servers write such heads, and we do not pass the line ends on.
+            None if self.role == Role::Responses && self.state_is_head() => line,
+            None => return Err(Refusal::BareLineFeed),
+        };
+        match self.state {
+            State::ChunkSize => {
+                if line.len() > MAX_CHUNK_LINE {
+                    return Err(Refusal::Chunk);
+                }
+                self.state = match chunk::size(line).ok_or(Refusal::Chunk)? {
+                    0 => {
+                        self.head = Head::for_trailers();
+                        State::Trailers
+                    }
+                    size => State::ChunkData(size),
+                };
+                Ok(())
+            }
+            State::ChunkEnd if line.is_empty() => {
+                self.state = State::ChunkSize;
+                Ok(())
+            }
+            State::ChunkEnd => Err(Refusal::Chunk),
+            State::Trailers => self.trailer_line(line),
+            _ => self.head_line(line),
+        }
+    }
+
+    fn state_is_head(&self) -> bool {
+        matches!(self.state, State::Idle | State::Head)
+    }
+
+    fn head_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        self.head.count_line(line, self.role, &self.limits)?;
+        if self.state == State::Idle {
+            if line.is_empty() {
+                return Ok(()); // RFC 9112, 2.2: empty lines before a request line are ignored
+            }
+            self.head.start_line(line, self.role, &self.limits)?;
+            self.state = State::Head;
+        } else if !line.is_empty() {
+            self.head.field(line, &self.limits)?;
+        } else {
+            self.state = self.body()?;
+            if self.head.is_interim() {
+                self.interim.extend_from_slice(&std::mem::take(&mut self.head.raw));
+            }
+            self.head = Head::default();
+        }
+        Ok(())
+    }
+
+    /// How the body after the head that has just ended is framed (RFC 9112, 6.3).
+    fn body(&self) -> Result<State, Refusal> {
+        let head = &self.head;
+        if head.chunked && head.length.is_some() {
+            return Err(Refusal::LengthAndCoding);
+        }
+        if head.chunked && head.version == Version::Http10 {
+            return Err(Refusal::TransferCoding);
+        }
+        if self.role == Role::Responses {
+            match head.status {
+                101 => return Ok(State::Opaque),
+                100..=199 | 204 | 304 => return Ok(State::Idle),
+                _ if self.no_body => return Ok(State::Idle),
+                _ => {}
+            }
+        }
+        Ok(match head.length {
+            _ if head.chunked => State::ChunkSize,
+            Some(0) => State::Idle,
+            Some(length) => State::Sized(length),
+            None if self.role == Role::Requests => State::Idle,
+            None => State::Opaque,
+        })
+    }
+
+    fn trailer_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if line.is_empty() {
+            self.state = State::Idle;
+            self.head = Head::default();
+            return Ok(());
+        }
+        self.head.count_line(line, self.role, &self.limits)?;
+        self.head.trailer(line, &self.limits)
+    }
+}
+
+fn skip(bytes: &[u8], left: u64) -> (usize, u64) {
+    let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    (taken, left - taken as u64)
+}
+
+#[cfg(test)]
+mod tests;
