@@ -11,8 +11,22 @@
 //! | --- | --- | --- |
 //! | [`balance`] | the pure core: where does a request go, and why? | none |
 //! | [`routing`] | pure: which pool takes which request | none |
+//! | [`http`] | pure: what RFC 9110 and 9112 say about single messages | none |
 //! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance` and `routing` |
+//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `observe` |
+//! | [`server`] | workers, listeners, start and shutdown | `proxy`, `control` |
+//! | `control` | health checks, and what time alone brings about | `balance`, `observe` |
+//! | `observe` | log lines | `balance` |
+//! | [`clock`] | the only reader of the real clock | `balance` |
+//!
+//! Not in here: TLS termination, HTTP/2 and caching.
 
 pub mod balance;
+pub mod clock;
+pub mod config;
+mod control;
 pub mod http;
+mod observe;
+mod proxy;
 pub mod routing;
+pub mod server;

@@ -127,6 +127,8 @@ pub struct Scanner {
     head: Head,
     /// The part of a line that came with earlier bytes. Nearly always empty: heads come whole.
     partial: Vec<u8>,
+    /// Whole heads seen, interim ones included.
+    heads: u64,
     /// Of responses: the answer to HEAD has no body whatever it says.
     no_body: bool,
     /// Of responses: whole interim (1xx) heads that nobody has taken yet.
@@ -151,6 +153,7 @@ impl Scanner {
             state: State::Idle,
             head: Head::default(),
             partial: Vec::new(),
+            heads: 0,
             no_body: false,
             interim: Vec::new(),
         }
@@ -174,6 +177,11 @@ impl Scanner {
     /// Has a part of a head been seen?
     pub fn is_in_head(&self) -> bool {
         self.state == State::Head || (self.state == State::Idle && !self.partial.is_empty())
+    }
+
+    /// How many whole heads have been seen so far, interim ones included.
+    pub fn heads(&self) -> u64 {
+        self.heads
     }
 
     /// Takes the interim heads seen so far, as they came.
@@ -293,6 +301,7 @@ impl Scanner {
                 self.interim.extend_from_slice(&std::mem::take(&mut self.head.raw));
             }
             self.head = Head::default();
+            self.heads += 1;
         }
         Ok(())
     }

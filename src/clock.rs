@@ -1,0 +1,33 @@
+//! The only reader of the real clock.
+#![allow(clippy::disallowed_methods, reason = "this is the one door")]
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::balance::Timestamp;
+
+/// The time of day. It is the operating system's, so it can step; see [`Timestamp`].
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The time of day for a `Date` field.
+pub fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Measures durations; unlike the time of day, it never steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Stopwatch(Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

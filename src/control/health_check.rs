@@ -1,0 +1,91 @@
+//! Active health checks: one task for each backend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+
+use super::probe::{self, Report};
+use crate::balance::backend::Condition;
+use crate::balance::health::Health;
+use crate::balance::{Backend, Pool};
+use crate::config::HealthCheck;
+use crate::observe;
+
+/// Starts the checks of a pool's backends.
+pub(super) fn start(
+    pool: &Arc<Pool>,
+    check: Arc<HealthCheck>,
+    tasks: &mut JoinSet<()>,
+    rng: &mut StdRng,
+) {
+    for backend in pool.backends() {
+        if !check.assumed_up {
+            pool.set(backend.id(), Condition::Down, true);
+        }
+        let checker = Checker {
+            health: Health::new(check.thresholds, check.assumed_up),
+            pool: pool.clone(),
+            backend,
+            check: check.clone(),
+            rng: StdRng::from_rng(rng),
+        };
+        tasks.spawn(checker.run());
+    }
+}
+
+struct Checker {
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
+    check: Arc<HealthCheck>,
+    health: Health,
+    rng: StdRng,
+}
+
+impl Checker {
+    async fn run(mut self) {
+        // The first checks of all backends do not come at the same moment.
+        let first = self.check.fast_interval.mul_f64(self.rng.random::<f64>().min(1.0) * 0.2);
+        tokio::time::sleep(first).await;
+        loop {
+            let report = probe::ask(&self.backend, &self.check).await;
+            self.take(report);
+            tokio::time::sleep(self.pause()).await;
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        let (success, why, asks_to_drain) = match report {
+            Report::Well { asks_to_drain } => (true, "health check passes".into(), asks_to_drain),
+            Report::Ill(why) => (false, format!("health check fails: {why}"), false),
+        };
+        match self.health.observe(success) {
+            Some(is_up) => self.set(Condition::Down, !is_up, &why),
+            None if !success => {
+                tracing::debug!(pool = self.pool.name(), backend = self.backend.name(), "{why}")
+            }
+            None => {}
+        }
+        if success {
+            let why = if asks_to_drain { "the app asks to be drained" } else { "the app is back" };
+            self.set(Condition::AskedToDrain, asks_to_drain, why);
+        }
+    }
+
+    fn set(&self, condition: Condition, holds: bool, why: &str) {
+        if let Some(transition) = self.pool.set(self.backend.id(), condition, holds) {
+            observe::log_transition(&self.pool, &transition, why);
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let interval = match self.health.is_changing() {
+            true => self.check.fast_interval,
+            false => self.check.interval,
+        };
+        let jitter = self.rng.random::<f64>().mul_add(2.0, -1.0) * self.check.jitter;
+        interval.mul_f64((1.0 + jitter).max(0.0))
+    }
+}

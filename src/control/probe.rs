@@ -1,0 +1,160 @@
+//! A single health check.
+
+use std::io;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use memchr::memmem;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::balance::{Address, Backend};
+use crate::config::{HealthCheck, HttpProbe, Probe};
+
+/// How much of a body is looked at.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What a check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// It answers as it should.
+    Well {
+        /// It asks to be drained.
+        asks_to_drain: bool,
+    },
+    /// It does not, and why.
+    Ill(String),
+}
+
+/// Checks a backend once.
+pub(super) async fn ask(backend: &Backend, check: &HealthCheck) -> Report {
+    match tokio::time::timeout(check.timeout, connect_and_ask(backend, check)).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(error)) => Report::Ill(error),
+        Err(_) => Report::Ill(format!("no answer within {:?}", check.timeout)),
+    }
+}
+
+async fn connect_and_ask(backend: &Backend, check: &HealthCheck) -> Result<Report, String> {
+    let connect = |error: io::Error| format!("cannot connect: {error}");
+    match backend.address() {
+        Address::Tcp { host, port } => {
+            let port = check.port.unwrap_or(*port);
+            let stream = TcpStream::connect((&**host, port)).await.map_err(connect)?;
+            talk(stream, backend, check).await
+        }
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(connect)?;
+            talk(stream, backend, check).await
+        }
+    }
+}
+
+async fn talk<S>(stream: S, backend: &Backend, check: &HealthCheck) -> Result<Report, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let probe = match &check.probe {
+        Probe::Tcp => return Ok(Report::Well { asks_to_drain: false }),
+        Probe::Http(probe) => probe,
+    };
+    let request = request(probe, backend.address()).map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let (head, body) = response.into_parts();
+        let body = match &probe.body {
+            None => Bytes::new(),
+            Some(_) => Limited::new(body, MAX_BODY)
+                .collect()
+                .await
+                .map_err(|error| format!("body: {error}"))?
+                .to_bytes(),
+        };
+        Ok(judge(probe, head.status, &head.headers, &body))
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        biased;
+        report = &mut exchange => report,
+        // The connection may end before the answer has been read out of it.
+        _ = connection => exchange.await,
+    }
+}
+
+fn request(probe: &HttpProbe, address: &Address) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let host = match (&probe.host, address) {
+        (Some(host), _) => host.clone(),
+        (None, Address::Tcp { .. }) => HeaderValue::try_from(address.to_string())?,
+        (None, Address::Unix(_)) => HeaderValue::from_static("localhost"),
+    };
+    Request::get(probe.path.as_str())
+        .header(HOST, host)
+        .header(USER_AGENT, concat!("stickler/", env!("CARGO_PKG_VERSION"), " (health check)"))
+        .header(CONNECTION, "close")
+        .body(Empty::new())
+}
+
+fn judge(probe: &HttpProbe, status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Report {
+    if probe.drain_status == Some(status) {
+        return Report::Well { asks_to_drain: true };
+    }
+    let code = status.as_u16();
+    if !probe.expect.iter().any(|&(first, last)| (first..=last).contains(&code)) {
+        return Report::Ill(format!("status {code}"));
+    }
+    if let Some(wanted) = &probe.body
+        && memmem::find(body, wanted.as_bytes()).is_none()
+    {
+        return Report::Ill(format!("the body does not contain {wanted:?}"));
+    }
+    let asks = probe.drain_header.as_ref().is_some_and(|name| headers.contains_key(name));
+    Report::Well { asks_to_drain: asks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe() -> HttpProbe {
+        HttpProbe {
+            path: "/healthz".into(),
+            host: None,
+            expect: vec![(200, 299), (304, 304)],
+            body: Some("ok".into()),
+            drain_status: Some(StatusCode::NOT_FOUND),
+            drain_header: Some(http::HeaderName::from_static("x-drain")),
+        }
+    }
+
+    #[test]
+    fn answers_are_judged() {
+        let judge = |status: u16, headers: &[(&'static str, &'static str)], body: &str| {
+            let mut map = http::HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, HeaderValue::from_static(value));
+            }
+            super::judge(&probe(), StatusCode::from_u16(status).unwrap(), &map, body.as_bytes())
+        };
+        let well = |asks_to_drain| Report::Well { asks_to_drain };
+        assert_eq!(judge(200, &[], "all ok"), well(false));
+        assert_eq!(judge(304, &[], "ok"), well(false));
+        assert_eq!(judge(200, &[("x-drain", "1")], "ok"), well(true));
+        assert_eq!(judge(404, &[], ""), well(true));
+        assert_eq!(judge(500, &[], "ok"), Report::Ill("status 500".into()));
+        assert!(matches!(judge(200, &[], "no"), Report::Ill(why) if why.contains("\"ok\"")));
+    }
+
+    #[test]
+    fn the_request_names_its_host() {
+        let address: Address = "[::1]:80".parse().unwrap();
+        assert_eq!(request(&probe(), &address).unwrap().headers()[HOST], "[::1]:80");
+        let named = HttpProbe { host: Some(HeaderValue::from_static("shop")), ..probe() };
+        assert_eq!(request(&named, &address).unwrap().headers()[HOST], "shop");
+    }
+}

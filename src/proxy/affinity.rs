@@ -1,0 +1,297 @@
+//! Stickiness on the wire: from a request to a hint, and from a binding to a `Set-Cookie`.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
+use http::{HeaderName, Uri};
+
+use super::client::Client;
+use super::destination::{Affinity, Destination, KeyFinder};
+use crate::balance::affinity::{Keyring, TOKEN_LEN, TokenText};
+use crate::balance::{Cause, Grant, Hint, Pool, Reason, hashing};
+use crate::config::{self, SameSite, Secure};
+use crate::http::cookies::CookieName;
+use crate::http::fields::{Found, STICKLER_AFFINITY};
+use crate::http::{fields, forwarded};
+
+/// Our cookie: its name, and everything around the token.
+#[derive(Debug)]
+pub(crate) struct AffinityCookie {
+    name: CookieName,
+    /// `; Path=/; ...`, without `Secure`.
+    attributes: Box<str>,
+    secure: Secure,
+}
+
+impl AffinityCookie {
+    /// Compiles the attributes.
+    pub(crate) fn new(config: &config::Cookie) -> Self {
+        let mut attributes = format!("; Path={}", config.path);
+        if let Some(domain) = &config.domain {
+            let _ = write!(attributes, "; Domain={domain}");
+        }
+        if let Some(max_age) = config.max_age {
+            let _ = write!(attributes, "; Max-Age={}", max_age.as_secs());
+        }
+        attributes.push_str(if config.http_only { "; HttpOnly" } else { "" });
+        attributes.push_str(match config.same_site {
+            SameSite::Strict => "; SameSite=Strict",
+            SameSite::Lax => "; SameSite=Lax",
+            SameSite::None => "; SameSite=None",
+            SameSite::Unset => "",
+        });
+        attributes.push_str(if config.partitioned { "; Partitioned" } else { "" });
+        AffinityCookie {
+            name: CookieName::new(&config.name),
+            attributes: attributes.into(),
+            secure: config.secure,
+        }
+    }
+
+    /// Tells the client to keep `token`.
+    fn set(&self, headers: &mut HeaderMap, token: &TokenText, is_https: bool) {
+        let name = self.name.as_bytes();
+        let secure = match self.secure {
+            Secure::Auto => is_https,
+            Secure::Always => true,
+            Secure::Never => false,
+        };
+        let secure = if secure { &b"; Secure"[..] } else { b"" };
+        let parts = [name, b"=", token, self.attributes.as_bytes(), secure];
+        // The name and the attributes were checked when the configuration was read.
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
+            headers.append(SET_COOKIE, value);
+        }
+        if !fields::lists(headers, &CACHE_CONTROL, "private")
+            && !fields::lists(headers, &CACHE_CONTROL, "no-store")
+        {
+            // A shared cache would hand one client's session to everybody.
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+        }
+    }
+}
+
+/// The last token that a connection brought, and what it opened to. Opening is the expensive part
+/// of recognizing a session, and a browser sends the same token many times over one connection.
+#[derive(Debug)]
+pub(crate) struct Memo {
+    token: TokenText,
+    /// Tokens are sealed for a pool; this one was opened for the pool of this name.
+    pool: Box<str>,
+    grant: Option<Grant>,
+}
+
+impl Default for Memo {
+    fn default() -> Self {
+        Memo { token: [0; TOKEN_LEN], pool: Box::default(), grant: None }
+    }
+}
+
+impl Memo {
+    fn open(&mut self, keyring: &Keyring, pool: &str, token: &[u8]) -> Option<Grant> {
+        if self.grant.is_some() && self.token == *token && *self.pool == *pool {
+            return self.grant;
+        }
+        let grant = keyring.open(pool, token)?;
+        self.token.copy_from_slice(token);
+        if *self.pool != *pool {
+            self.pool = pool.into();
+        }
+        self.grant = Some(grant);
+        self.grant
+    }
+}
+
+/// What a request asks for. Our cookie is taken out on the way: the app never sees it.
+pub(crate) fn hint(
+    destination: &Destination,
+    client: &Client,
+    headers: &mut HeaderMap,
+    found: Found,
+    uri: &Uri,
+) -> Hint {
+    match &destination.affinity {
+        Affinity::None => Hint::Free,
+        Affinity::Cookie(cookie) if found.has(Found::COOKIE) => {
+            let hint = bound(cookie, &destination.pool, client, headers);
+            cookie.name.remove(headers);
+            hint
+        }
+        Affinity::Cookie(_) => Hint::Free,
+        Affinity::Key(finder) => match finder.key(client, headers, uri) {
+            Some(key) => Hint::Key(key),
+            None => Hint::Free,
+        },
+    }
+}
+
+fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
+    let mut is_forged = false;
+    for token in cookie.name.values(headers) {
+        match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
+            Some(grant) => return Hint::Bound(grant),
+            None => is_forged = true,
+        }
+    }
+    if is_forged {
+        pool.count(Reason::Forged);
+    }
+    Hint::Free
+}
+
+impl KeyFinder {
+    fn key(&self, client: &Client, headers: &HeaderMap, uri: &Uri) -> Option<u64> {
+        let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hashing::key(bytes));
+        match self {
+            KeyFinder::SourceAddress => Some(address_key(source(client, headers))),
+            KeyFinder::Path => of_text(uri.path().as_bytes()),
+            KeyFinder::Header(name) => of_text(headers.get(name)?.as_bytes()),
+            KeyFinder::Cookie(name) => {
+                let key = name.values(headers).next().and_then(of_text);
+                key
+            }
+            KeyFinder::Query(name) => of_text(parameter(uri.query()?, name)?.as_bytes()),
+        }
+    }
+}
+
+fn address_key(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => hashing::key(&v4.octets()),
+        IpAddr::V6(v6) => hashing::key(&v6.octets()),
+    }
+}
+
+/// The client's address, as far as it can be believed.
+fn source(client: &Client, headers: &HeaderMap) -> IpAddr {
+    match client.is_trusted {
+        true => forwarded::client_behind(client.peer, headers, &client.entrance.trusted_proxies),
+        false => client.peer,
+    }
+}
+
+/// The value of a query parameter, as written.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then_some(value)
+    })
+}
+
+/// Tells the client to keep what was granted.
+pub(crate) fn issue(
+    destination: &Destination,
+    client: &Client,
+    grant: &Grant,
+    headers: &mut HeaderMap,
+    is_https: bool,
+) {
+    if let Affinity::Cookie(cookie) = &destination.affinity {
+        let mut rng = client.worker.rng.borrow_mut();
+        let keyring = &client.worker.site.keyring;
+        let token = keyring.seal(destination.pool.name(), grant, &mut *rng);
+        cookie.set(headers, &token, is_https);
+    }
+}
+
+/// Tells the app why it got this request: `bound`, `new`, `keyed`, or
+/// `moved;from="app-1";reason=draining`.
+pub(crate) fn tell_app(destination: &Destination, cause: Cause, headers: &mut HeaderMap) {
+    let value = match cause {
+        Cause::Free => return,
+        Cause::New => HeaderValue::from_static("new"),
+        Cause::Bound => HeaderValue::from_static("bound"),
+        Cause::Keyed => HeaderValue::from_static("keyed"),
+        Cause::Detoured(reason) => labelled("detoured", None, reason),
+        Cause::Moved { from, reason } => {
+            let from = destination.pool.backend(from);
+            labelled("moved", from.as_ref().map(|backend| backend.name()), reason)
+        }
+    };
+    const NAME: HeaderName = STICKLER_AFFINITY;
+    headers.insert(NAME, value);
+}
+
+fn labelled(cause: &str, from: Option<&str>, reason: Reason) -> HeaderValue {
+    let from = from.map(|name| format!(";from=\"{name}\"")).unwrap_or_default();
+    let text = format!("{cause}{from};reason={reason}");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("moved"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> config::Cookie {
+        config::Cookie {
+            name: "stickler".into(),
+            path: "/".into(),
+            domain: None,
+            secure: Secure::Auto,
+            http_only: true,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            max_age: None,
+        }
+    }
+
+    fn set(config: &config::Cookie, is_https: bool, cache: &'static str) -> (String, Vec<String>) {
+        let mut headers = HeaderMap::new();
+        if !cache.is_empty() {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+        }
+        AffinityCookie::new(config).set(&mut headers, &[b'A'; TOKEN_LEN], is_https);
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let caching = headers.get_all(CACHE_CONTROL).iter().map(text).collect();
+        (text(&headers[SET_COOKIE]), caching)
+    }
+
+    #[test]
+    fn the_cookie_has_the_configured_attributes() {
+        let token = "A".repeat(TOKEN_LEN);
+        let (plain, _) = set(&config(), false, "");
+        assert_eq!(plain, format!("stickler={token}; Path=/; HttpOnly; SameSite=Lax"));
+        let (https, _) = set(&config(), true, "");
+        assert!(https.ends_with("; SameSite=Lax; Secure"));
+        let all = config::Cookie {
+            path: "/app".into(),
+            domain: Some("example.com".into()),
+            secure: Secure::Always,
+            http_only: false,
+            same_site: SameSite::None,
+            partitioned: true,
+            max_age: Some(std::time::Duration::from_secs(3600)),
+            ..config()
+        };
+        let expected = "; Path=/app; Domain=example.com; Max-Age=3600; SameSite=None; \
+                        Partitioned; Secure";
+        assert_eq!(set(&all, false, "").0, format!("stickler={token}{expected}"));
+    }
+
+    #[test]
+    fn a_response_with_our_cookie_is_private() {
+        assert_eq!(set(&config(), false, "").1, ["private"]);
+        assert_eq!(
+            set(&config(), false, "public, max-age=60").1,
+            ["public, max-age=60", "private"]
+        );
+        assert_eq!(set(&config(), false, "no-store").1, ["no-store"]);
+        assert_eq!(set(&config(), false, "max-age=1, Private").1, ["max-age=1, Private"]);
+    }
+
+    #[test]
+    fn query_parameters_are_found() {
+        assert_eq!(parameter("a=1&user=bob&user=eve", "user"), Some("bob"));
+        assert_eq!(parameter("xuser=1&user", "user"), None);
+    }
+
+    #[test]
+    fn the_app_is_told() {
+        assert_eq!(
+            labelled("moved", Some("app-1"), Reason::Draining),
+            "moved;from=\"app-1\";reason=draining"
+        );
+        assert_eq!(labelled("moved", None, Reason::Removed), "moved;reason=removed");
+    }
+}

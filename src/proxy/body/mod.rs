@@ -1,0 +1,131 @@
+//! Bodies on their way through, both ways, with back-pressure and without copies.
+
+mod download;
+mod upload;
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+pub(crate) use download::{Begun, Download, Lease};
+pub(crate) use upload::{Pace, Progress, Upload};
+
+/// Why a body could not be passed on to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The client left, or sent what may not be sent.
+    Client,
+    /// The client is too slow.
+    ClientStalled,
+    /// The client's body is larger than allowed.
+    TooLarge,
+    /// The backend broke off.
+    Backend,
+    /// The backend is too slow.
+    BackendStalled,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Broken::Client => "the client broke off",
+            Broken::ClientStalled => "the client's body did not arrive in time",
+            Broken::TooLarge => "the client's body is too large",
+            Broken::Backend => "the backend broke off its response",
+            Broken::BackendStalled => "the backend's response did not go on in time",
+        })
+    }
+}
+
+impl Error for Broken {}
+
+/// A request's body, as it goes to a backend.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// All of it; `None` when there is none, or no more.
+    Whole(Option<Bytes>),
+    /// As the client sends it.
+    Streamed(Box<Upload>),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            RequestBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            RequestBody::Streamed(upload) => upload.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Whole(bytes) => bytes.is_none(),
+            RequestBody::Streamed(upload) => upload.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Whole(bytes) => exact(bytes),
+            RequestBody::Streamed(upload) => upload.size_hint(),
+        }
+    }
+}
+
+/// A response's body, as it goes to the client.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// All of it; `None` when there is none, or no more.
+    Whole(Option<Bytes>),
+    /// As the backend sends it.
+    Streamed(Box<Download>),
+}
+
+impl ResponseBody {
+    /// All of it.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        ResponseBody::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            ResponseBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            ResponseBody::Streamed(download) => download.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::Whole(bytes) => bytes.is_none(),
+            ResponseBody::Streamed(download) => download.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Whole(bytes) => exact(bytes),
+            ResponseBody::Streamed(download) => download.size_hint(),
+        }
+    }
+}
+
+fn exact(bytes: &Option<Bytes>) -> SizeHint {
+    SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+}

@@ -1,0 +1,165 @@
+//! A request's body on its way from the client.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::Broken;
+use crate::proxy::client::Client;
+use crate::proxy::watch::{Side, TICK, Tick};
+
+/// How long a backend may take to ask for a body that its client holds back (RFC 9110, section
+/// 10.1.1). Not every server knows how to ask.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A request's body on its way from the client.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    incoming: Incoming,
+    client: Rc<Client>,
+    pace: Pace,
+    /// What became of it, for the exchange.
+    progress: Rc<Progress>,
+    /// How long we wait for the backend to ask for the body.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+/// What an exchange knows of its upload.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// All of it has been passed on.
+    pub(crate) is_complete: Cell<bool>,
+    /// The backend has asked for it.
+    pub(crate) is_wanted: Cell<bool>,
+    /// It is the client that we wait for, not the backend.
+    pub(crate) waits_for_client: Cell<bool>,
+    /// Why it was broken off.
+    pub(crate) broken: Cell<Option<Broken>>,
+}
+
+impl Upload {
+    /// The body of a client's request. With `expects_continue` it is not read before the backend
+    /// asks for it; hyper then asks the client.
+    pub(crate) fn new(
+        incoming: Incoming,
+        client: Rc<Client>,
+        expects_continue: bool,
+    ) -> (Box<Self>, Rc<Progress>) {
+        let progress = Rc::new(Progress::default());
+        let upload = Upload {
+            incoming,
+            pace: Pace::new(&client),
+            client,
+            progress: progress.clone(),
+            patience: expects_continue.then(|| Box::pin(tokio::time::sleep(PATIENCE))),
+        };
+        (Box::new(upload), progress)
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(patience) = &mut self.patience {
+            if !self.progress.is_wanted.get() {
+                ready!(patience.as_mut().poll(cx));
+            }
+            self.patience = None;
+        }
+        let polled = self.pace.poll_frame(&mut self.incoming, &self.client, cx);
+        self.progress.waits_for_client.set(polled.is_pending());
+        // Either way the backend has done its part for now.
+        self.client.watch.clear(Side::Backend);
+        let frame = ready!(polled);
+        match frame {
+            Some(Err(broken)) => self.progress.broken.set(Some(broken)),
+            Some(Ok(_)) if self.incoming.is_end_stream() => self.progress.is_complete.set(true),
+            Some(Ok(_)) => {}
+            None => self.progress.is_complete.set(true),
+        }
+        Poll::Ready(frame)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// Reads a client's body, and holds the client to a pace.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    began: Tick,
+    received: u64,
+}
+
+impl Pace {
+    /// The minimum rate does not apply before so long.
+    const GRACE: Tick = 5_000 / TICK.as_millis() as Tick;
+
+    pub(crate) fn new(client: &Client) -> Self {
+        Pace { began: client.worker.tick(), received: 0 }
+    }
+
+    /// The next frame. While there is none, a deadline runs: the one for silence, or the one by
+    /// which the rate would be too low, whichever is earlier.
+    pub(crate) fn poll_frame(
+        &mut self,
+        incoming: &mut Incoming,
+        client: &Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let site = &client.worker.site;
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            if client.watch.has_fired(Side::ClientRead) {
+                return Poll::Ready(Some(Err(Broken::ClientStalled)));
+            }
+            client.watch.ensure(Side::ClientRead, || {
+                let silence = client.worker.after(site.timeouts.request_body);
+                silence.min(self.too_slow_at(site.limits.min_rate))
+            });
+            return Poll::Pending;
+        };
+        client.watch.clear(Side::ClientRead);
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(|_| Broken::Client)?;
+            self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+            if self.received > site.limits.body_bytes { Err(Broken::TooLarge) } else { Ok(frame) }
+        }))
+    }
+
+    /// The tick at which the average rate falls below the minimum if nothing more comes.
+    fn too_slow_at(&self, bytes_per_second: u32) -> Tick {
+        if bytes_per_second == 0 {
+            return Tick::MAX;
+        }
+        let ticks_a_second = 1_000 / TICK.as_millis() as u64;
+        let covered = self.received * ticks_a_second / u64::from(bytes_per_second);
+        let covered = Tick::try_from(covered).unwrap_or(Tick::MAX);
+        self.began.saturating_add(Self::GRACE).saturating_add(covered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minimum_rate_gives_grace_and_then_counts() {
+        let pace = |received| Pace { began: 1_000, received };
+        assert_eq!(pace(0).too_slow_at(240), 1_050, "five seconds");
+        assert_eq!(pace(2_400).too_slow_at(240), 1_150, "ten seconds' worth more");
+        assert_eq!(pace(u64::MAX / 1_000).too_slow_at(1), Tick::MAX);
+        assert_eq!(pace(0).too_slow_at(0), Tick::MAX, "no minimum");
+    }
+}

@@ -1,0 +1,342 @@
+//! A client's connection: the task that serves it, and what its parts know of each other.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Version};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::affinity::Memo;
+use super::client_io::{ClientIo, Remains};
+use super::destination::Entrance;
+use super::error::{Problem, answer_bytes};
+use super::exchange::exchange;
+use super::tunnel::Tunnel;
+use super::watch::{Side, Tick, Watch};
+use super::worker::Worker;
+use crate::http::forwarded;
+use crate::http::framing::Refusal;
+
+/// How long the end of a connection may take while the client may still be sending.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a connection is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between requests.
+    Idle,
+    /// A request head has begun.
+    Head,
+    /// A request is being served.
+    Exchange,
+}
+
+/// What the parts of one client connection (its socket, the requests on it, the worker's sweep)
+/// know of each other. One task, so cells.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) entrance: Arc<Entrance>,
+    /// The address of whoever connected.
+    pub(crate) peer: IpAddr,
+    /// The same as text, for `X-Forwarded-For`.
+    pub(crate) peer_text: HeaderValue,
+    /// Are the peer's forwarding fields to be believed?
+    pub(crate) is_trusted: bool,
+    /// Deadlines.
+    pub(crate) watch: Watch,
+    /// Bytes that go out before hyper's next message: interim responses.
+    pub(crate) outbox: RefCell<Vec<u8>>,
+    /// The last token that was opened: a browser sends the same one again and again.
+    pub(crate) memo: RefCell<Memo>,
+    /// Set by an exchange that ended in 101.
+    pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
+    phase: Cell<Phase>,
+    /// When the current exchange began.
+    began: Cell<Tick>,
+    /// Exchanges begun.
+    exchanges: Cell<u64>,
+    /// Why what the client sent was not let through.
+    refusal: Cell<Option<Refusal>>,
+    /// Should the socket be watched for the client leaving?
+    looks_for_eof: Cell<bool>,
+    /// The client has left.
+    has_left: Cell<bool>,
+    /// A response broke off: the client must see that it did.
+    is_broken: Cell<bool>,
+    /// We said `Connection: close`, not the client.
+    closes: Cell<bool>,
+    /// The current request is HTTP/1.1.
+    speaks_interim: Cell<bool>,
+}
+
+impl Client {
+    fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
+        let peer = forwarded::canonical(peer.ip());
+        let text = HeaderValue::try_from(peer.to_string());
+        Rc::new(Client {
+            is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
+            worker,
+            entrance,
+            peer,
+            peer_text: text.unwrap_or(HeaderValue::from_static("unknown")),
+            watch: Watch::default(),
+            outbox: RefCell::default(),
+            memo: RefCell::default(),
+            tunnel: RefCell::default(),
+            phase: Cell::new(Phase::Idle),
+            began: Cell::new(0),
+            exchanges: Cell::new(0),
+            refusal: Cell::new(None),
+            looks_for_eof: Cell::new(false),
+            has_left: Cell::new(false),
+            is_broken: Cell::new(false),
+            closes: Cell::new(false),
+            speaks_interim: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// The first part of a head arrived, and not all of it.
+    pub(crate) fn head_began(&self) {
+        if self.phase.replace(Phase::Head) != Phase::Head {
+            let deadline = self.worker.after(self.worker.site.timeouts.request_header);
+            self.watch.set(Side::ClientRead, deadline);
+        }
+    }
+
+    /// A whole head arrived.
+    pub(crate) fn head_arrived(&self) {
+        self.watch.clear(Side::ClientRead);
+        self.phase.set(Phase::Exchange);
+        self.began.set(self.worker.tick());
+    }
+
+    /// A request's service begins. Gives how many there have been.
+    pub(crate) fn begin_exchange(&self, version: Version) -> u64 {
+        self.speaks_interim.set(version >= Version::HTTP_11);
+        let exchanges = self.exchanges.get() + 1;
+        self.exchanges.set(exchanges);
+        exchanges
+    }
+
+    /// The response has been handed over completely.
+    pub(crate) fn end_exchange(&self) {
+        self.phase.set(Phase::Idle);
+        self.looks_for_eof.set(false);
+        self.watch.clear(Side::Backend);
+        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+    }
+
+    pub(crate) fn exchanges(&self) -> u64 {
+        self.exchanges.get()
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refusal.set(Some(refusal));
+    }
+
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
+    }
+
+    pub(crate) fn waits_for_write(&self) {
+        let timeout = self.worker.site.timeouts.response_write;
+        self.watch.ensure(Side::ClientWrite, || self.worker.after(timeout));
+    }
+
+    /// A request that takes longer than a tick is worth a look at whether its client still waits.
+    /// Most requests are over before, and cost nothing.
+    pub(crate) fn sweep(&self, now: Tick) {
+        if self.phase.get() == Phase::Exchange
+            && now > self.began.get() + 1
+            && !self.looks_for_eof.replace(true)
+        {
+            self.watch.wake();
+        }
+        self.watch.sweep(now);
+    }
+
+    pub(crate) fn looks_for_eof(&self) -> bool {
+        self.looks_for_eof.get() && !self.has_left.get()
+    }
+
+    /// There is more to read than an end: the client is there, and the sweep need not ask again
+    /// during this exchange.
+    pub(crate) fn stop_looking_for_eof(&self) {
+        self.looks_for_eof.set(false);
+        self.began.set(Tick::MAX - 1);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.has_left.set(true);
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_left.get()
+    }
+
+    /// The response cannot be completed.
+    pub(crate) fn break_off(&self) {
+        self.is_broken.set(true);
+    }
+
+    /// May interim responses be sent? HTTP/1.0 clients do not know them.
+    pub(crate) fn speaks_interim(&self) -> bool {
+        self.speaks_interim.get()
+    }
+
+    /// This response is the connection's last by our wish.
+    pub(crate) fn close_after_this(&self) {
+        self.closes.set(true);
+    }
+
+    /// A future that also ends when the client leaves.
+    pub(crate) async fn unless_left<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.has_left() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
+/// Why a connection's HTTP has come to an end.
+enum End {
+    /// By itself, as hyper says.
+    Http(hyper::Result<()>),
+    /// Nothing came for so long.
+    Idle,
+    /// A head did not arrive in time.
+    SlowHead,
+    /// The client does not take its response.
+    Stalled,
+}
+
+/// Serves one client connection until it ends.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    worker: Rc<Worker>,
+    entrance: Arc<Entrance>,
+) {
+    let client = Client::new(worker.clone(), entrance, peer);
+    let _entered = worker.enter(client.clone());
+    let service = {
+        let client = client.clone();
+        service_fn(move |request| exchange(client.clone(), request))
+    };
+    let io = TokioIo::new(ClientIo::new(stream, client.clone()));
+    let mut connection = builder(&worker).serve_connection(io, service);
+    let first_head = worker.after(worker.site.timeouts.request_header);
+    client.watch.set(Side::ClientRead, first_head);
+
+    let mut is_attached = false;
+    let mut is_ending = false;
+    let end = poll_fn(|cx| {
+        if !is_attached {
+            client.watch.attach(cx.waker());
+            is_attached = true;
+        }
+        if worker.is_shutting_down() && !is_ending {
+            is_ending = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(End::Http(result)),
+            Poll::Pending if client.watch.has_fired(Side::ClientWrite) => Poll::Ready(End::Stalled),
+            Poll::Pending if client.watch.has_fired(Side::ClientRead) => match client.phase() {
+                Phase::Idle => Poll::Ready(End::Idle),
+                Phase::Head => Poll::Ready(End::SlowHead),
+                Phase::Exchange => Poll::Pending,
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+
+    let parts = connection.into_parts();
+    let remains = parts.io.into_inner().into_remains();
+    finish(&client, end, remains, parts.read_buf).await;
+}
+
+fn builder(worker: &Worker) -> http1::Builder {
+    /// hyper keeps parsed heads of up to so many fields on the stack.
+    const ON_THE_STACK: usize = 100;
+
+    let mut builder = http1::Builder::new();
+    // We look for the client's end ourselves, and only when a request takes long: hyper would
+    // allocate a read buffer for every request to do so.
+    builder.half_close(true).writev(false);
+    let fields = worker.site.limits.header_count;
+    if fields > ON_THE_STACK {
+        builder.max_headers(fields);
+    }
+    builder
+}
+
+/// What is left to do when HTTP is done: nothing, a tunnel, or a last word and a gentle end.
+async fn finish(client: &Rc<Client>, end: End, mut remains: Remains, unread: Bytes) {
+    let tunnel = client.tunnel.take();
+    if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
+        return tunnel.run(client, remains, unread).await;
+    }
+    let problem = match &end {
+        End::SlowHead => Some(Problem::request_timeout()),
+        End::Stalled => return abort(&remains.stream, true),
+        End::Http(Ok(())) | End::Idle => None,
+        End::Http(Err(error)) if remains.owes_answer => Some(match error.is_parse_too_large() {
+            true => Problem::refused(Refusal::HeadTooLarge),
+            false => Problem::malformed(),
+        }),
+        End::Http(Err(_)) if client.is_broken.get() || client.phase() == Phase::Exchange => {
+            return abort(&remains.stream, client.is_broken.get());
+        }
+        End::Http(Err(_)) => client.refusal().map(Problem::refused),
+    };
+    if let Some(problem) = &problem {
+        problem.log(client);
+        let answer = answer_bytes(problem, &client.worker.rng);
+        let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
+    }
+    let may_be_sending = problem.is_some() || client.closes.get() || !remains.is_clean;
+    if may_be_sending && !client.has_left() {
+        linger(&mut remains.stream).await;
+    }
+}
+
+/// Lets the client read our last words before the connection is gone: closing a socket with
+/// unread input resets it, and a reset destroys what is on its way (RFC 9112, section 9.6).
+async fn linger(stream: &mut TcpStream) {
+    let drain = async {
+        if stream.shutdown().await.is_ok() {
+            let mut sink = [0; 4096];
+            while matches!(stream.read(&mut sink).await, Ok(n) if n > 0) {}
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// Ends a connection in the middle of a response. A reset, if need be: a body that ends with the
+/// connection would look complete after an orderly end.
+fn abort(stream: &TcpStream, reset: bool) {
+    if reset {
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,204 @@
+//! The client's side of the wire, between the socket and hyper's parser.
+//!
+//! Everything that a client sends passes the [`Scanner`] first, so that the parser sees one
+//! message at a time and only messages that are framed beyond doubt. What belongs to the next
+//! message waits here until the parser asks for it: a pipelined request cannot spoil the answer
+//! to the one before it, and what follows an `Upgrade` is found untouched.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::client::{Client, Phase};
+use super::watch::Side;
+use crate::http::framing::Scanner;
+
+/// A client's socket.
+#[derive(Debug)]
+pub(crate) struct ClientIo {
+    stream: TcpStream,
+    client: Rc<Client>,
+    scanner: Scanner,
+    /// Received bytes of the next message. Nearly always empty.
+    held: Vec<u8>,
+    /// Whole heads that the scanner has let through.
+    heads: u64,
+    /// Nothing has been written since hyper found its write buffer empty.
+    is_flushed: bool,
+    /// hyper could not parse a head, and is about to write an answer of its own.
+    swallows: bool,
+    has_reached_eof: bool,
+}
+
+/// What is left of a [`ClientIo`] when HTTP is done with it.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    pub(crate) stream: TcpStream,
+    /// Bytes that were received and belong to no message.
+    pub(crate) held: Vec<u8>,
+    /// Nothing more is expected of the client: it left, or it sent whole messages only.
+    pub(crate) is_clean: bool,
+    /// An answer of hyper's to a malformed head was held back; ours must take its place.
+    pub(crate) owes_answer: bool,
+}
+
+impl ClientIo {
+    pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
+        let scanner = Scanner::requests(client.worker.site.head_limits());
+        ClientIo {
+            stream,
+            client,
+            scanner,
+            held: Vec::new(),
+            heads: 0,
+            is_flushed: true,
+            swallows: false,
+            has_reached_eof: false,
+        }
+    }
+
+    pub(crate) fn into_remains(self) -> Remains {
+        Remains {
+            is_clean: self.has_reached_eof || (self.scanner.is_idle() && self.held.is_empty()),
+            owes_answer: self.is_unasked_answer(),
+            stream: self.stream,
+            held: self.held,
+        }
+    }
+
+    /// Judges what was just read into `buf` from `before` on, and keeps back what belongs to the
+    /// next message.
+    fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let fresh = &buf.filled()[before..];
+        if fresh.is_empty() {
+            self.has_reached_eof = true;
+            return Ok(());
+        }
+        match self.scanner.scan(fresh) {
+            Ok(taken) => {
+                if taken < fresh.len() {
+                    self.held.extend_from_slice(&fresh[taken..]);
+                    buf.set_filled(before + taken);
+                }
+                self.note_progress();
+                Ok(())
+            }
+            Err(refusal) => {
+                buf.set_filled(before);
+                self.client.refuse(refusal);
+                Err(io::Error::new(io::ErrorKind::InvalidData, refusal.as_str()))
+            }
+        }
+    }
+
+    fn note_progress(&mut self) {
+        let heads = self.scanner.heads();
+        if heads > self.heads {
+            self.heads = heads;
+            self.client.head_arrived();
+            self.swallows = self.is_flushed;
+        } else if self.scanner.is_in_head() {
+            self.client.head_began();
+        }
+    }
+
+    /// Is hyper answering a head by itself? Then it never called the service for it.
+    fn is_unasked_answer(&self) -> bool {
+        self.swallows && self.client.exchanges() < self.heads
+    }
+
+    /// Writes what waits to be written between hyper's messages.
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut outbox = self.client.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &outbox))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            outbox.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks whether the client has left. Whoever has something more to say is still there.
+    fn look_for_eof(&mut self, cx: &mut Context<'_>) {
+        if !self.client.looks_for_eof() || !self.held.is_empty() {
+            return;
+        }
+        let mut byte = [0];
+        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(0) | Err(_)) => {
+                self.has_reached_eof = true;
+                self.client.leave();
+                cx.waker().wake_by_ref();
+            }
+            Poll::Ready(Ok(_)) => self.client.stop_looking_for_eof(),
+        }
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if this.held.is_empty() {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            return Poll::Ready(this.judge(buf, before));
+        }
+        let mut held = std::mem::take(&mut this.held);
+        let later = held.split_off(held.len().min(buf.remaining()));
+        buf.put_slice(&held);
+        let judged = this.judge(buf, before);
+        // What was kept back just now came before the rest.
+        this.held.extend_from_slice(&later);
+        Poll::Ready(judged)
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_unasked_answer() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        self.is_flushed = false;
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+            Poll::Pending => {
+                self.client.waits_for_write();
+                Poll::Pending
+            }
+            ready => {
+                self.client.watch.clear(Side::ClientWrite);
+                ready
+            }
+        }
+    }
+
+    /// hyper flushes when its own buffer is empty, on every turn. That makes it the place for
+    /// what must go out between its messages, and for a look at the client's side.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_flushed = true;
+        if self.client.phase() == Phase::Exchange {
+            ready!(self.poll_outbox(cx))?;
+            self.look_for_eof(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// hyper is done; how the connection ends is decided afterwards, with what is left.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,150 @@
+//! The configuration as the request path wants it: looked up, compiled, counted in ticks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use super::affinity::AffinityCookie;
+use super::watch::{Tick, ticks};
+use crate::balance::Pool;
+use crate::balance::affinity::Keyring;
+use crate::config::{self, ForwardStyle, KeySource};
+use crate::http::cookies::CookieName;
+use crate::http::framing::HeadLimits;
+use crate::routing::Table;
+
+/// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Which requests go to which pool.
+    pub(crate) routes: Table<Arc<Destination>>,
+    /// Opens and seals tokens.
+    pub(crate) keyring: Keyring,
+    /// What a client may ask for.
+    pub(crate) limits: config::Limits,
+    /// How long we wait for a client.
+    pub(crate) timeouts: ClientTicks,
+}
+
+impl Site {
+    /// How large a request head may be.
+    pub(crate) fn head_limits(&self) -> HeadLimits {
+        let config::Limits { header_bytes, header_count, uri_length, .. } = self.limits;
+        HeadLimits { bytes: header_bytes, fields: header_count, target: uri_length }
+    }
+}
+
+/// How long we wait for a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientTicks {
+    pub(crate) request_header: Tick,
+    pub(crate) request_body: Tick,
+    pub(crate) response_write: Tick,
+    pub(crate) idle: Tick,
+}
+
+impl From<&config::ClientTimeouts> for ClientTicks {
+    fn from(timeouts: &config::ClientTimeouts) -> Self {
+        ClientTicks {
+            request_header: ticks(timeouts.request_header),
+            request_body: ticks(timeouts.request_body),
+            response_write: ticks(timeouts.response_write),
+            idle: ticks(timeouts.idle),
+        }
+    }
+}
+
+/// Where a route leads: a pool, and all that the shell does around it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) affinity: Affinity,
+    pub(crate) style: ForwardStyle,
+    pub(crate) host: config::HostPolicy,
+    pub(crate) timeouts: BackendTicks,
+    pub(crate) max_idle_connections: usize,
+    pub(crate) attempts: usize,
+}
+
+/// How a request of this destination is recognized.
+#[derive(Debug)]
+pub(crate) enum Affinity {
+    /// Not at all.
+    None,
+    /// By our cookie.
+    Cookie(Box<AffinityCookie>),
+    /// By a key, hashed.
+    Key(KeyFinder),
+}
+
+/// Where the key of hash affinity is.
+#[derive(Debug)]
+pub(crate) enum KeyFinder {
+    SourceAddress,
+    Path,
+    Header(http::HeaderName),
+    Cookie(CookieName),
+    Query(String),
+}
+
+/// How long we wait for a backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackendTicks {
+    pub(crate) connect: std::time::Duration,
+    pub(crate) response_header: Tick,
+    pub(crate) response_body: Tick,
+    pub(crate) idle: Tick,
+    pub(crate) tunnel: Tick,
+}
+
+impl Destination {
+    /// Compiles the shell's part of a pool.
+    pub(crate) fn new(pool: Arc<Pool>, config: &config::Pool) -> Self {
+        use crate::balance::affinity::Mode;
+        let affinity = match config.spec.affinity.mode {
+            Mode::None => Affinity::None,
+            Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
+            Mode::Hash(_) => Affinity::Key(match &config.key {
+                KeySource::SourceAddress => KeyFinder::SourceAddress,
+                KeySource::Path => KeyFinder::Path,
+                KeySource::Header(name) => KeyFinder::Header(name.clone()),
+                KeySource::Cookie(name) => KeyFinder::Cookie(CookieName::new(name)),
+                KeySource::Query(name) => KeyFinder::Query(name.clone()),
+            }),
+        };
+        let timeouts = &config.timeouts;
+        Destination {
+            pool,
+            affinity,
+            style: config.forward.style,
+            host: config.forward.host.clone(),
+            timeouts: BackendTicks {
+                connect: timeouts.connect,
+                response_header: ticks(timeouts.response_header),
+                response_body: ticks(timeouts.response_body),
+                idle: ticks(timeouts.idle),
+                tunnel: ticks(timeouts.tunnel),
+            },
+            max_idle_connections: config.max_idle_connections,
+            attempts: config.attempts.max(1),
+        }
+    }
+}
+
+/// A listener, as its connections see it.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// Where it really listens.
+    pub(crate) address: SocketAddr,
+    /// Whose forwarding fields are believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Connections at once.
+    pub(crate) max_connections: usize,
+    /// Connections open now, over all workers.
+    pub(crate) connections: std::sync::atomic::AtomicUsize,
+}
+
+/// What names this proxy in `Via`.
+pub(crate) const VIA: HeaderValue = HeaderValue::from_static("1.1 stickler");

@@ -1,0 +1,298 @@
+//! What can go wrong with a request, who is to blame, and the one table that answers it.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, RETRY_AFTER,
+};
+use http::{Response, StatusCode};
+use rand::rngs::StdRng;
+use rand_core::Rng;
+
+use super::body::ResponseBody;
+use super::client::Client;
+use crate::balance::Unavailable;
+use crate::clock;
+use crate::http::accept;
+use crate::http::framing::Refusal;
+
+/// `X-Request-Id`, by which a user's error page is found in our log.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Seconds after which a client may try again when nobody could serve it.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// Who is to blame, and so how loudly it is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The client sent what may not be sent. Anybody can do that at any rate: a debug line.
+    Client,
+    /// A backend failed: a warning.
+    Backend,
+    /// Nobody was there to serve it: a warning.
+    Pool,
+}
+
+/// A request that gets an answer of ours instead of a backend's.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    blame: Blame,
+    /// For the client; says nothing about the topology.
+    message: &'static str,
+    /// For the log.
+    detail: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, blame: Blame, message: &'static str) -> Self {
+        Problem { status, blame, message, detail: None }
+    }
+
+    fn with(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+
+    /// A request that is not framed as it must be.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Refusal::HeadTooLarge | Refusal::TooManyFields => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Problem::new(status, Blame::Client, refusal.as_str())
+    }
+
+    /// A request that the parser does not understand.
+    pub(crate) fn malformed() -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, Blame::Client, "the request head is malformed")
+    }
+
+    /// `Host` is missing, repeated, or no host.
+    pub(crate) fn bad_host() -> Self {
+        let message = "a request needs exactly one valid Host";
+        Problem::new(StatusCode::BAD_REQUEST, Blame::Client, message)
+    }
+
+    /// No route matches.
+    pub(crate) fn no_route() -> Self {
+        Problem::new(StatusCode::NOT_FOUND, Blame::Client, "nothing is served at this address")
+    }
+
+    /// CONNECT or TRACE.
+    pub(crate) fn method() -> Self {
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Blame::Client,
+            "this method is not allowed through this proxy",
+        )
+    }
+
+    /// OPTIONS whose `Max-Forwards` ends here: it is us that the client asks.
+    pub(crate) fn last_hop() -> Self {
+        Problem::new(StatusCode::OK, Blame::Client, "Max-Forwards ends at this proxy")
+    }
+
+    /// The client was too slow.
+    pub(crate) fn request_timeout() -> Self {
+        let message = "the request did not arrive in time";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, Blame::Client, message)
+    }
+
+    /// The body is larger than allowed.
+    pub(crate) fn body_too_large() -> Self {
+        let message = "the request body is too large";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Blame::Client, message)
+    }
+
+    /// Nobody may take it.
+    pub(crate) fn unavailable(pool: &str, unavailable: Unavailable) -> Self {
+        let message = "no server can take this request at the moment";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, Blame::Pool, message)
+            .with(format!("pool {pool}: {unavailable}"))
+    }
+
+    /// No backend could be reached, or it broke off before answering.
+    pub(crate) fn bad_gateway(detail: impl fmt::Display) -> Self {
+        let message = "the server behind this proxy did not answer properly";
+        Problem::new(StatusCode::BAD_GATEWAY, Blame::Backend, message).with(detail)
+    }
+
+    /// A backend took too long.
+    pub(crate) fn gateway_timeout(detail: &'static str) -> Self {
+        let message = "the server behind this proxy did not answer in time";
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, Blame::Backend, message).with(detail)
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Writes the log line of a problem that no exchange logs.
+    pub(crate) fn log(&self, client: &Client) {
+        tracing::debug!(peer = %client.peer, status = self.status.as_u16(), "{}", self.message);
+    }
+
+    /// Writes the log line of a problem with a request.
+    pub(crate) fn log_request(&self, client: &Client, id: &RequestId) {
+        let status = self.status.as_u16();
+        let detail = self.detail.as_deref().unwrap_or(self.message);
+        match self.blame {
+            Blame::Client => {
+                tracing::debug!(request = %id, peer = %client.peer, status, "{detail}");
+            }
+            Blame::Backend | Blame::Pool => {
+                tracing::warn!(request = %id, peer = %client.peer, status, "{detail}");
+            }
+        }
+    }
+
+    /// The answer for a client that sent this `Accept`.
+    pub(crate) fn response(
+        &self,
+        accept: Option<&HeaderValue>,
+        id: &RequestId,
+    ) -> Response<ResponseBody> {
+        let (media, body) = self.page(accept::prefers_json(accept), id);
+        let mut response = Response::new(ResponseBody::whole(body));
+        *response.status_mut() = self.status;
+        self.fill(response.headers_mut(), media, id);
+        response
+    }
+
+    fn fill(&self, headers: &mut HeaderMap, media: &'static str, id: &RequestId) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            }
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::OK => {
+                let allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            // What is left of the request is not worth reading.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+    }
+
+    fn page(&self, json: bool, id: &RequestId) -> (&'static str, Bytes) {
+        let code = self.status.as_u16();
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let message = self.message;
+        if json {
+            // None of the parts has a character that JSON would escape.
+            let body = format!(
+                "{{\"status\":{code},\"error\":\"{reason}\",\"message\":\"{message}\",\
+                 \"request_id\":\"{id}\"}}\n"
+            );
+            ("application/json", body.into())
+        } else {
+            let body = format!(
+                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+                 <title>{code} {reason}</title>\
+                 <style>body{{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:34em;\
+                 padding:0 1em}}small{{color:#767676}}</style>\
+                 <h1>{code} {reason}</h1><p>Sorry: {message}.</p><small>Request {id}</small>\n"
+            );
+            ("text/html; charset=utf-8", body.into())
+        }
+    }
+}
+
+/// The whole answer, as bytes, to a request that never became one; the connection ends with it.
+pub(crate) fn answer_bytes(problem: &Problem, rng: &RefCell<StdRng>) -> Vec<u8> {
+    let id = RequestId::random(&mut *rng.borrow_mut());
+    let (media, body) = problem.page(true, &id);
+    let mut headers = HeaderMap::new();
+    problem.fill(&mut headers, media, &id);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let reason = problem.status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", problem.status.as_u16()).into_bytes();
+    for (name, value) in &headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    let date = httpdate::fmt_http_date(clock::system_time());
+    bytes.extend_from_slice(format!("date: {date}\r\n\r\n").as_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// What a request is called in our log and on its error page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(u64);
+
+impl RequestId {
+    pub(crate) fn random(rng: &mut dyn Rng) -> Self {
+        RequestId(rng.next_u64())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn answers_are_whole_messages() {
+        let rng = RefCell::new(StdRng::seed_from_u64(1));
+        let problem = Problem::refused(Refusal::LengthAndCoding);
+        let answer = String::from_utf8(answer_bytes(&problem, &rng)).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        assert!(head.contains("connection: close") && head.contains("\r\ndate: "), "{head}");
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(json["status"], 400);
+    }
+
+    #[test]
+    fn every_message_is_safe_to_print() {
+        let id = RequestId(7);
+        for problem in [
+            Problem::malformed(),
+            Problem::bad_host(),
+            Problem::no_route(),
+            Problem::method(),
+            Problem::request_timeout(),
+            Problem::body_too_large(),
+            Problem::unavailable("secret", Unavailable::NoBackend),
+            Problem::bad_gateway("10.0.0.1:3000 refused"),
+            Problem::gateway_timeout("x"),
+        ] {
+            for json in [true, false] {
+                let (_, body) = problem.page(json, &id);
+                let body = std::str::from_utf8(&body).unwrap();
+                let topology = ["10.0.0.1", "secret"].iter().any(|word| body.contains(word));
+                assert!(!topology, "the topology is not the client's business");
+                assert!(body.contains("0000000000000007"));
+            }
+            let (_, json) = problem.page(true, &id);
+            assert!(serde_json::from_slice::<serde_json::Value>(&json).is_ok());
+        }
+    }
+}

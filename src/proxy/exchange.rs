@@ -1,0 +1,235 @@
+//! The life of a request, top to bottom. `docs/life-of-a-request.md` tells the same story.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::affinity;
+use super::attempt::{Attempt, Sent};
+use super::body::{Broken, Lease, Pace, Progress, RequestBody, ResponseBody, Upload};
+use super::client::Client;
+use super::destination::Destination;
+use super::error::{Problem, RequestId};
+use super::request::{self, Admitted, Rewritten};
+use crate::balance::{Hint, Outcome, Placement};
+use crate::http::fields::Found;
+
+/// The client is gone: nobody is there to answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientLeft;
+
+impl fmt::Display for ClientLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client left")
+    }
+}
+
+impl Error for ClientLeft {}
+
+/// Why a request gets no answer from a backend.
+pub(crate) enum Stop {
+    /// It gets one of ours.
+    Problem(Problem),
+    /// It gets none.
+    Left,
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Stop::Problem(problem)
+    }
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::ClientStalled => Problem::request_timeout().into(),
+            Broken::TooLarge => Problem::body_too_large().into(),
+            Broken::Client => Stop::Left,
+            Broken::Backend | Broken::BackendStalled => Problem::bad_gateway(broken).into(),
+        }
+    }
+}
+
+/// Serves one request: the service that hyper calls.
+pub(crate) async fn exchange(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, ClientLeft> {
+    let count = client.begin_exchange(request.version());
+    let (head, body) = request.into_parts();
+    // The head moves to the backend; an error page still wants to know what the client likes.
+    let accept = head.headers.get(http::header::ACCEPT).cloned();
+    let mut response = match serve(&client, head, body).await {
+        Ok(response) => response,
+        Err(Stop::Left) if client.refusal().is_none() => return Err(ClientLeft),
+        Err(stop) => {
+            let problem = match (stop, client.refusal()) {
+                (_, Some(refusal)) => Problem::refused(refusal),
+                (Stop::Problem(problem), None) => problem,
+                (Stop::Left, None) => return Err(ClientLeft),
+            };
+            let id = RequestId::random(&mut *client.worker.rng.borrow_mut());
+            problem.log_request(&client, &id);
+            problem.response(accept.as_ref(), &id)
+        }
+    };
+    let is_last = count >= client.worker.site.limits.requests_per_connection;
+    if is_last || client.worker.is_shutting_down() {
+        client.close_after_this();
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let ResponseBody::Whole(_) = response.body() {
+        client.end_exchange(); // else the body does it when it ends
+    }
+    Ok(response)
+}
+
+async fn serve(
+    client: &Rc<Client>,
+    mut head: Parts,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, Stop> {
+    let admitted = request::admit(&mut head)?;
+    let destination = route(client, &head, &admitted)?;
+    let hint = affinity::hint(&destination, client, &mut head.headers, admitted.found, &head.uri);
+    let rewritten = request::rewrite(&mut head.headers, &admitted, client, &destination);
+    let body = receive(client, &mut head, &admitted, body).await?;
+    forward(client, &destination, hint, rewritten, head, body).await
+}
+
+/// Which pool is this for?
+fn route(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Arc<Destination>, Problem> {
+    let host = admitted.host.to_str().unwrap_or_default();
+    let routes = &client.worker.site.routes;
+    let found = routes.find(host, head.uri.path(), &head.method, &head.headers);
+    found.cloned().ok_or_else(Problem::no_route)
+}
+
+/// A request's body as it will be sent, and what can be known of it while it is.
+struct Payload {
+    body: RequestBody,
+    /// Of a body that streams.
+    progress: Option<Rc<Progress>>,
+}
+
+/// Decides how the body is passed on. A short one is read before a backend is bothered: however
+/// slowly the client sends it, no backend waits for it, and it can be sent twice.
+async fn receive(
+    client: &Rc<Client>,
+    head: &mut Parts,
+    admitted: &Admitted,
+    mut incoming: Incoming,
+) -> Result<Payload, Stop> {
+    if incoming.is_end_stream() {
+        return Ok(Payload { body: RequestBody::Whole(None), progress: None });
+    }
+    let limits = &client.worker.site.limits;
+    let declared = incoming.size_hint().exact();
+    if declared.is_some_and(|length| length > limits.body_bytes) {
+        return Err(Problem::body_too_large().into());
+    }
+    let expects_continue = admitted.found.has(Found::EXPECT)
+        && head.version > Version::HTTP_10
+        && head
+            .headers
+            .get(EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    match declared {
+        Some(length) if length <= limits.request_buffer as u64 && !expects_continue => {
+            let whole = read(client, &mut incoming, length as usize).await?;
+            Ok(Payload { body: RequestBody::Whole(Some(whole)), progress: None })
+        }
+        _ => {
+            let (upload, progress) = Upload::new(incoming, client.clone(), expects_continue);
+            Ok(Payload { body: RequestBody::Streamed(upload), progress: Some(progress) })
+        }
+    }
+}
+
+/// Reads a whole body of a known length.
+async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result<Bytes, Stop> {
+    let mut pace = Pace::new(client);
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = poll_fn(|cx| match pace.poll_frame(incoming, client, cx) {
+            Poll::Pending if client.has_left() => Poll::Ready(Some(Err(Broken::Client))),
+            polled => polled,
+        });
+        let Some(frame) = frame.await.transpose()? else { break };
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() == length {
+            return Ok(data); // nearly always: it came in one piece
+        }
+        whole.reserve(length - whole.len());
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+/// Places the request, sends it, and prepares the answer; again elsewhere while it has provably
+/// not been seen by anybody.
+async fn forward(
+    client: &Rc<Client>,
+    destination: &Arc<Destination>,
+    hint: Hint,
+    rewritten: Rewritten,
+    head: Parts,
+    payload: Payload,
+) -> Result<Response<ResponseBody>, Stop> {
+    let mut attempt = Attempt::new(client, destination, &head.method);
+    let mut request = outgoing(head, payload.body);
+    loop {
+        let placement = attempt.place(&hint)?;
+        affinity::tell_app(destination, placement.cause, request.headers_mut());
+        request::set_host(request.headers_mut(), destination, placement.backend.address());
+        let in_flight = placement.start();
+        let Some(upstream) = attempt.acquire(&placement.backend).await? else {
+            in_flight.finish(Outcome::Failure);
+            continue;
+        };
+        let lease =
+            Lease { upstream, in_flight, destination: destination.clone(), client: client.clone() };
+        match attempt.send(lease, request, payload.progress.as_deref()).await? {
+            Sent::Answered(answered) => {
+                let told = Told {
+                    destination,
+                    client,
+                    hint,
+                    placement: &placement,
+                    rewritten: &rewritten,
+                };
+                return answered.into_response(&told).await;
+            }
+            Sent::Unseen(again) => request = again,
+        }
+    }
+}
+
+/// What an answer needs to know of its request.
+pub(crate) struct Told<'a> {
+    pub(crate) destination: &'a Arc<Destination>,
+    pub(crate) client: &'a Rc<Client>,
+    pub(crate) hint: Hint,
+    pub(crate) placement: &'a Placement,
+    pub(crate) rewritten: &'a Rewritten,
+}
+
+fn outgoing(head: Parts, body: RequestBody) -> Request<RequestBody> {
+    let Parts { method, uri, headers, .. } = head;
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    request
+}

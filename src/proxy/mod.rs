@@ -1,0 +1,47 @@
+//! The live request path.
+//!
+//! One task serves one client connection and everything behind it: it parses requests, places
+//! them, drives the backend's connection, and writes responses. Nothing is handed to another
+//! task, thread or channel on the way, so a request costs two wake-ups: one when it arrives, one
+//! when its answer does.
+//!
+//! In the order of a request's life:
+//!
+//! | module | what happens there |
+//! | --- | --- |
+//! | [`client`] | a connection is served, from its first byte to a gentle end |
+//! | [`client_io`] | what the client sends is judged before it is parsed |
+//! | [`exchange`] | **the life of a request, top to bottom** |
+//! | [`request`] | its head: may it come in, and as what does it go out? |
+//! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
+//! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
+//! | [`upstream`], [`upstream_io`] | the connection that it goes out on |
+//! | [`body`] | the bodies, both ways |
+//! | [`interim`], [`replay`] | interim responses; a request, sent again |
+//! | [`response`] | the answer's head |
+//! | [`tunnel`] | what follows an upgrade |
+//! | [`error`] | the one table of our own answers |
+//! | [`watch`], [`worker`], [`destination`] | deadlines; what a thread shares; the compiled configuration |
+
+mod affinity;
+mod attempt;
+mod body;
+mod client;
+mod client_io;
+mod destination;
+mod error;
+mod exchange;
+mod interim;
+mod replay;
+mod request;
+mod response;
+mod tunnel;
+mod upstream;
+mod upstream_io;
+mod watch;
+mod worker;
+
+pub(crate) use client::serve;
+pub(crate) use destination::{ClientTicks, Destination, Entrance, Site};
+pub(crate) use watch::{TICK, Tick};
+pub(crate) use worker::Worker;

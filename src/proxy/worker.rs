@@ -1,0 +1,144 @@
+//! What the connections of one thread share. Nothing in here is shared with other threads, so
+//! nothing in here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use foldhash::fast::FixedState;
+use rand::rngs::StdRng;
+use slab::Slab;
+
+use super::client::Client;
+use super::destination::Site;
+use super::upstream::Upstream;
+use super::watch::Tick;
+use crate::balance::{BackendId, Timestamp};
+use crate::clock;
+
+/// A worker thread's state.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// What is served; the same for all workers.
+    pub(crate) site: Arc<Site>,
+    /// The coarse clock; see [`watch`](super::watch). Starts at 1, since 0 is never.
+    tick: Cell<Tick>,
+    /// The time of day at the last tick.
+    now: Cell<Timestamp>,
+    /// A cryptographic generator: it also makes session ids and nonces.
+    pub(crate) rng: RefCell<StdRng>,
+    /// Idle connections by backend, the latest used last.
+    caches: RefCell<HashMap<BackendId, Vec<Box<Upstream>>, FixedState>>,
+    /// Every open client connection, for the sweep.
+    clients: RefCell<Slab<Rc<Client>>>,
+    /// How many those are, for whoever deals out new ones.
+    load: Arc<AtomicUsize>,
+    shutting_down: Cell<bool>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub(crate) fn new(site: Arc<Site>, rng: StdRng, load: Arc<AtomicUsize>) -> Rc<Self> {
+        Rc::new(Worker {
+            site,
+            tick: Cell::new(1),
+            now: Cell::new(clock::now()),
+            rng: RefCell::new(rng),
+            caches: RefCell::default(),
+            clients: RefCell::default(),
+            load,
+            shutting_down: Cell::new(false),
+        })
+    }
+
+    /// The current tick.
+    pub(crate) fn tick(&self) -> Tick {
+        self.tick.get()
+    }
+
+    /// The tick so many ticks from now.
+    pub(crate) fn after(&self, ticks: Tick) -> Tick {
+        self.tick.get().saturating_add(ticks)
+    }
+
+    /// The time of day, to a tick.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    /// Is the process about to end?
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.get()
+    }
+
+    /// How many client connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// From now on every connection ends after the request in progress.
+    pub(crate) fn shut_down(&self) {
+        self.shutting_down.set(true);
+        self.clients.borrow().iter().for_each(|(_, client)| client.watch.wake());
+    }
+
+    /// Moves the coarse clock on and looks for what is late.
+    pub(crate) fn sweep(&self, tick: Tick) {
+        self.tick.set(tick);
+        self.now.set(clock::now());
+        self.clients.borrow().iter().for_each(|(_, client)| client.sweep(tick));
+        self.drop_old_connections(tick);
+    }
+
+    fn drop_old_connections(&self, tick: Tick) {
+        let mut old = Vec::new();
+        for idle in self.caches.borrow_mut().values_mut() {
+            // Taken out first and dropped last: what closing does must not find the caches
+            // borrowed.
+            old.extend(idle.extract_if(.., |upstream| upstream.is_over(tick)));
+        }
+    }
+
+    /// The idle connection to a backend that was used last: the others may grow old and go.
+    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Box<Upstream>> {
+        self.caches.borrow_mut().get_mut(&backend)?.pop()
+    }
+
+    /// Keeps an idle connection, unless `limit` are kept already.
+    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Box<Upstream>, limit: usize) {
+        let mut caches = self.caches.borrow_mut();
+        let idle = caches.entry(backend).or_default();
+        if idle.len() < limit {
+            idle.push(upstream);
+        }
+    }
+
+    /// Closes every idle connection to a backend: one of them turned out to be dead.
+    pub(crate) fn forget_idle(&self, backend: BackendId) {
+        let idle = self.caches.borrow_mut().remove(&backend);
+        drop(idle);
+    }
+
+    /// Enters a connection for the sweep; it leaves when the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>, client: Rc<Client>) -> Entered {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        Entered { key: self.clients.borrow_mut().insert(client), worker: self.clone() }
+    }
+}
+
+/// An open connection's place among its worker's.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    worker: Rc<Worker>,
+    key: usize,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let client = self.worker.clients.borrow_mut().remove(self.key);
+        drop(client);
+        self.worker.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}

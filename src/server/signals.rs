@@ -1,0 +1,36 @@
+//! Signals that ask the process to end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+/// Exit code of a process that was told twice.
+const IMPATIENT: i32 = 1;
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: by a supervisor.
+    Terminate,
+    /// SIGINT: at a terminal.
+    Interrupt,
+}
+
+/// Waits for SIGTERM or SIGINT. A second one, of either kind, ends the process at once.
+pub fn wait() -> io::Result<Signal> {
+    let was_asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the first signal finds the flag unset and sets it.
+        flag::register_conditional_shutdown(signal, IMPATIENT, was_asked.clone())?;
+        flag::register(signal, was_asked.clone())?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    match signals.forever().next() {
+        Some(SIGINT) => Ok(Signal::Interrupt),
+        _ => Ok(Signal::Terminate),
+    }
+}
