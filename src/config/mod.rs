@@ -1,10 +1,34 @@
 //! From a TOML file to a [`Config`] that cannot be wrong.
 //!
-//! Two stages. [`file`] mirrors the file exactly: plain types that serde fills, unknown keys
+//! Two stages. [`mod@file`] mirrors the file exactly: plain types that serde fills, unknown keys
 //! denied, and from which the JSON Schema is generated. [`resolve`] turns it into the types below,
 //! which hold nothing that "must be there at run time": defaults are filled in, names are looked
 //! up, and what contradicts itself is an error. Every mistake of both stages is collected with its
-//! place in the file, and all of them are reported at once ([`report`]).
+//! place in the file, and all of them are reported at once ([`ConfigError`]).
+//!
+//! ```text
+//! text -> document (a tree with places) -> check (against the schema; mends the tree)
+//!      -> file (serde) -> resolve -> Config
+//! ```
+//!
+//! A mistake shows the text as it was written: never the value of an environment variable that it
+//! refers to, and never a token key.
+
+mod at;
+mod check;
+mod document;
+pub mod file;
+pub mod leaf;
+mod load;
+mod report;
+mod resolve;
+mod schema;
+mod source;
+mod suggest;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod variables;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +42,11 @@ use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
 use crate::routing::Rule;
+
+pub use load::Loaded;
+pub use report::{ConfigError, Mistake, Severity};
+pub use schema::schema;
+pub use variables::Environment;
 
 /// Everything that one process needs to know.
 #[derive(Debug)]

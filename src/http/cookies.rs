@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{COOKIE, Entry, HeaderMap, HeaderValue};
+use memchr::memchr;
 use memchr::memmem::Finder;
 
 /// Finds the cookies of one name.
@@ -44,52 +45,49 @@ impl CookieName {
         })
     }
 
-    /// Takes all cookies of this name out. A line that had nothing else goes as a whole; lines
-    /// without any are not touched.
-    pub fn remove(&self, headers: &mut HeaderMap) {
-        let is_ours = |line: &HeaderValue| self.cookies(line.as_bytes()).next().is_some();
-        if !headers.get_all(COOKIE).iter().any(is_ours) {
-            return;
+    /// Takes all cookies of this name out, and shows each value to `see`. A line that had nothing
+    /// else goes as a whole; lines without any are not touched.
+    pub fn take(&self, headers: &mut HeaderMap, mut see: impl FnMut(&[u8])) {
+        let Entry::Occupied(mut lines) = headers.entry(COOKIE) else { return };
+        let mut is_any_empty = false;
+        for line in lines.iter_mut() {
+            if let Some(rest) = self.split(line.as_bytes(), &mut see) {
+                is_any_empty |= rest.is_empty();
+                *line = rest;
+            }
         }
-        let mut lines = headers.get_all(COOKIE).iter();
-        if let (Some(only), None) = (lines.next(), lines.next()) {
-            match self.without(only) {
-                Some(rest) => headers.insert(COOKIE, rest),
-                None => headers.remove(COOKIE),
-            };
-            return;
-        }
-        let lines: Vec<_> =
-            headers.get_all(COOKIE).iter().filter_map(|line| self.without(line)).collect();
-        headers.remove(COOKIE);
-        for line in lines {
-            headers.append(COOKIE, line);
+        if is_any_empty {
+            let (_, all) = lines.remove_entry_mult();
+            let kept: Vec<HeaderValue> = all.filter(|line| !line.is_empty()).collect();
+            for line in kept {
+                headers.append(COOKIE, line);
+            }
         }
     }
 
-    /// The line without our cookies, unless nothing is left.
-    fn without(&self, value: &HeaderValue) -> Option<HeaderValue> {
-        let line = value.as_bytes();
-        let mut cookies = self.cookies(line).peekable();
-        let first_stays = match cookies.peek() {
-            None => return Some(value.clone()),
-            Some(cookie) => cookie.whole.start > 0,
-        };
+    /// What is left of a line without our cookies; `None` if there are none in it.
+    fn split(&self, line: &[u8], see: &mut impl FnMut(&[u8])) -> Option<HeaderValue> {
+        let mut cookies = self.cookies(line);
+        let first = cookies.next()?;
         let mut rest = Vec::with_capacity(line.len());
         let mut at = 0;
-        for cookie in cookies {
+        let is_first_gone = first.whole.start == 0;
+        for cookie in std::iter::once(first).chain(cookies) {
+            see(&line[cookie.value]);
             rest.extend_from_slice(&line[at..cookie.whole.start]);
             at = cookie.whole.end;
         }
         rest.extend_from_slice(&line[at..]);
-        if !first_stays {
+        if is_first_gone {
             // The semicolon and blanks behind the first cookie go with it.
-            let more = rest.strip_prefix(b";").map_or(0, |more| rest.len() - more.len());
+            let more = usize::from(rest.first() == Some(&b';'));
             rest.drain(..skip_blanks(&rest, more));
         }
-        let is_empty = rest.iter().all(|b| matches!(b, b';' | b' ' | b'\t'));
+        if rest.iter().all(|b| matches!(b, b';' | b' ' | b'\t')) {
+            rest.clear();
+        }
         // Parts of a valid value are one.
-        (!is_empty).then(|| HeaderValue::from_maybe_shared(bytes::Bytes::from(rest)).ok()).flatten()
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(rest)).ok()
     }
 
     /// The cookies of this name in a line.
@@ -119,7 +117,7 @@ impl CookieName {
         if line.get(equals) != Some(&b'=') {
             return None;
         }
-        let end = line[equals..].iter().position(|&b| b == b';').map_or(line.len(), |i| equals + i);
+        let end = memchr(b';', &line[equals..]).map_or(line.len(), |i| equals + i);
         let whole = before.saturating_sub(1)..end;
         Some(Cookie { whole, value: value_within(line, equals + 1, end) })
     }
@@ -162,8 +160,10 @@ mod tests {
         let name = CookieName::new("s");
         let mut headers = headers(lines);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let values = name.values(&headers).map(text).collect();
-        name.remove(&mut headers);
+        let values: Vec<String> = name.values(&headers).map(text).collect();
+        let mut seen = Vec::new();
+        name.take(&mut headers, |value| seen.push(text(value)));
+        assert_eq!(seen, values);
         (values, headers.get_all(COOKIE).iter().map(|line| text(line.as_bytes())).collect())
     }
 

@@ -114,9 +114,7 @@ pub(crate) fn hint(
     match &destination.affinity {
         Affinity::None => Hint::Free,
         Affinity::Cookie(cookie) if found.has(Found::COOKIE) => {
-            let hint = bound(cookie, &destination.pool, client, headers);
-            cookie.name.remove(headers);
-            hint
+            bound(cookie, &destination.pool, client, headers)
         }
         Affinity::Cookie(_) => Hint::Free,
         Affinity::Key(finder) => match finder.key(client, headers, uri) {
@@ -126,18 +124,25 @@ pub(crate) fn hint(
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
+fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &mut HeaderMap) -> Hint {
+    let mut grant = None;
     let mut is_forged = false;
-    for token in cookie.name.values(headers) {
-        match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
-            Some(grant) => return Hint::Bound(grant),
-            None => is_forged = true,
+    cookie.name.take(headers, |token| {
+        if grant.is_none() {
+            let keyring = &client.worker.site.keyring;
+            grant = client.memo.borrow_mut().open(keyring, pool.name(), token);
+            is_forged |= grant.is_none();
+        }
+    });
+    match grant {
+        Some(grant) => Hint::Bound(grant),
+        None => {
+            if is_forged {
+                pool.count(Reason::Forged);
+            }
+            Hint::Free
         }
     }
-    if is_forged {
-        pool.count(Reason::Forged);
-    }
-    Hint::Free
 }
 
 impl KeyFinder {

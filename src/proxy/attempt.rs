@@ -23,13 +23,18 @@ use super::error::Problem;
 use super::exchange::Stop;
 use super::upstream::Upstream;
 use super::watch::Side;
-use super::{interim, replay, request};
-use crate::balance::{Backend, BackendId, Hint, Placement, Unavailable};
+use super::{affinity, interim, replay, request};
+use crate::balance::{Backend, BackendId, Hint, InFlight, Outcome, Placement, Unavailable};
+use crate::http::framing::Refusal;
 
-/// The state of one request's attempts.
+/// One request, and the state of its attempts.
 pub(crate) struct Attempt<'a> {
-    client: &'a Rc<Client>,
-    destination: &'a Arc<Destination>,
+    pub(crate) client: &'a Rc<Client>,
+    pub(crate) destination: &'a Arc<Destination>,
+    /// `None` while it is on its way.
+    request: Option<Request<RequestBody>>,
+    /// Of a body that streams.
+    progress: Option<&'a Progress>,
     is_head: bool,
     is_idempotent: bool,
     /// Backends that could not be reached.
@@ -40,20 +45,22 @@ pub(crate) struct Attempt<'a> {
     failure: String,
 }
 
-/// What came of sending a request.
-pub(crate) enum Sent {
-    /// The backend answered.
-    Answered(Answered),
-    /// Nobody has seen the request; here it is again.
-    Unseen(Request<RequestBody>),
-}
-
 /// An answer's head, and what there is of its body.
 pub(crate) enum Answered {
     /// An ordinary response.
     Plain(http::response::Parts, Begun),
     /// 101: the backend switches protocols.
     Switching(http::response::Parts, Lease),
+}
+
+/// What is known of a request that got no answer.
+struct Failed {
+    /// The connection had been used before, and gave no sign of life since.
+    was_stale: bool,
+    /// What the backend sent was not let through.
+    refusal: Option<Refusal>,
+    /// The request, if it may be sent once more although it was written.
+    again: Option<Request<RequestBody>>,
 }
 
 /// What a backend's connection says about a request.
@@ -69,13 +76,16 @@ impl<'a> Attempt<'a> {
     pub(crate) fn new(
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
-        method: &Method,
+        request: Request<RequestBody>,
+        progress: Option<&'a Progress>,
     ) -> Self {
         Attempt {
             client,
             destination,
-            is_head: *method == Method::HEAD,
-            is_idempotent: request::is_idempotent(method),
+            is_head: *request.method() == Method::HEAD,
+            is_idempotent: request::is_idempotent(request.method()),
+            request: Some(request),
+            progress,
             tried: Vec::new(),
             needs_new_connection: false,
             failure: String::new(),
@@ -151,21 +161,27 @@ impl<'a> Attempt<'a> {
         self.tried.push(backend.id());
     }
 
-    /// Sends the request and waits for the head of the answer.
+    /// Sends the request and waits for the head of the answer. `None` if nobody has seen the
+    /// request, so that it may be tried again.
     pub(crate) async fn send(
         &mut self,
-        mut lease: Lease,
-        request: Request<RequestBody>,
-        progress: Option<&Progress>,
-    ) -> Result<Sent, Stop> {
-        let spare = self.spare(&lease, request.body());
-        lease.upstream.wire().begin(self.is_head, spare.is_some());
-        let mut answer = pin!(lease.upstream.send(request));
-        let mut lease = Some(lease);
-        let turn = poll_fn(|cx| self.poll_answer(&mut lease, answer.as_mut(), progress, cx)).await;
+        placement: &Placement,
+        mut upstream: Box<Upstream>,
+        in_flight: InFlight,
+    ) -> Result<Option<Answered>, Stop> {
+        let Some(mut request) = self.request.take() else { return Err(Stop::Left) };
+        affinity::tell_app(self.destination, placement.cause, request.headers_mut());
+        request::set_host(request.headers_mut(), self.destination, placement.backend.address());
+        let spare = self.spare(&upstream, request.body());
+        upstream.wire().begin(self.is_head, spare.is_some());
+        let mut answer = pin!(upstream.send(request));
+        let destination = self.destination.clone();
+        let mut lease =
+            Some(Lease { upstream, in_flight, destination, client: self.client.clone() });
+        let turn = poll_fn(|cx| self.poll_answer(&mut lease, answer.as_mut(), cx)).await;
         self.client.watch.clear(Side::Backend);
         let (error, lease) = match turn {
-            Turn::Answered(answered) => return Ok(Sent::Answered(answered)),
+            Turn::Answered(answered) => return Ok(Some(answered)),
             Turn::Failed(error, lease) => (Some(error), lease),
             Turn::Closed(lease) => (None, lease),
             Turn::TimedOut(lease) => {
@@ -174,44 +190,63 @@ impl<'a> Attempt<'a> {
             }
             Turn::ClientLeft => return Err(Stop::Left),
         };
-        if let Some(broken) = progress.and_then(|progress| progress.broken.get()) {
+        if let Some(broken) = self.progress.and_then(|progress| progress.broken.get()) {
             return Err(broken.into());
         }
         let Lease { upstream, in_flight, .. } = lease;
-        let (is_reused, has_answered) = (upstream.is_reused(), upstream.wire().has_answered.get());
-        let refusal = upstream.wire().refusal.get();
-        let again = spare.and_then(|body| replay::request(&upstream.wire().record.borrow(), body));
-        let backend = in_flight.backend().clone();
+        let again = match spare {
+            Some(body) => replay::request(&upstream.wire().record.borrow(), body),
+            None => None,
+        };
+        let failed = Failed {
+            was_stale: upstream.is_reused() && !upstream.wire().has_answered.get(),
+            refusal: upstream.wire().refusal.get(),
+            again,
+        };
         drop(upstream);
-        // Dropping the connection gives back what it never wrote.
+        // Dropping the connection has given back what it never wrote.
         let error = error.or_else(|| match answer.poll(&mut noop()) {
             Poll::Ready(Err(error)) => Some(error),
             _ => None,
         });
+        self.failed(failed, error, in_flight)
+    }
+
+    /// What now? The request is kept for another attempt, or lost.
+    fn failed(
+        &mut self,
+        failed: Failed,
+        error: Option<TrySendError<Request<RequestBody>>>,
+        in_flight: InFlight,
+    ) -> Result<Option<Answered>, Stop> {
+        let backend = in_flight.backend().clone();
         let (unsent, error) = match error {
             Some(mut error) => (error.take_message(), error.into_error().to_string()),
             None => (None, "the connection was closed".to_owned()),
         };
-        if is_reused && !has_answered && (unsent.is_some() || again.is_some()) {
+        let was_sent = unsent.is_none();
+        if failed.was_stale && (!was_sent || failed.again.is_some()) {
             tracing::debug!(backend = backend.name(), error, "an idle connection was stale");
             self.needs_new_connection = true;
             self.client.worker.forget_idle(backend.id());
-            return Ok(unsent.or(again).map(Sent::Unseen).ok_or(Stop::Left)?);
+            self.request = unsent.or(failed.again);
+            return Ok(None);
         }
-        in_flight.finish(crate::balance::Outcome::Failure);
-        if let Some(request) = unsent {
+        in_flight.finish(Outcome::Failure);
+        if !was_sent {
             self.could_not_reach(&backend, &error);
-            return Ok(Sent::Unseen(request));
+            self.request = unsent;
+            return Ok(None);
         }
-        let error = refusal.map_or(error, |refusal| refusal.as_str().to_owned());
+        let error = failed.refusal.map_or(error, |refusal| refusal.as_str().to_owned());
         let pool = self.destination.pool.name();
         Err(Problem::bad_gateway(format!("{pool}/{}: {error}", backend.name())).into())
     }
 
     /// The body to send a second time, if this request may be repeated and may have to be.
-    fn spare(&self, lease: &Lease, body: &RequestBody) -> Option<Option<Bytes>> {
+    fn spare(&self, upstream: &Upstream, body: &RequestBody) -> Option<Option<Bytes>> {
         match body {
-            RequestBody::Whole(body) if lease.upstream.is_reused() && self.is_idempotent => {
+            RequestBody::Whole(body) if upstream.is_reused() && self.is_idempotent => {
                 Some(body.clone())
             }
             _ => None,
@@ -222,9 +257,9 @@ impl<'a> Attempt<'a> {
         &self,
         lease: &mut Option<Lease>,
         answer: Pin<&mut impl Future<Output = super::upstream::Answer>>,
-        progress: Option<&Progress>,
         cx: &mut Context<'_>,
     ) -> Poll<Turn> {
+        let progress = self.progress;
         let Some(mut held) = lease.take() else { return Poll::Pending };
         let mut is_over = held.upstream.poll_drive(cx).is_ready();
         if interim::pass_on(self.client, held.upstream.wire(), progress) {

@@ -15,8 +15,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::affinity;
-use super::attempt::{Attempt, Sent};
-use super::body::{Broken, Lease, Pace, Progress, RequestBody, ResponseBody, Upload};
+use super::attempt::Attempt;
+use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::{Problem, RequestId};
@@ -67,10 +67,10 @@ pub(crate) async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
     let count = client.begin_exchange(request.version());
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     // The head moves to the backend; an error page still wants to know what the client likes.
     let accept = head.headers.get(http::header::ACCEPT).cloned();
-    let mut response = match serve(&client, head, body).await {
+    let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(Stop::Left) if client.refusal().is_none() => return Err(ClientLeft),
         Err(stop) => {
@@ -97,15 +97,18 @@ pub(crate) async fn exchange(
 
 async fn serve(
     client: &Rc<Client>,
-    mut head: Parts,
+    head: &mut Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let admitted = request::admit(&mut head)?;
-    let destination = route(client, &head, &admitted)?;
+    let admitted = request::admit(head)?;
+    let destination = route(client, head, &admitted)?;
     let hint = affinity::hint(&destination, client, &mut head.headers, admitted.found, &head.uri);
     let rewritten = request::rewrite(&mut head.headers, &admitted, client, &destination);
-    let body = receive(client, &mut head, &admitted, body).await?;
-    forward(client, &destination, hint, rewritten, head, body).await
+    let payload = receive(client, head, &admitted, body).await?;
+    let request = outgoing(head, payload.body);
+    let progress = payload.progress.as_deref();
+    let attempt = Attempt::new(client, &destination, request, progress);
+    forward(attempt, hint, rewritten).await
 }
 
 /// Which pool is this for?
@@ -177,59 +180,42 @@ async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result
     Ok(whole.freeze())
 }
 
+/// The request as it goes out: the head is moved, not copied.
+fn outgoing(head: &mut Parts, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    std::mem::swap(request.method_mut(), &mut head.method);
+    std::mem::swap(request.uri_mut(), &mut head.uri);
+    std::mem::swap(request.headers_mut(), &mut head.headers);
+    request
+}
+
 /// Places the request, sends it, and prepares the answer; again elsewhere while it has provably
 /// not been seen by anybody.
 async fn forward(
-    client: &Rc<Client>,
-    destination: &Arc<Destination>,
+    mut attempt: Attempt<'_>,
     hint: Hint,
     rewritten: Rewritten,
-    head: Parts,
-    payload: Payload,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let mut attempt = Attempt::new(client, destination, &head.method);
-    let mut request = outgoing(head, payload.body);
     loop {
         let placement = attempt.place(&hint)?;
-        affinity::tell_app(destination, placement.cause, request.headers_mut());
-        request::set_host(request.headers_mut(), destination, placement.backend.address());
         let in_flight = placement.start();
         let Some(upstream) = attempt.acquire(&placement.backend).await? else {
             in_flight.finish(Outcome::Failure);
             continue;
         };
-        let lease =
-            Lease { upstream, in_flight, destination: destination.clone(), client: client.clone() };
-        match attempt.send(lease, request, payload.progress.as_deref()).await? {
-            Sent::Answered(answered) => {
-                let told = Told {
-                    destination,
-                    client,
-                    hint,
-                    placement: &placement,
-                    rewritten: &rewritten,
-                };
-                return answered.into_response(&told).await;
-            }
-            Sent::Unseen(again) => request = again,
+        if let Some(answered) = attempt.send(&placement, upstream, in_flight).await? {
+            let Attempt { client, destination, .. } = attempt;
+            let told = Told { client, destination, hint, placement, rewritten };
+            return answered.into_response(&told).await;
         }
     }
 }
 
 /// What an answer needs to know of its request.
 pub(crate) struct Told<'a> {
-    pub(crate) destination: &'a Arc<Destination>,
     pub(crate) client: &'a Rc<Client>,
+    pub(crate) destination: &'a Arc<Destination>,
     pub(crate) hint: Hint,
-    pub(crate) placement: &'a Placement,
-    pub(crate) rewritten: &'a Rewritten,
-}
-
-fn outgoing(head: Parts, body: RequestBody) -> Request<RequestBody> {
-    let Parts { method, uri, headers, .. } = head;
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    request
+    pub(crate) placement: Placement,
+    pub(crate) rewritten: Rewritten,
 }

@@ -54,7 +54,7 @@ fn bind(head: &mut Parts, told: &Told<'_>) {
     let worker = &told.client.worker;
     let pool = &told.destination.pool;
     let binding =
-        pool.bind(&told.hint, told.placement, worker.now(), &mut *worker.rng.borrow_mut());
+        pool.bind(&told.hint, &told.placement, worker.now(), &mut *worker.rng.borrow_mut());
     if let Binding::Issue(grant) = binding {
         let is_https = told.rewritten.is_https;
         affinity::issue(told.destination, told.client, &grant, &mut head.headers, is_https);

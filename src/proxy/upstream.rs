@@ -7,16 +7,20 @@
 
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
+use super::nudge::Nudge;
 use super::upstream_io::{READ_SIZE, Socket, UpstreamIo, Wire};
 use super::watch::Tick;
 use crate::balance::Address;
@@ -26,6 +30,10 @@ pub(crate) struct Upstream {
     sender: SendRequest<RequestBody>,
     connection: Connection<TokioIo<UpstreamIo>, RequestBody>,
     wire: Rc<Wire>,
+    /// Wakes whoever uses the connection.
+    nudge: Arc<Nudge>,
+    /// The same, as the connection wants it.
+    waker: Waker,
     /// Has it served a request before? Then the backend may be closing it at this moment.
     is_reused: bool,
     /// When it was last put away.
@@ -68,10 +76,13 @@ impl Upstream {
             .handshake(io)
             .await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
+        let nudge = Arc::new(Nudge::default());
         Ok(Box::new(Upstream {
             sender,
             connection,
             wire,
+            waker: Waker::from(nudge.clone()),
+            nudge,
             is_reused: false,
             idle_since: 0,
             expires: 0,
@@ -98,12 +109,22 @@ impl Upstream {
         &mut self,
         request: http::Request<RequestBody>,
     ) -> impl Future<Output = Answer> + use<> {
-        self.sender.try_send_request(request)
+        self.nudge.muted(|| self.sender.try_send_request(request))
     }
 
     /// Moves whatever can move. Ready when the connection is over.
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.connection.poll_without_shutdown(cx)
+        self.nudge.aim_at(cx.waker());
+        self.connection.poll_without_shutdown(&mut Context::from_waker(&self.waker))
+    }
+
+    /// What there is of a response's body. It becomes more only when the connection is driven.
+    pub(crate) fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.nudge.muted(|| Pin::new(body).poll_frame(&mut nobody))
     }
 
     /// Is it between requests and open, as far as can be seen without waiting?
@@ -118,6 +139,7 @@ impl Upstream {
 
     /// Marks it as idle from `now` until `expires`.
     pub(crate) fn put_away(&mut self, now: Tick, expires: Tick) {
+        self.nudge.aim_at_nobody();
         self.is_reused = true;
         self.idle_since = now;
         self.expires = expires;

@@ -41,19 +41,40 @@ impl Head {
         matches!(self.status, 100 | 102..=199)
     }
 
-    pub(super) fn count_line(
+    /// So many bytes and field lines more.
+    pub(super) fn grow(
         &mut self,
-        line: &[u8],
-        role: Role,
+        bytes: &[u8],
+        fields: usize,
         limits: &HeadLimits,
     ) -> Result<(), Refusal> {
-        self.check_size(line.len() + 2, role, limits)?;
-        self.bytes += line.len() + 2;
+        if self.is_interim() {
+            self.raw.extend_from_slice(bytes);
+        }
+        self.count(bytes.len(), fields, limits)
+    }
+
+    /// The same for a line whose end has been taken off.
+    pub(super) fn grow_line(
+        &mut self,
+        line: &[u8],
+        fields: usize,
+        limits: &HeadLimits,
+    ) -> Result<(), Refusal> {
         if self.is_interim() {
             self.raw.extend_from_slice(line);
             self.raw.extend_from_slice(b"\r\n");
         }
-        Ok(())
+        self.count(line.len() + 2, fields, limits)
+    }
+
+    fn count(&mut self, bytes: usize, fields: usize, limits: &HeadLimits) -> Result<(), Refusal> {
+        self.bytes += bytes;
+        self.fields += fields;
+        if self.bytes > limits.bytes {
+            return Err(Refusal::HeadTooLarge);
+        }
+        if self.fields > limits.fields { Err(Refusal::TooManyFields) } else { Ok(()) }
     }
 
     /// May the head grow by `more` bytes?
@@ -120,16 +141,11 @@ impl Head {
             }
             _ => return Err(Refusal::StatusLine),
         }
-        if self.is_interim() {
-            self.raw.extend_from_slice(line);
-            self.raw.extend_from_slice(b"\r\n");
-        }
         Ok(())
     }
 
     /// A field line. Only the two that frame a body are read.
-    pub(super) fn field(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
-        self.count_field(line, limits)?;
+    pub(super) fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
         match line[0] | 0x20 {
             b'c' => match value_of(line, b"content-length") {
                 Some(value) => self.content_length(value),
@@ -139,16 +155,19 @@ impl Head {
                 Some(value) => self.transfer_encoding(value),
                 None => Ok(()),
             },
+            _ if matches!(line[0], b' ' | b'\t') => Err(Refusal::FoldedLine),
             _ => Ok(()),
         }
     }
 
     /// A field line of a trailer section: nothing there may change what was read before.
-    pub(super) fn trailer(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
+    pub(super) fn trailer(&self, line: &[u8]) -> Result<(), Refusal> {
         const FORBIDDEN: [&[u8]; 5] =
             [b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection"];
 
-        self.count_field(line, limits)?;
+        if matches!(line[0], b' ' | b'\t') {
+            return Err(Refusal::FoldedLine);
+        }
         let colon = line.iter().position(|&b| b == b':').ok_or(Refusal::TrailerField)?;
         let name = &line[..colon];
         let is_name = !name.is_empty() && name.iter().all(|&b| is_token(b));
@@ -156,14 +175,6 @@ impl Head {
             return Err(Refusal::TrailerField);
         }
         Ok(())
-    }
-
-    fn count_field(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
-        if matches!(line[0], b' ' | b'\t') {
-            return Err(Refusal::FoldedLine);
-        }
-        self.fields += 1;
-        if self.fields > limits.fields { Err(Refusal::TooManyFields) } else { Ok(()) }
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {

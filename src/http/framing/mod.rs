@@ -19,7 +19,7 @@
 mod chunk;
 mod head;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use head::{Head, Version};
 
@@ -207,24 +207,53 @@ impl Scanner {
                     at += taken;
                     self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                 }
-                State::Idle
-                | State::Head
-                | State::ChunkSize
-                | State::ChunkEnd
-                | State::Trailers => {
-                    let Some(end) = memchr(b'\n', rest) else {
+                State::Head if self.partial.is_empty() => {
+                    at += self.field_lines(rest)?;
+                    if self.state == State::Head {
+                        self.keep_partial(&bytes[at..])?;
+                        return Ok(bytes.len());
+                    }
+                }
+                _ => match memchr(b'\n', rest) {
+                    Some(end) => {
+                        at += end + 1;
+                        self.whole_line(&rest[..end])?;
+                    }
+                    None => {
                         self.keep_partial(rest)?;
                         return Ok(bytes.len());
-                    };
-                    at += end + 1;
-                    self.whole_line(&rest[..end])?;
-                }
+                    }
+                },
             }
             if self.state == State::Idle && self.head.is_untouched() {
                 return Ok(at);
             }
         }
         Ok(at)
+    }
+
+    /// The whole field lines at the beginning of `bytes`, up to the end of the head if it is
+    /// there. Gives how many bytes they are. Nearly every head passes through here in one go, so
+    /// a line costs a look at its two ends, and more only if it may frame something.
+    fn field_lines(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut start = 0;
+        let mut fields = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let line = self.without_carriage_return(&bytes[start..end])?;
+            start = end + 1;
+            match line.first() {
+                Some(b'c' | b'C' | b't' | b'T' | b' ' | b'\t') => self.head.field(line)?,
+                Some(_) => {}
+                None => {
+                    self.head.grow(&bytes[..start], fields, &self.limits)?;
+                    self.end_head()?;
+                    return Ok(start);
+                }
+            }
+            fields += 1;
+        }
+        self.head.grow(&bytes[..start], fields, &self.limits)?;
+        Ok(start)
     }
 
     fn keep_partial(&mut self, rest: &[u8]) -> Result<(), Refusal> {
@@ -251,59 +280,81 @@ impl Scanner {
 
     /// One line, without its line feed.
     fn line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let line = match line.strip_suffix(b"\r") {
-            Some(line) => line,
-            // Old servers write such heads, and we do not pass the line ends on.
-            None if self.role == Role::Responses && self.state_is_head() => line,
-            None => return Err(Refusal::BareLineFeed),
-        };
+        let line = self.without_carriage_return(line)?;
         match self.state {
-            State::ChunkSize => {
-                if line.len() > MAX_CHUNK_LINE {
-                    return Err(Refusal::Chunk);
-                }
-                self.state = match chunk::size(line).ok_or(Refusal::Chunk)? {
-                    0 => {
-                        self.head = Head::for_trailers();
-                        State::Trailers
-                    }
-                    size => State::ChunkData(size),
-                };
-                Ok(())
-            }
+            State::ChunkSize => self.chunk_size_line(line),
             State::ChunkEnd if line.is_empty() => {
                 self.state = State::ChunkSize;
                 Ok(())
             }
             State::ChunkEnd => Err(Refusal::Chunk),
             State::Trailers => self.trailer_line(line),
-            _ => self.head_line(line),
+            State::Idle => self.start_line(line),
+            _ => self.field_line(line),
         }
     }
 
-    fn state_is_head(&self) -> bool {
-        matches!(self.state, State::Idle | State::Head)
+    fn without_carriage_return<'a>(&self, line: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        match line {
+            [line @ .., b'\r'] => Ok(line),
+            // Old servers write such heads, and we do not pass the line ends on.
+            line if self.role == Role::Responses
+                && matches!(self.state, State::Idle | State::Head) =>
+            {
+                Ok(line)
+            }
+            _ => Err(Refusal::BareLineFeed),
+        }
     }
 
-    fn head_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        self.head.count_line(line, self.role, &self.limits)?;
-        if self.state == State::Idle {
-            if line.is_empty() {
-                return Ok(()); // RFC 9112, 2.2: empty lines before a request line are ignored
-            }
+    fn start_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        self.head.check_size(line.len() + 2, self.role, &self.limits)?;
+        if !line.is_empty() {
             self.head.start_line(line, self.role, &self.limits)?;
             self.state = State::Head;
-        } else if !line.is_empty() {
-            self.head.field(line, &self.limits)?;
-        } else {
-            self.state = self.body()?;
-            if self.head.is_interim() {
-                self.interim.extend_from_slice(&std::mem::take(&mut self.head.raw));
-            }
-            self.head = Head::default();
-            self.heads += 1;
+        } // RFC 9112, 2.2: empty lines before a request line are ignored
+        self.head.grow_line(line, 0, &self.limits)
+    }
+
+    fn field_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if line.is_empty() {
+            self.head.grow_line(line, 0, &self.limits)?;
+            return self.end_head();
         }
+        self.head.grow_line(line, 1, &self.limits)?;
+        self.head.field(line)
+    }
+
+    fn end_head(&mut self) -> Result<(), Refusal> {
+        self.state = self.body()?;
+        let head = std::mem::take(&mut self.head);
+        self.interim.extend_from_slice(&head.raw);
+        self.heads += 1;
         Ok(())
+    }
+
+    fn chunk_size_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if line.len() > MAX_CHUNK_LINE {
+            return Err(Refusal::Chunk);
+        }
+        self.state = match chunk::size(line).ok_or(Refusal::Chunk)? {
+            0 => {
+                self.head = Head::for_trailers();
+                State::Trailers
+            }
+            size => State::ChunkData(size),
+        };
+        Ok(())
+    }
+
+    fn trailer_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if line.is_empty() {
+            self.state = State::Idle;
+            self.head = Head::default();
+            return Ok(());
+        }
+        self.head.grow_line(line, 1, &self.limits)?;
+        self.head.trailer(line)
     }
 
     /// How the body after the head that has just ended is framed (RFC 9112, 6.3).
@@ -330,16 +381,6 @@ impl Scanner {
             None if self.role == Role::Requests => State::Idle,
             None => State::Opaque,
         })
-    }
-
-    fn trailer_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        if line.is_empty() {
-            self.state = State::Idle;
-            self.head = Head::default();
-            return Ok(());
-        }
-        self.head.count_line(line, self.role, &self.limits)?;
-        self.head.trailer(line, &self.limits)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -91,13 +91,14 @@ impl Download {
     ) -> Begun {
         let mut arrived = [None, None];
         let mut has_ended = incoming.is_end_stream();
-        if !has_ended && let Poll::Ready(Some(Ok(frame))) = poll_now(&mut incoming) {
+        if !has_ended && let Poll::Ready(Some(Ok(frame))) = lease.upstream.poll_body(&mut incoming)
+        {
             arrived[0] = Some(frame);
             has_ended = incoming.is_end_stream();
             if !has_ended && incoming.size_hint().exact().is_none() {
                 // The end of a body of one chunk is received, but hyper has not decoded it yet.
                 let _ = lease.upstream.poll_drive(cx);
-                match poll_now(&mut incoming) {
+                match lease.upstream.poll_body(&mut incoming) {
                     Poll::Ready(None) => has_ended = true,
                     Poll::Ready(Some(Ok(frame))) => arrived[1] = Some(frame),
                     Poll::Ready(Some(Err(_))) | Poll::Pending => {}
@@ -128,10 +129,10 @@ impl Download {
             }
         }
         let polled = match &mut self.source {
-            Source::Polled(lease, _) => match poll_now(&mut self.incoming) {
+            Source::Polled(lease, _) => match lease.upstream.poll_body(&mut self.incoming) {
                 Poll::Pending => {
                     let _ = lease.upstream.poll_drive(cx);
-                    poll_now(&mut self.incoming)
+                    lease.upstream.poll_body(&mut self.incoming)
                 }
                 ready => ready,
             },
@@ -246,12 +247,6 @@ fn detach(lease: Lease) -> Source {
         let _ = std::future::poll_fn(|cx| upstream.poll_drive(cx)).await;
     });
     Source::Task(driver, in_flight)
-}
-
-/// What the body has now. It gets more only when its connection is driven, which we do ourselves:
-/// there is nobody to wake.
-fn poll_now(incoming: &mut Incoming) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-    Pin::new(incoming).poll_frame(&mut Context::from_waker(Waker::noop()))
 }
 
 fn log(broken: Broken, in_flight: &InFlight) {

@@ -1,0 +1,129 @@
+//! The configuration file, exactly as it is written: plain types that serde fills.
+//!
+//! The JSON Schema is generated from these types ([`schema`](super::schema())): the doc comments
+//! below are its descriptions and the `Default` implementations its defaults, so each fact is
+//! stated once. They say what a key means to an operator; `config/full.toml` shows every key.
+
+mod affinity;
+mod health;
+mod pool;
+mod server;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::leaf::{ExactPath, HeaderCondition, ListenAddress, Parsed, PathPrefix};
+use crate::routing::HostMatch;
+
+pub use affinity::{
+    Affinity, Algorithm, Cookie, Key, KeyField, KeyPart, Mode, SameSite, Secure, WhenUnavailable,
+};
+pub use health::{Health, Initial};
+pub use pool::{
+    Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
+    HostChoice, Pool,
+};
+pub use server::{
+    ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
+};
+
+/// The configuration of Stickler, a sticky-session-aware HTTP reverse proxy.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Stickler configuration")]
+pub struct File {
+    /// The process.
+    pub server: Server,
+    /// The keys that seal affinity tokens. Absent: a key of this proxy's own, which it keeps in
+    /// `server.state_dir`. Proxies that share clients must share keys.
+    #[schemars(extend("writeOnly" = true))]
+    pub token: Token,
+    /// The addresses that clients connect to. At least one.
+    pub listeners: Vec<Listener>,
+    /// Which pool takes which request. The most specific route wins, whatever the order. Absent:
+    /// everything goes to the only pool.
+    pub routes: Vec<Route>,
+    /// The pools of backends, by name. At least one.
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub pools: BTreeMap<String, Pool>,
+}
+
+/// An address that clients connect to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Where to listen. `:8080` is every IPv4 address, `[::]:8080` every address, `localhost:8080`
+    /// is 127.0.0.1; other names are not looked up.
+    pub address: Parsed<ListenAddress>,
+    /// Connections at once. Further ones wait in the kernel's queue.
+    #[serde(default = "max_connections")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: u32,
+    /// Proxies in front of this one, as ranges of addresses: their `Forwarded` and `X-Forwarded-*`
+    /// fields are believed, those of others are removed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Parsed<IpNet>>,
+}
+
+fn max_connections() -> u32 {
+    65_536
+}
+
+/// Which requests go to a pool. What is absent is true of every request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The host, or several: exact, or `*.example.com` for every host below it. Absent: any.
+    pub host: Option<OneOrMany<Parsed<HostMatch>>>,
+    /// This path and everything below it, segment by segment: `/api` does not match `/apis`.
+    /// Absent: any.
+    pub path: Option<Parsed<PathPrefix>>,
+    /// This path only. Not together with `path`. Absent: any.
+    pub path_exact: Option<Parsed<ExactPath>>,
+    /// The method, or several. Absent: any.
+    pub method: Option<OneOrMany<Parsed<Method>>>,
+    /// Header fields, each with the value that it must have, or `*` if it must only be there.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
+    pub headers: BTreeMap<String, Parsed<HeaderCondition>>,
+    /// The name of the pool that takes these requests.
+    pub pool: String,
+}
+
+/// A list that may be written without brackets when it has one item.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum OneOrMany<T> {
+    /// `host = "a"`
+    One(T),
+    /// `host = ["a", "b"]`
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// The items.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            OneOrMany::One(item) => std::slice::from_ref(item),
+            OneOrMany::Many(items) => items,
+        }
+    }
+}
+
+/// The word `auto`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Auto {
+    /// Chosen by the proxy.
+    Auto,
+}
+
+const fn seconds(n: u64) -> Parsed<Duration> {
+    Parsed(Duration::from_secs(n))
+}

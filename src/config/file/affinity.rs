@@ -1,0 +1,192 @@
+//! `[pools.NAME.affinity]`.
+
+use std::time::Duration;
+
+use http::header::HeaderName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Auto, seconds};
+use crate::balance::{affinity, hashing};
+use crate::config::leaf::{CookieName, CookiePath, Domain, Parsed, QueryName};
+
+/// How sessions stick to backends.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Affinity {
+    /// How a session is recognized.
+    pub mode: Mode,
+    /// The affinity cookie. With `mode = "cookie"` only.
+    pub cookie: Option<Cookie>,
+    /// What is hashed. With `mode = "hash"` only, which needs it. A request without it is free.
+    pub key: Option<Key>,
+    /// From the key to a backend. With `mode = "hash"` only. Absent: `rendezvous`.
+    pub algorithm: Option<Algorithm>,
+    /// A session ends when it has not been seen for so long.
+    pub idle_timeout: Parsed<Duration>,
+    /// A session ends so long after it began, however busy it is.
+    pub absolute_timeout: Parsed<Duration>,
+    /// What happens to a session whose backend cannot serve it.
+    pub when_unavailable: WhenUnavailable,
+    /// Sessions that are counted at most; further ones are served all the same.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max_sessions: u32,
+}
+
+impl Default for Affinity {
+    fn default() -> Self {
+        Affinity {
+            mode: Mode::None,
+            cookie: None,
+            key: None,
+            algorithm: None,
+            idle_timeout: seconds(30 * 60),
+            absolute_timeout: seconds(12 * 60 * 60),
+            when_unavailable: WhenUnavailable::Rebalance,
+            max_sessions: 1_000_000,
+        }
+    }
+}
+
+/// How a session is recognized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Not at all.
+    None,
+    /// By a sealed cookie of the proxy's own.
+    Cookie,
+    /// By hashing a key that the request carries.
+    Hash,
+}
+
+/// The affinity cookie.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cookie {
+    /// Its name. Pools that one host can reach need different ones.
+    pub name: Parsed<CookieName>,
+    /// `Path`: below which paths browsers send it.
+    pub path: Parsed<CookiePath>,
+    /// `Domain`: if set, browsers send it to this host and all below it. Absent: only to the host
+    /// that set it.
+    pub domain: Option<Parsed<Domain>>,
+    /// `Secure`: `true`, `false`, or `auto` for when the client came over TLS, as far as a trusted
+    /// proxy says so.
+    pub secure: Secure,
+    /// `HttpOnly`: scripts cannot read it.
+    pub http_only: bool,
+    /// `SameSite`: whether other sites' pages send it.
+    pub same_site: SameSite,
+    /// `Partitioned` (CHIPS): a jar of its own for each site that embeds the app.
+    pub partitioned: bool,
+    /// `Max-Age`. Absent: until the browser is closed.
+    pub max_age: Option<Parsed<Duration>>,
+}
+
+impl Default for Cookie {
+    fn default() -> Self {
+        Cookie {
+            name: Parsed(CookieName("stickler".into())),
+            path: Parsed(CookiePath("/".into())),
+            domain: None,
+            secure: Secure::Auto(Auto::Auto),
+            http_only: true,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            max_age: None,
+        }
+    }
+}
+
+/// When the affinity cookie is `Secure`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Secure {
+    /// When the client came over TLS.
+    Auto(Auto),
+    /// Always, or never.
+    Fixed(bool),
+}
+
+/// The `SameSite` attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SameSite {
+    /// `Strict`
+    Strict,
+    /// `Lax`
+    Lax,
+    /// `None`. Browsers want `Secure` with it.
+    None,
+    /// Without the attribute.
+    Unset,
+}
+
+/// What hash affinity hashes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Key {
+    /// A part that every request has.
+    Part(KeyPart),
+    /// A field by its name.
+    Field(KeyField),
+}
+
+/// A part that every request has.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPart {
+    /// The client's address, as far as trusted proxies say it.
+    SourceAddress,
+    /// The path, without the query.
+    Path,
+}
+
+/// A field by its name. Exactly one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct KeyField {
+    /// The value of this header field. Absent: another field.
+    pub header: Option<Parsed<HeaderName>>,
+    /// The value of this cookie. Absent: another field.
+    pub cookie: Option<Parsed<CookieName>>,
+    /// The value of this query parameter. Absent: another field.
+    pub query: Option<Parsed<QueryName>>,
+}
+
+/// From a key to a backend.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Highest random weight: when a backend leaves, only its keys move.
+    Rendezvous,
+}
+
+impl From<Algorithm> for hashing::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Rendezvous => hashing::Algorithm::Rendezvous,
+        }
+    }
+}
+
+/// What happens to a session whose backend cannot serve it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenUnavailable {
+    /// It moves to another backend for good.
+    Rebalance,
+    /// Its requests are refused with 503 until the backend is back.
+    Reject,
+}
+
+impl From<WhenUnavailable> for affinity::WhenUnavailable {
+    fn from(when: WhenUnavailable) -> Self {
+        match when {
+            WhenUnavailable::Rebalance => affinity::WhenUnavailable::Rebalance,
+            WhenUnavailable::Reject => affinity::WhenUnavailable::Reject,
+        }
+    }
+}

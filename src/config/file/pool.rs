@@ -1,0 +1,198 @@
+//! `[pools.NAME]` and what is below it.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Affinity, Health, seconds};
+use crate::balance::{Address, balancer};
+use crate::config::leaf::{HostHeader, Name, Parsed};
+
+/// A named group of backends with one policy.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// How requests that are free to go anywhere are balanced.
+    pub balance: Balance,
+    /// Backends, or connections, that are tried for one request at most.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: u32,
+    /// Idle connections that each worker keeps to each backend.
+    #[schemars(range(min = 0, max = 65_536))]
+    pub max_idle_connections: u32,
+    /// What backends are told about the client.
+    pub forward: Forward,
+    /// How patient the proxy is with backends.
+    pub timeouts: BackendTimeouts,
+    /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
+    pub eject: Eject,
+    /// How sessions stick to backends. Absent: they do not.
+    pub affinity: Affinity,
+    /// Active health checks. Absent: none.
+    pub health: Option<Health>,
+    /// The app servers. At least one.
+    pub backends: Vec<Backend>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Pool {
+            balance: Balance::LeastConnections,
+            attempts: 3,
+            max_idle_connections: 256,
+            forward: Forward::default(),
+            timeouts: BackendTimeouts::default(),
+            eject: Eject::Table(Ejection::default()),
+            affinity: Affinity::default(),
+            health: None,
+            backends: Vec::new(),
+        }
+    }
+}
+
+/// How requests that are free to go anywhere are balanced.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Each backend in turn, as often as its weight says.
+    RoundRobin,
+    /// The backend with the fewest requests in flight for its weight.
+    LeastConnections,
+    /// By chance, as often as the weights say.
+    Random,
+}
+
+impl From<Balance> for balancer::Balance {
+    fn from(balance: Balance) -> Self {
+        match balance {
+            Balance::RoundRobin => balancer::Balance::RoundRobin,
+            Balance::LeastConnections => balancer::Balance::LeastConnections,
+            Balance::Random => balancer::Balance::Random,
+        }
+    }
+}
+
+/// What backends are told about the client.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Forward {
+    /// In which header fields the client's address, scheme and host are passed on.
+    pub style: ForwardStyle,
+    /// The `Host` that backends see: the client's, the backend's own address, or this one.
+    pub host: ForwardHost,
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Forward { style: ForwardStyle::XForwarded, host: ForwardHost::Choice(HostChoice::Client) }
+    }
+}
+
+/// The header fields that carry the client's address, scheme and host.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardStyle {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// All of them.
+    Both,
+    /// None; those of strangers are removed all the same.
+    Off,
+}
+
+/// The `Host` that backends see.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ForwardHost {
+    /// One of the two that suggest themselves.
+    Choice(HostChoice),
+    /// This one.
+    Fixed(Parsed<HostHeader>),
+}
+
+/// The `Host` that backends see, by name.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostChoice {
+    /// The client's.
+    Client,
+    /// The backend's own address.
+    Backend,
+}
+
+/// How patient the proxy is with backends. None of these can be zero.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackendTimeouts {
+    /// For a connection to be made.
+    pub connect: Parsed<Duration>,
+    /// From the end of the request to the end of the response's head. Beyond it: 504.
+    pub response_header: Parsed<Duration>,
+    /// Without a byte of the response's body.
+    pub response_body: Parsed<Duration>,
+    /// That an idle connection is kept. Better less than the backend's own keep-alive timeout.
+    pub idle: Parsed<Duration>,
+    /// Without a byte in either direction through a tunnel (WebSocket).
+    pub tunnel: Parsed<Duration>,
+}
+
+impl Default for BackendTimeouts {
+    fn default() -> Self {
+        BackendTimeouts {
+            connect: seconds(5),
+            response_header: seconds(60),
+            response_body: seconds(5 * 60),
+            idle: seconds(30),
+            tunnel: seconds(60 * 60),
+        }
+    }
+}
+
+/// Taking a backend out for a while when it cannot be connected to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Eject {
+    /// `false`: never. `true`: as by default.
+    Switch(bool),
+    /// When and for how long.
+    Table(Ejection),
+}
+
+/// When a backend is taken out, and for how long. At most half of a pool is ever out.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ejection {
+    /// Consecutive failures to connect after which a backend is taken out.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connect_failures: u32,
+    /// How long it stays out.
+    pub duration: Parsed<Duration>,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Ejection { connect_failures: 5, duration: seconds(10) }
+    }
+}
+
+/// An app server.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Its identity, unique in the pool: sessions are bound to the name, not to the address.
+    pub name: Parsed<Name>,
+    /// Where it listens: a host name or IP address with a port, or `unix:` and a path.
+    pub address: Parsed<Address>,
+    /// Its share of the load next to the other backends' weights. Zero: only sessions that are
+    /// bound to it.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 65_535))]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}

@@ -1,0 +1,101 @@
+//! From a file to a [`Config`], stage by stage.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::at::At;
+use super::check::check;
+use super::document::Document;
+use super::file::File;
+use super::report::{ConfigError, Mistake, Mistakes};
+use super::schema::{Schema, schema};
+use super::source::{Place, Source};
+use super::variables::{self, Environment};
+use super::{Config, resolve};
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What to do.
+    pub config: Config,
+    /// What is probably not meant like this.
+    pub warnings: Vec<Mistake>,
+}
+
+impl Config {
+    /// Reads a file, and the files with secrets that it names.
+    pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigError> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let directory = path.parent().unwrap_or(Path::new(""));
+                Config::parse(&name, &text, directory, environment)
+            }
+            Err(error) => {
+                let mut mistakes = Mistakes::new(Arc::new(Source::new(&name, "")));
+                mistakes.error(Place::default(), format!("cannot read {name}: {error}"));
+                Err(mistakes.into_error())
+            }
+        }
+    }
+
+    /// Reads a text. `name` is what mistakes call it; paths in it are relative to `directory`.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        directory: &Path,
+        environment: Environment<'_>,
+    ) -> Result<Loaded, ConfigError> {
+        let json_schema = schema();
+        let schema = Schema::root(&json_schema);
+        let mut document = Document::parse(text);
+        let source = without_secrets(Source::new(name, text), &document, schema);
+        let mut mistakes = Mistakes::new(Arc::new(source));
+        not_toml(&document, &mut mistakes);
+        if !document.mend(text) {
+            return Err(mistakes.into_error());
+        }
+        check(&mut document.root, schema, environment, &mut mistakes);
+        let Ok(file) = File::deserialize(document.root.to_json()) else {
+            // Serde's message may quote a secret, so it is not shown.
+            let title = "the schema and the types of the configuration disagree";
+            let mistake = mistakes.error(Place::default(), title);
+            mistake.help("this is a bug in Stickler; please report it with the file");
+            return Err(mistakes.into_error());
+        };
+        let at = At::root(&document.root);
+        let config = resolve::resolve(&file, at, directory, environment, &mut mistakes);
+        Ok(Loaded { warnings: mistakes.verdict()?, config })
+    }
+}
+
+/// Blacks out what is secret in the text, except the names of variables.
+fn without_secrets(mut source: Source, document: &Document, schema: Schema<'_>) -> Source {
+    let mut secrets = Vec::new();
+    schema.secrets(&document.root, false, &mut secrets);
+    for secret in secrets {
+        let secret = source.fit(secret);
+        let literals = variables::literals(source.slice(secret.clone()));
+        for literal in literals {
+            source.black_out(secret.start + literal.start..secret.start + literal.end);
+        }
+    }
+    source
+}
+
+fn not_toml(document: &Document, mistakes: &mut Mistakes) {
+    for (span, message) in &document.errors {
+        if message.starts_with("string values must be quoted") {
+            // By far the most frequent one: `idle = 30s`.
+            let label = match mistakes.source().slice(span.clone()) {
+                "" => "a value is missing".to_owned(),
+                text => format!("write {text:?}"),
+            };
+            mistakes.error(span.clone(), "not TOML: a string needs quotes").label(label);
+        } else {
+            mistakes.error(span.clone(), format!("not TOML: {message}"));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `[pools.NAME.affinity]`.
+
+use super::Resolver;
+use crate::balance::affinity::{AffinitySpec, Mode};
+use crate::balance::hashing;
+use crate::config::at::At;
+use crate::config::file::{self, KeyField, KeyPart};
+use crate::config::{Cookie, KeySource};
+
+/// What a pool's affinity table says, in the parts that a [`Pool`](crate::config::Pool) has.
+pub(super) struct Affinity {
+    pub(super) spec: AffinitySpec,
+    pub(super) key: KeySource,
+    pub(super) cookie: Cookie,
+}
+
+impl Resolver<'_> {
+    pub(super) fn affinity(&mut self, file: &file::Affinity, at: At<'_>) -> Affinity {
+        let cookie = self.cookie(file.cookie.as_ref(), at.key("cookie"));
+        let key = file.key.as_ref().and_then(|key| self.key(key, at.key("key")));
+        self.fits_the_mode(file, at);
+        self.lifetimes(file, at);
+        let algorithm = file.algorithm.map_or(hashing::Algorithm::default(), Into::into);
+        Affinity {
+            spec: AffinitySpec {
+                mode: match file.mode {
+                    file::Mode::None => Mode::None,
+                    file::Mode::Cookie => Mode::Cookie,
+                    file::Mode::Hash => Mode::Hash(algorithm),
+                },
+                when_unavailable: file.when_unavailable.into(),
+                idle_timeout: file.idle_timeout.0,
+                absolute_timeout: file.absolute_timeout.0,
+                max_sessions: usize::try_from(file.max_sessions).unwrap_or(usize::MAX),
+            },
+            key: key.unwrap_or(KeySource::SourceAddress),
+            cookie,
+        }
+    }
+
+    /// Each mode has keys of its own.
+    fn fits_the_mode(&mut self, file: &file::Affinity, at: At<'_>) {
+        if file.mode != file::Mode::Cookie {
+            let help = "write mode = \"cookie\", or remove the cookie";
+            self.useless(at.key("cookie"), "only mode = \"cookie\" has a cookie of its own", help);
+        }
+        if file.mode == file::Mode::Hash {
+            if file.key.is_none() {
+                let title = format!("{}: mode \"hash\" needs a key", at.path());
+                let mistake = self.mistakes.error(at.key("mode"), title);
+                mistake.label("what is to be hashed?").help(
+                    "write key = { header = \"x-user\" }, { cookie = \"uid\" }, { query = \"user\" }, \
+                     \"source_address\" or \"path\"",
+                );
+            }
+            return;
+        }
+        for key in ["key", "algorithm"] {
+            let help = format!("write mode = \"hash\", or remove the {key}");
+            self.useless(at.key(key), "only mode = \"hash\" hashes anything", &help);
+        }
+    }
+
+    fn lifetimes(&mut self, file: &file::Affinity, at: At<'_>) {
+        let (at_idle, at_absolute) = (at.key("idle_timeout"), at.key("absolute_timeout"));
+        let idle = self.positive(&file.idle_timeout, at_idle);
+        let absolute = self.positive(&file.absolute_timeout, at_absolute);
+        // Zero has been reported already, and would be shorter than anything.
+        if idle > absolute && !absolute.is_zero() {
+            let help = format!(
+                "idle_timeout is {}, absolute_timeout is {}",
+                self.in_words(at_idle, idle),
+                self.in_words(at_absolute, absolute)
+            );
+            let place = if at_idle.exists() { at_idle } else { at_absolute };
+            let title = format!("{}: idle_timeout is longer than absolute_timeout", at.path());
+            let mistake = self.mistakes.error(place, title);
+            mistake.label("no session could ever idle out").help(help);
+        }
+    }
+
+    fn key(&mut self, file: &file::Key, at: At<'_>) -> Option<KeySource> {
+        let fields = match file {
+            file::Key::Part(KeyPart::SourceAddress) => return Some(KeySource::SourceAddress),
+            file::Key::Part(KeyPart::Path) => return Some(KeySource::Path),
+            file::Key::Field(fields) => fields,
+        };
+        match fields {
+            KeyField { header: Some(name), cookie: None, query: None } => {
+                Some(KeySource::Header(name.0.clone()))
+            }
+            KeyField { header: None, cookie: Some(name), query: None } => {
+                Some(KeySource::Cookie(name.0.0.clone()))
+            }
+            KeyField { header: None, cookie: None, query: Some(name) } => {
+                Some(KeySource::Query(name.0.0.clone()))
+            }
+            _ => {
+                let title = format!("{} is not one field of the request", at.path());
+                let mistake = self.mistakes.error(at, title);
+                mistake.label("expected one of `header`, `cookie` and `query`");
+                None
+            }
+        }
+    }
+}

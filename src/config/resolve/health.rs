@@ -1,0 +1,59 @@
+//! `[pools.NAME.health]`.
+
+use http::StatusCode;
+
+use super::Resolver;
+use crate::balance::health::Thresholds;
+use crate::config::at::At;
+use crate::config::file::{self, Initial};
+use crate::config::{HealthCheck, HttpProbe, Probe};
+
+impl Resolver<'_> {
+    pub(super) fn health(&mut self, file: &file::Health, at: At<'_>) -> HealthCheck {
+        let interval = self.positive(&file.interval, at.key("interval"));
+        let fast_interval = self.positive(&file.fast_interval, at.key("fast_interval"));
+        if fast_interval > interval && at.key("fast_interval").exists() {
+            let title = format!("{}: fast_interval is longer than interval", at.path());
+            let help = format!("interval is {}", self.in_words(at.key("interval"), interval));
+            let mistake = self.mistakes.error(at.key("fast_interval"), title);
+            mistake.label("this would be the slower one").help(help);
+        }
+        HealthCheck {
+            probe: self.probe(file, at),
+            interval,
+            fast_interval: fast_interval.min(interval),
+            jitter: file.jitter.0.0,
+            timeout: self.positive(&file.timeout, at.key("timeout")),
+            thresholds: Thresholds { rise: file.rise, fall: file.fall },
+            assumed_up: file.initial == Initial::Up,
+            port: file.port,
+        }
+    }
+
+    fn probe(&mut self, file: &file::Health, at: At<'_>) -> Probe {
+        let Some(path) = &file.path else {
+            for key in ["host", "expect", "body", "drain_status", "drain_header"] {
+                let help =
+                    "add a path to check by HTTP, or remove this to check by connecting only";
+                self.useless(at.key(key), "only a check by HTTP has this", help);
+            }
+            return Probe::Tcp;
+        };
+        let expect = match &file.expect {
+            None => vec![(200, 399)],
+            Some(ranges) => {
+                self.not_empty(ranges, at.key("expect"));
+                ranges.iter().map(|range| (range.0.0, range.0.1)).collect()
+            }
+        };
+        Probe::Http(HttpProbe {
+            path: path.0.0.clone(),
+            host: file.host.as_ref().map(|host| host.0.0.clone()),
+            expect,
+            body: file.body.clone(),
+            // The schema has seen to the range.
+            drain_status: file.drain_status.and_then(|status| StatusCode::from_u16(status).ok()),
+            drain_header: file.drain_header.as_ref().map(|name| name.0.clone()),
+        })
+    }
+}

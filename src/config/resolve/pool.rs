@@ -1,0 +1,124 @@
+//! `[pools.NAME]`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Resolver;
+use crate::balance::outlier::Ejection;
+use crate::balance::{BackendSpec, PoolSpec};
+use crate::config::at::At;
+use crate::config::file::{self, Eject, ForwardHost, HostChoice};
+use crate::config::{BackendTimeouts, Forward, ForwardStyle, HostPolicy, Pool};
+
+impl Resolver<'_> {
+    /// The pools, in the order of the file; `at` is the root.
+    pub(super) fn pools(&mut self, file: &BTreeMap<String, file::Pool>, at: At<'_>) -> Vec<Pool> {
+        let at = at.key("pools");
+        if file.is_empty() {
+            let mistake = self.mistakes.error(at, "no pool: requests have nowhere to go");
+            mistake.help(
+                "write\n[[pools.app.backends]]\nname = \"app-1\"\naddress = \"127.0.0.1:3000\"",
+            );
+        }
+        let mut pools: Vec<_> =
+            file.iter().map(|(name, pool)| (at.key(name), name, pool)).collect();
+        pools.sort_by_key(|(at, ..)| at.name().span.map(|span| span.start));
+        pools.into_iter().map(|(at, name, pool)| self.pool(name, pool, at)).collect()
+    }
+
+    fn pool(&mut self, name: &str, file: &file::Pool, at: At<'_>) -> Pool {
+        let affinity = self.affinity(&file.affinity, at.key("affinity"));
+        Pool {
+            spec: PoolSpec {
+                name: name.into(),
+                balance: file.balance.into(),
+                affinity: affinity.spec,
+                ejection: self.ejection(&file.eject, at.key("eject")),
+                backends: self.backends(&file.backends, at),
+            },
+            key: affinity.key,
+            cookie: affinity.cookie,
+            forward: forward(&file.forward),
+            timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
+            max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
+            attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),
+            health: file.health.as_ref().map(|health| self.health(health, at.key("health"))),
+        }
+    }
+
+    fn backends(&mut self, file: &[file::Backend], at_pool: At<'_>) -> Vec<BackendSpec> {
+        let at = at_pool.key("backends");
+        if file.is_empty() {
+            let title = format!("{}: no backends", at_pool.path());
+            let mistake = self.mistakes.error(at, title);
+            mistake.label("requests would have nowhere to go");
+            mistake.help(format!(
+                "write\n[[{}.backends]]\nname = \"app-1\"\naddress = \"127.0.0.1:3000\"",
+                at_pool.path()
+            ));
+        } else if file.iter().all(|backend| backend.weight == 0) {
+            let title = format!("{}: every backend has weight 0", at_pool.path());
+            let mistake = self.mistakes.error(at, title);
+            mistake.label("no new session could go anywhere");
+            mistake.help("leave weight out of at least one: it is 1 then");
+        }
+        self.distinct_names(file, at);
+        let backends = file.iter().map(|backend| BackendSpec {
+            name: backend.name.0.0.clone(),
+            address: backend.address.0.clone(),
+            weight: backend.weight,
+        });
+        backends.collect()
+    }
+
+    fn distinct_names(&mut self, file: &[file::Backend], at: At<'_>) {
+        let mut seen: HashMap<&str, At<'_>> = HashMap::new();
+        for (i, backend) in file.iter().enumerate() {
+            let at_name = at.index(i).key("name");
+            if let Some(first) = seen.insert(&backend.name.0.0, at_name) {
+                let title = format!("two backends are named {}", self.written(at_name));
+                let mistake = self.mistakes.error(at_name.alone(), title);
+                mistake.label("this name is taken").with(first.alone(), "by this one");
+                mistake.help("sessions are bound to names, so each backend needs its own");
+            }
+        }
+    }
+
+    fn ejection(&mut self, file: &Eject, at: At<'_>) -> Option<Ejection> {
+        let default = file::Ejection::default();
+        let file = match file {
+            Eject::Switch(false) => return None,
+            Eject::Switch(true) => &default,
+            Eject::Table(file) => file,
+        };
+        Some(Ejection {
+            failures: file.connect_failures,
+            duration: self.positive(&file.duration, at.key("duration")),
+        })
+    }
+
+    fn backend_timeouts(&mut self, file: &file::BackendTimeouts, at: At<'_>) -> BackendTimeouts {
+        BackendTimeouts {
+            connect: self.positive(&file.connect, at.key("connect")),
+            response_header: self.positive(&file.response_header, at.key("response_header")),
+            response_body: self.positive(&file.response_body, at.key("response_body")),
+            idle: self.positive(&file.idle, at.key("idle")),
+            tunnel: self.positive(&file.tunnel, at.key("tunnel")),
+        }
+    }
+}
+
+fn forward(file: &file::Forward) -> Forward {
+    Forward {
+        style: match file.style {
+            file::ForwardStyle::XForwarded => ForwardStyle::XForwarded,
+            file::ForwardStyle::Forwarded => ForwardStyle::Forwarded,
+            file::ForwardStyle::Both => ForwardStyle::Both,
+            file::ForwardStyle::Off => ForwardStyle::Off,
+        },
+        host: match &file.host {
+            ForwardHost::Choice(HostChoice::Client) => HostPolicy::Client,
+            ForwardHost::Choice(HostChoice::Backend) => HostPolicy::Backend,
+            ForwardHost::Fixed(host) => HostPolicy::Fixed(host.0.0.clone()),
+        },
+    }
+}

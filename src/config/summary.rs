@@ -1,0 +1,249 @@
+//! The resolved configuration as a text for people: what `stickler check` prints.
+//!
+//! It holds nothing that may be a secret: neither token keys, nor the values that header fields are
+//! compared with, nor the query and the expected body of a health check.
+
+mod routes;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::leaf::{Leaf, Size, StatusRange};
+use super::{
+    BackendTimeouts, ClientTimeouts, Config, Cookie, Forward, ForwardStyle, HealthCheck,
+    HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
+};
+use crate::balance::affinity::{AffinitySpec, Mode};
+use crate::balance::outlier::Ejection;
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        section(f, "server", server(&self.server))?;
+        section(f, "\nlisteners", self.listeners.iter().map(listener).collect())?;
+        section(f, "\nroutes, in order of precedence", routes::rows(&self.routes, &self.pools))?;
+        self.pools.iter().try_for_each(|p| section(f, &format!("\npool {}", p.spec.name), pool(p)))
+    }
+}
+
+fn section<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    rows: Vec<[String; N]>,
+) -> fmt::Result {
+    writeln!(f, "{title}")?;
+    columns(&rows).try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+/// Rows of cells as lines, aligned.
+fn columns<const N: usize>(rows: &[[String; N]]) -> impl Iterator<Item = String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    rows.iter().map(move |row| {
+        let cells = row.iter().zip(widths);
+        let line: String = cells.map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        line.trim_end().to_owned()
+    })
+}
+
+fn server(server: &Server) -> Vec<[String; 2]> {
+    let keys = match server.token_keys.len() {
+        0 => "one of this proxy's own, kept in the state directory".into(),
+        1 => "1 given".into(),
+        n => format!("{n} given, the first seals"),
+    };
+    let shutdown = server.shutdown_timeout.show();
+    let format = if server.log.json { "JSON" } else { "text" };
+    vec![
+        row("workers", server.workers.to_string()),
+        row("shutdown", format!("requests in flight get {shutdown}")),
+        row("state", server.state_dir.display().to_string()),
+        row("token keys", keys),
+        row("log", format!("{} as {format}", server.log.filter)),
+        row("timeouts", client_timeouts(&server.timeouts)),
+        row("limits", limits(&server.limits)),
+    ]
+}
+
+fn row(name: &str, value: String) -> [String; 2] {
+    [name.into(), value]
+}
+
+fn client_timeouts(timeouts: &ClientTimeouts) -> String {
+    patience(&[
+        ("request header", timeouts.request_header),
+        ("request body", timeouts.request_body),
+        ("response write", timeouts.response_write),
+        ("idle", timeouts.idle),
+    ])
+}
+
+fn patience(timeouts: &[(&str, Duration)]) -> String {
+    let shown = timeouts.iter().map(|(name, timeout)| format!("{name} {}", timeout.show()));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+fn limits(limits: &Limits) -> String {
+    let size = |bytes: u64| Size(bytes).show();
+    let unlimited = |n: u64, shown: String| if n == u64::MAX { "unlimited".into() } else { shown };
+    let requests = limits.requests_per_connection;
+    let rate = match limits.min_rate {
+        0 => "off".into(),
+        rate => format!("{}/s", size(rate.into())),
+    };
+    format!(
+        "header {} in {} fields, target {}, body {}, buffered {}, slowest body {rate}, \
+         requests per connection {}",
+        size(limits.header_bytes as u64),
+        limits.header_count,
+        size(limits.uri_length as u64),
+        unlimited(limits.body_bytes, size(limits.body_bytes)),
+        size(limits.request_buffer as u64),
+        unlimited(requests, requests.to_string()),
+    )
+}
+
+fn listener(listener: &Listener) -> [String; 3] {
+    let trusted: Vec<_> = listener.trusted_proxies.iter().map(Leaf::show).collect();
+    [
+        listener.address.to_string(),
+        format!("at most {} connections", listener.max_connections),
+        if trusted.is_empty() { String::new() } else { format!("trusts {}", trusted.join(", ")) },
+    ]
+}
+
+fn pool(pool: &Pool) -> Vec<[String; 2]> {
+    let tries = match pool.attempts {
+        1 => "1 attempt".into(),
+        n => format!("up to {n} attempts"),
+    };
+    let idle = pool.max_idle_connections;
+    let mut rows = vec![
+        row("balance", format!("{}, {tries}", pool.spec.balance.as_str())),
+        row("affinity", affinity(pool)),
+        row("forward", forward(&pool.forward)),
+        row("timeouts", backend_timeouts(&pool.timeouts)),
+        row("idle", format!("up to {idle} connections per worker and backend")),
+        row("eject", eject(pool.spec.ejection)),
+        row("health", pool.health.as_ref().map_or("no checks".into(), health)),
+    ];
+    if pool.spec.affinity.mode != Mode::None {
+        rows.insert(2, row("sessions", sessions(&pool.spec.affinity)));
+    }
+    let backends = pool.spec.backends.iter().map(|backend| {
+        [backend.name.clone(), backend.address.to_string(), format!("weight {}", backend.weight)]
+    });
+    let backends: Vec<_> = backends.collect();
+    rows.extend(columns(&backends).map(|line| row("backend", line)));
+    rows
+}
+
+fn backend_timeouts(timeouts: &BackendTimeouts) -> String {
+    patience(&[
+        ("connect", timeouts.connect),
+        ("response header", timeouts.response_header),
+        ("response body", timeouts.response_body),
+        ("idle", timeouts.idle),
+        ("tunnel", timeouts.tunnel),
+    ])
+}
+
+fn eject(ejection: Option<Ejection>) -> String {
+    match ejection {
+        None => "never".into(),
+        Some(Ejection { failures, duration }) => {
+            format!("for {} after {failures} failures to connect", duration.show())
+        }
+    }
+}
+
+fn affinity(pool: &Pool) -> String {
+    match pool.spec.affinity.mode {
+        Mode::None => "none".into(),
+        Mode::Cookie => cookie(&pool.cookie),
+        Mode::Hash(algorithm) => format!("{} of {}", algorithm.as_str(), key(&pool.key)),
+    }
+}
+
+fn sessions(spec: &AffinitySpec) -> String {
+    let (idle, absolute) = (spec.idle_timeout.show(), spec.absolute_timeout.show());
+    format!(
+        "end after {idle} idle or {absolute} in all, {} when home is unavailable, {} counted at most",
+        spec.when_unavailable.as_str(),
+        spec.max_sessions
+    )
+}
+
+fn key(key: &KeySource) -> String {
+    match key {
+        KeySource::SourceAddress => "the source address".into(),
+        KeySource::Path => "the path".into(),
+        KeySource::Header(name) => format!("header {name}"),
+        KeySource::Cookie(name) => format!("cookie {name}"),
+        KeySource::Query(name) => format!("query parameter {name}"),
+    }
+}
+
+fn cookie(cookie: &Cookie) -> String {
+    let mut parts = vec![format!("cookie {}", cookie.name), format!("Path={}", cookie.path)];
+    parts.extend(cookie.domain.as_ref().map(|domain| format!("Domain={domain}")));
+    parts.extend(cookie.max_age.map(|age| format!("Max-Age of {}", age.show())));
+    match cookie.secure {
+        Secure::Auto => parts.push("Secure over TLS".into()),
+        Secure::Always => parts.push("Secure".into()),
+        Secure::Never => {}
+    }
+    parts.extend(cookie.http_only.then(|| "HttpOnly".into()));
+    match cookie.same_site {
+        SameSite::Strict => parts.push("SameSite=Strict".into()),
+        SameSite::Lax => parts.push("SameSite=Lax".into()),
+        SameSite::None => parts.push("SameSite=None".into()),
+        SameSite::Unset => {}
+    }
+    parts.extend(cookie.partitioned.then(|| "Partitioned".into()));
+    parts.join(" ")
+}
+
+fn forward(forward: &Forward) -> String {
+    let fields = match forward.style {
+        ForwardStyle::XForwarded => "X-Forwarded-*",
+        ForwardStyle::Forwarded => "Forwarded",
+        ForwardStyle::Both => "Forwarded and X-Forwarded-*",
+        ForwardStyle::Off => "nothing about the client",
+    };
+    let host = match &forward.host {
+        HostPolicy::Client => "the client's Host".into(),
+        HostPolicy::Backend => "the backend's address as Host".into(),
+        HostPolicy::Fixed(host) => format!("Host {}", String::from_utf8_lossy(host.as_bytes())),
+    };
+    format!("{fields}, {host}")
+}
+
+fn health(health: &HealthCheck) -> String {
+    let port = health.port.map_or(String::new(), |port| format!(" on port {port}"));
+    let probe = match &health.probe {
+        Probe::Tcp => format!("connect{port}"),
+        Probe::Http(probe) => {
+            let expect = probe.expect.iter().map(|&(first, last)| StatusRange(first, last).show());
+            let expect = expect.collect::<Vec<_>>().join(", ");
+            let body = if probe.body.is_some() { " and a certain body" } else { "" };
+            let path = match probe.path.split_once('?') {
+                Some((path, _)) => format!("{path}?..."),
+                None => probe.path.clone(),
+            };
+            format!("GET {path}{port} for {expect}{body}")
+        }
+    };
+    let (interval, fast) = (health.interval.show(), health.fast_interval.show());
+    format!(
+        "{probe} every {interval}, {fast} when in doubt, within {}; up after {}, down after {}, \
+         at first {}",
+        health.timeout.show(),
+        health.thresholds.rise,
+        health.thresholds.fall,
+        if health.assumed_up { "up" } else { "down" }
+    )
+}
