@@ -16,17 +16,21 @@
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `observe` |
 //! | [`server`] | workers, listeners, start and shutdown | `proxy`, `control` |
 //! | `control` | health checks, and what time alone brings about | `balance`, `observe` |
-//! | `observe` | log lines | `balance` |
+//! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http` |
+//! | [`cli`] | one file per command | all of them |
+//! | [`observe`] | log lines | `balance` |
 //! | [`clock`] | the only reader of the real clock | `balance` |
 //!
 //! Not in here: TLS termination, HTTP/2 and caching.
 
 pub mod balance;
+pub mod cli;
 pub mod clock;
 pub mod config;
 mod control;
 pub mod http;
-mod observe;
+pub mod lab;
+pub mod observe;
 mod proxy;
 pub mod routing;
 pub mod server;

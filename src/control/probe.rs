@@ -134,20 +134,20 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let judge = |status: u16, headers: &[(&'static str, &'static str)], body: &str| {
+        let judged = |status: u16, headers: &[(&'static str, &'static str)], body: &str| {
             let mut map = http::HeaderMap::new();
             for (name, value) in headers {
                 map.insert(*name, HeaderValue::from_static(value));
             }
-            super::judge(&probe(), StatusCode::from_u16(status).unwrap(), &map, body.as_bytes())
+            judge(&probe(), StatusCode::from_u16(status).unwrap(), &map, body.as_bytes())
         };
         let well = |asks_to_drain| Report::Well { asks_to_drain };
-        assert_eq!(judge(200, &[], "all ok"), well(false));
-        assert_eq!(judge(304, &[], "ok"), well(false));
-        assert_eq!(judge(200, &[("x-drain", "1")], "ok"), well(true));
-        assert_eq!(judge(404, &[], ""), well(true));
-        assert_eq!(judge(500, &[], "ok"), Report::Ill("status 500".into()));
-        assert!(matches!(judge(200, &[], "no"), Report::Ill(why) if why.contains("\"ok\"")));
+        assert_eq!(judged(200, &[], "all ok"), well(false));
+        assert_eq!(judged(304, &[], "ok"), well(false));
+        assert_eq!(judged(200, &[("x-drain", "1")], "ok"), well(true));
+        assert_eq!(judged(404, &[], ""), well(true));
+        assert_eq!(judged(500, &[], "ok"), Report::Ill("status 500".into()));
+        assert!(matches!(judged(200, &[], "no"), Report::Ill(why) if why.contains("\"ok\"")));
     }
 
     #[test]

@@ -77,34 +77,36 @@ flags! {
 impl Found {
     /// What is in `headers`.
     pub fn in_headers(headers: &HeaderMap) -> Found {
-        headers.keys().fold(Found::default(), |found, name| Found(found.0 | Found::of(name).0))
+        headers
+            .keys()
+            .fold(Found::default(), |found, name| Found(found.0 | Found::of(name.as_str()).0))
     }
 
-    /// The flag of one name.
-    fn of(name: &HeaderName) -> Found {
-        let name = name.as_str();
+    /// The flag of one name, in any case.
+    pub fn of(name: &str) -> Found {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
         // By length first: most names are told apart from all of these by it alone.
         match name.len() {
-            2 if name == "te" => Found::TE,
-            3 if name == "via" => Found::VIA,
-            4 if name == "host" => Found::HOST,
-            5 if name == "proxy" => Found::HOP_BY_HOP,
-            6 if name == "cookie" => Found::COOKIE,
-            6 if name == "expect" => Found::EXPECT,
-            7 if name == "upgrade" => Found::UPGRADE,
-            9 if name == "forwarded" => Found::FORWARDED,
-            9 if name == "x-real-ip" => Found::X_OTHER,
-            10 if name == "connection" => Found::CONNECTION,
-            10 if name == "keep-alive" => Found::HOP_BY_HOP,
-            14 if name == "content-length" => Found::CONTENT_LENGTH,
-            15 if name == "x-forwarded-for" => Found::X_FORWARDED_FOR,
-            16 if name == "x-forwarded-host" => Found::X_FORWARDED_HOST,
-            16 if name == "x-forwarded-port" => Found::X_OTHER,
-            16 if name == "proxy-connection" => Found::HOP_BY_HOP,
-            17 if name == "x-forwarded-proto" => Found::X_FORWARDED_PROTO,
-            17 if name == "stickler-affinity" => Found::STICKLER_AFFINITY,
-            17 if name == "transfer-encoding" => Found::TRANSFER_ENCODING,
-            18 if name == "x-forwarded-server" => Found::X_OTHER,
+            2 if is("te") => Found::TE,
+            3 if is("via") => Found::VIA,
+            4 if is("host") => Found::HOST,
+            5 if is("proxy") => Found::HOP_BY_HOP,
+            6 if is("cookie") => Found::COOKIE,
+            6 if is("expect") => Found::EXPECT,
+            7 if is("upgrade") => Found::UPGRADE,
+            9 if is("forwarded") => Found::FORWARDED,
+            9 if is("x-real-ip") => Found::X_OTHER,
+            10 if is("connection") => Found::CONNECTION,
+            10 if is("keep-alive") => Found::HOP_BY_HOP,
+            14 if is("content-length") => Found::CONTENT_LENGTH,
+            15 if is("x-forwarded-for") => Found::X_FORWARDED_FOR,
+            16 if is("x-forwarded-host") => Found::X_FORWARDED_HOST,
+            16 if is("x-forwarded-port") => Found::X_OTHER,
+            16 if is("proxy-connection") => Found::HOP_BY_HOP,
+            17 if is("x-forwarded-proto") => Found::X_FORWARDED_PROTO,
+            17 if is("stickler-affinity") => Found::STICKLER_AFFINITY,
+            17 if is("transfer-encoding") => Found::TRANSFER_ENCODING,
+            18 if is("x-forwarded-server") => Found::X_OTHER,
             _ => Found::default(),
         }
     }
@@ -121,72 +123,69 @@ impl Found {
     }
 }
 
-/// What the fields that end at this hop said.
+/// What `Connection` says, over all its lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HopByHop {
-    /// The protocol that the message asks to switch to, or agrees to.
+pub struct Connection {
+    /// It lists `close`.
+    pub says_close: bool,
+    /// It lists `upgrade`.
+    pub says_upgrade: bool,
+    /// The fields that it lists: they end at this hop (RFC 9110, section 7.6.1).
+    pub listed: Vec<HeaderName>,
+}
+
+impl Connection {
+    /// Reads one line's value.
+    pub fn read(&mut self, value: &[u8]) {
+        if value == b"keep-alive" {
+            return; // what most say
+        }
+        for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"upgrade") {
+                self.says_upgrade = true;
+            } else if option.eq_ignore_ascii_case(b"close") {
+                self.says_close = true;
+            } else if let Ok(name) = HeaderName::from_bytes(option)
+                // Nobody may talk us out of the fields that say where a message goes and ends.
+                && ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name)
+                && name != KEEP_ALIVE
+            {
+                self.listed.push(name);
+            }
+        }
+    }
+}
+
+/// What a request's fields that end at this hop say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// What `Connection` says.
+    pub connection: Connection,
+    /// The protocol that the request asks to switch to.
     pub upgrade: Option<HeaderValue>,
     /// May trailers be sent in answer?
     pub wants_trailers: bool,
 }
 
-/// Removes the fields that end at this hop: those that RFC 9110, section 7.6.1 names and those
-/// that `Connection` lists. `Transfer-Encoding` stays: it is checked elsewhere, and the encoder
-/// behind us needs it.
-pub fn take_hop_by_hop(headers: &mut HeaderMap, found: Found) -> HopByHop {
-    let any = Found::CONNECTION.or(Found::HOP_BY_HOP).or(Found::TE).or(Found::UPGRADE);
-    if !found.has(any) {
-        return HopByHop::default();
-    }
-    let mut asks_to_upgrade = false;
-    if found.has(Found::CONNECTION) {
-        asks_to_upgrade = take_connection(headers);
-    }
-    if found.has(Found::HOP_BY_HOP) {
-        headers.remove(KEEP_ALIVE);
-        headers.remove(PROXY_CONNECTION);
-        headers.remove(PROXY);
-    }
-    let mut hop = HopByHop::default();
-    if found.has(Found::TE) {
-        hop.wants_trailers = lists(headers, &TE, "trailers");
-        headers.remove(TE);
-    }
-    if found.has(Found::UPGRADE) {
-        // Without `Connection: upgrade` it is only an offer to this hop, which declines.
-        let sole = headers.get_all(UPGRADE).iter().count() == 1;
-        hop.upgrade = headers.remove(UPGRADE).filter(|_| asks_to_upgrade && sole);
-    }
-    hop
-}
-
-/// Removes `Connection` and what it lists. Does it list `upgrade`?
-fn take_connection(headers: &mut HeaderMap) -> bool {
-    // Most say `close` or `keep-alive`; the list is copied only when there is more to it.
-    let mut asks_to_upgrade = false;
-    let mut listed: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|&b| b == b',') {
-            let option = option.trim_ascii();
-            if option.eq_ignore_ascii_case(b"upgrade") {
-                asks_to_upgrade = true;
-            } else if !option.is_empty()
-                && !option.eq_ignore_ascii_case(b"close")
-                && !option.eq_ignore_ascii_case(b"keep-alive")
-            {
-                listed.extend(HeaderName::from_bytes(option));
+impl Hop {
+    /// Reads those of `headers`.
+    pub fn of(headers: &HeaderMap, found: Found) -> Self {
+        let mut hop = Hop::default();
+        if found.has(Found::CONNECTION) {
+            for value in headers.get_all(CONNECTION) {
+                hop.connection.read(value.as_bytes());
             }
         }
-    }
-    headers.remove(CONNECTION);
-    for name in listed {
-        // Nobody may talk us out of the fields that say where the message goes and ends, nor, by
-        // listing them, out of `TE` and `Upgrade` before they were read.
-        if ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE].contains(&name) {
-            headers.remove(name);
+        if found.has(Found::TE) {
+            hop.wants_trailers = lists(headers, &TE, "trailers");
         }
+        if found.has(Found::UPGRADE) && hop.connection.says_upgrade {
+            // Without `Connection: upgrade` it is only an offer to this hop, which declines.
+            let mut protocols = headers.get_all(UPGRADE).iter();
+            hop.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
+        }
+        hop
     }
-    asks_to_upgrade
 }
 
 /// Does a comma-separated field list this token?
@@ -211,54 +210,32 @@ mod tests {
         headers
     }
 
-    fn take(lines: &[(&'static str, &'static str)]) -> (HopByHop, Vec<String>) {
-        let mut headers = headers(lines);
-        let found = Found::in_headers(&headers);
-        let hop = take_hop_by_hop(&mut headers, found);
-        let mut left: Vec<String> = headers.keys().map(|name| name.to_string()).collect();
-        left.sort();
-        (hop, left)
+    fn hop(lines: &[(&'static str, &'static str)]) -> Hop {
+        let headers = headers(lines);
+        Hop::of(&headers, Found::in_headers(&headers))
     }
 
     #[test]
-    fn what_ends_here_is_removed() {
-        let (hop, left) = take(&[
-            ("host", "a"),
-            ("connection", "keep-alive, X-Trace"),
-            ("connection", "close,cookie"),
-            ("x-trace", "1"),
-            ("x-trace", "2"),
-            ("cookie", "a=b"),
-            ("keep-alive", "timeout=5"),
-            ("proxy-connection", "keep-alive"),
-            ("proxy", "http://evil"),
+    fn connection_lists_what_ends_here_but_not_what_frames_or_routes() {
+        let hop = hop(&[
+            ("connection", "keep-alive"),
+            ("connection", "Keep-Alive, X-Trace ,, bad name"),
+            ("connection", "close,cookie,host, content-length, transfer-encoding"),
             ("te", "gzip;q=0.5, Trailers"),
-            ("accept", "*/*"),
         ]);
-        assert_eq!(left, ["accept", "host"]);
-        assert_eq!(hop, HopByHop { upgrade: None, wants_trailers: true });
-    }
-
-    #[test]
-    fn connection_cannot_remove_what_frames_or_routes() {
-        let (_, left) = take(&[
-            ("host", "a"),
-            ("content-length", "5"),
-            ("transfer-encoding", "chunked"),
-            ("connection", "host, content-length, transfer-encoding, bad name, ()"),
-        ]);
-        assert_eq!(left, ["content-length", "host", "transfer-encoding"]);
+        let listed: Vec<_> = hop.connection.listed.iter().map(HeaderName::as_str).collect();
+        assert_eq!(listed, ["x-trace", "cookie"]);
+        assert!(hop.connection.says_close && hop.wants_trailers && !hop.connection.says_upgrade);
     }
 
     #[test]
     fn an_upgrade_needs_the_connection_option() {
-        let upgrade = |lines: &[_]| take(lines).0.upgrade;
         let asked = [("connection", "Upgrade"), ("upgrade", "websocket")];
-        assert_eq!(upgrade(&asked).unwrap(), "websocket");
-        assert_eq!(upgrade(&[("upgrade", "websocket")]), None);
-        assert_eq!(upgrade(&[("connection", "upgrade")]), None);
+        assert_eq!(hop(&asked).upgrade.unwrap(), "websocket");
+        assert_eq!(hop(&[("upgrade", "websocket")]).upgrade, None);
+        assert_eq!(hop(&[("connection", "upgrade")]).upgrade, None);
         let twice = [("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "b")];
-        assert_eq!(upgrade(&twice), None);
+        assert_eq!(hop(&twice).upgrade, None);
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! Pure header algebra: what RFC 9110 and 9112 say about single messages. Bytes and header maps
-//! in, answers out; no sockets, no bodies, nothing of ours.
+//! in, answers out; no sockets, nothing of ours.
 //!
 //! | module | question |
 //! | --- | --- |
-//! | [`framing`] | where does this message end, beyond any doubt? |
-//! | [`authority`] | is this a host, and which one is meant? |
-//! | [`fields`] | which fields of a head concern a proxy, and which may not be passed on? |
+//! | [`framing`] | where does a client's message end, beyond any doubt? |
+//! | [`authority`] | is this a host? |
+//! | [`fields`] | which fields of a head concern a proxy, and which end at this hop? |
 //! | [`forwarded`] | who is the client, and how do we tell the backend? |
 //! | [`cookies`] | where in the `Cookie` lines is ours, and what are they without it? |
+//! | [`request_head`] | what does a request look like when it leaves? |
+//! | [`response_head`], [`body_decoder`] | what does a backend answer, beyond any doubt? |
 //! | [`accept`] | does this client want a page or JSON? |
 
 pub mod accept;
 pub mod authority;
+pub mod body_decoder;
 pub mod cookies;
 pub mod fields;
 pub mod forwarded;
 pub mod framing;
+pub mod request_head;
+pub mod response_head;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use http::Uri;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
-use http::{HeaderName, Uri};
 
 use super::client::Client;
 use super::destination::{Affinity, Destination, KeyFinder};
@@ -13,7 +13,7 @@ use crate::balance::{Cause, Grant, Hint, Pool, Reason, hashing};
 use crate::config::{self, SameSite, Secure};
 use crate::http::cookies::CookieName;
 use crate::http::fields::{Found, STICKLER_AFFINITY};
-use crate::http::{fields, forwarded};
+use crate::http::{fields, forwarded, request_head};
 
 /// Our cookie: its name, and everything around the token.
 #[derive(Debug)]
@@ -25,6 +25,11 @@ pub(crate) struct AffinityCookie {
 }
 
 impl AffinityCookie {
+    /// Its name.
+    pub(crate) fn name(&self) -> &CookieName {
+        &self.name
+    }
+
     /// Compiles the attributes.
     pub(crate) fn new(config: &config::Cookie) -> Self {
         let mut attributes = format!("; Path={}", config.path);
@@ -103,11 +108,11 @@ impl Memo {
     }
 }
 
-/// What a request asks for. Our cookie is taken out on the way: the app never sees it.
+/// What a request asks for.
 pub(crate) fn hint(
     destination: &Destination,
     client: &Client,
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     found: Found,
     uri: &Uri,
 ) -> Hint {
@@ -124,25 +129,18 @@ pub(crate) fn hint(
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &mut HeaderMap) -> Hint {
-    let mut grant = None;
+fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
     let mut is_forged = false;
-    cookie.name.take(headers, |token| {
-        if grant.is_none() {
-            let keyring = &client.worker.site.keyring;
-            grant = client.memo.borrow_mut().open(keyring, pool.name(), token);
-            is_forged |= grant.is_none();
-        }
-    });
-    match grant {
-        Some(grant) => Hint::Bound(grant),
-        None => {
-            if is_forged {
-                pool.count(Reason::Forged);
-            }
-            Hint::Free
+    for token in cookie.name.values(headers) {
+        match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
+            Some(grant) => return Hint::Bound(grant),
+            None => is_forged = true,
         }
     }
+    if is_forged {
+        pool.count(Reason::Forged);
+    }
+    Hint::Free
 }
 
 impl KeyFinder {
@@ -152,10 +150,7 @@ impl KeyFinder {
             KeyFinder::SourceAddress => Some(address_key(source(client, headers))),
             KeyFinder::Path => of_text(uri.path().as_bytes()),
             KeyFinder::Header(name) => of_text(headers.get(name)?.as_bytes()),
-            KeyFinder::Cookie(name) => {
-                let key = name.values(headers).next().and_then(of_text);
-                key
-            }
+            KeyFinder::Cookie(name) => name.values(headers).next().and_then(of_text),
             KeyFinder::Query(name) => of_text(parameter(uri.query()?, name)?.as_bytes()),
         }
     }
@@ -202,31 +197,28 @@ pub(crate) fn issue(
 
 /// Tells the app why it got this request: `bound`, `new`, `keyed`, or
 /// `moved;from="app-1";reason=draining`.
-pub(crate) fn tell_app(destination: &Destination, cause: Cause, headers: &mut HeaderMap) {
+pub(crate) fn tell_app(pool: &Pool, cause: Cause, head: &mut Vec<u8>) {
     let value = match cause {
         Cause::Free => return,
-        Cause::New => HeaderValue::from_static("new"),
-        Cause::Bound => HeaderValue::from_static("bound"),
-        Cause::Keyed => HeaderValue::from_static("keyed"),
-        Cause::Detoured(reason) => labelled("detoured", None, reason),
+        Cause::New | Cause::Bound | Cause::Keyed => cause.as_str(),
+        Cause::Detoured(reason) => &labelled(cause, None, reason),
         Cause::Moved { from, reason } => {
-            let from = destination.pool.backend(from);
-            labelled("moved", from.as_ref().map(|backend| backend.name()), reason)
+            let from = pool.backend(from);
+            &labelled(cause, from.as_ref().map(|backend| backend.name()), reason)
         }
     };
-    const NAME: HeaderName = STICKLER_AFFINITY;
-    headers.insert(NAME, value);
+    request_head::field(head, STICKLER_AFFINITY.as_str(), value.as_bytes());
 }
 
-fn labelled(cause: &str, from: Option<&str>, reason: Reason) -> HeaderValue {
+fn labelled(cause: Cause, from: Option<&str>, reason: Reason) -> String {
     let from = from.map(|name| format!(";from=\"{name}\"")).unwrap_or_default();
-    let text = format!("{cause}{from};reason={reason}");
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("moved"))
+    format!("{cause}{from};reason={reason}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::BackendId;
 
     fn config() -> config::Cookie {
         config::Cookie {
@@ -293,10 +285,36 @@ mod tests {
 
     #[test]
     fn the_app_is_told() {
-        assert_eq!(
-            labelled("moved", Some("app-1"), Reason::Draining),
-            "moved;from=\"app-1\";reason=draining"
+        let spec = crate::balance::BackendSpec {
+            name: "app-1".into(),
+            address: "127.0.0.1:1".parse().unwrap(),
+            weight: 1,
+        };
+        let pool = Pool::new(
+            &crate::balance::PoolSpec {
+                name: "shop".into(),
+                balance: Default::default(),
+                affinity: Default::default(),
+                ejection: None,
+                backends: vec![spec],
+            },
+            0,
         );
-        assert_eq!(labelled("moved", None, Reason::Removed), "moved;reason=removed");
+        let told = |cause| {
+            let mut head = Vec::new();
+            tell_app(&pool, cause, &mut head);
+            String::from_utf8(head).unwrap()
+        };
+        assert_eq!(told(Cause::Free), "");
+        assert_eq!(told(Cause::Bound), "stickler-affinity: bound\r\n");
+        let moved = |name, reason| Cause::Moved { from: BackendId::new("shop", name), reason };
+        assert_eq!(
+            told(moved("app-1", Reason::Draining)),
+            "stickler-affinity: moved;from=\"app-1\";reason=draining\r\n"
+        );
+        assert_eq!(
+            told(moved("gone", Reason::Removed)),
+            "stickler-affinity: moved;reason=removed\r\n"
+        );
     }
 }

@@ -1,42 +1,49 @@
 //! One request's attempts to get an answer.
 //!
 //! A request that no backend has seen may be tried again, elsewhere if affinity permits. When is
-//! that certain? When connecting failed; when an idle connection turned out to be closed before
-//! anything was written; and, for requests that may be repeated anyway, when an idle connection
-//! was closed without a single byte in answer.
+//! that certain? When connecting failed, or nothing could be written; and, for requests that may
+//! be repeated anyway, when an idle connection was closed without a single byte in answer.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
 
-use super::body::{Begun, Download, Lease, Progress, RequestBody};
+use super::affinity;
+use super::body::{Begun, Broken, Download, Lease, Progress, RequestBody, SendError, Sending};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
-use super::exchange::Stop;
-use super::upstream::Upstream;
+use super::exchange::{Payload, Stop};
+use super::request::{self, Admitted, Rewritten};
+use super::upstream::{Arrived, Failure, Upstream};
 use super::watch::Side;
-use super::{affinity, interim, replay, request};
 use crate::balance::{Backend, BackendId, Hint, InFlight, Outcome, Placement, Unavailable};
-use crate::http::framing::Refusal;
+use crate::config::HostPolicy;
+use crate::http::body_decoder::BodyDecoder;
+use crate::http::fields::Found;
+use crate::http::response_head::ResponseHead;
 
-/// One request, and the state of its attempts.
+/// One request, ready to be sent, and the state of its attempts.
 pub(crate) struct Attempt<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) destination: &'a Arc<Destination>,
-    /// `None` while it is on its way.
-    request: Option<Request<RequestBody>>,
+    /// The head, as bytes: what it has in common wherever it goes, then what the last attempt
+    /// added.
+    head: Vec<u8>,
+    /// Length of the common part.
+    common: usize,
+    body: RequestBody,
+    is_chunked: bool,
     /// Of a body that streams.
-    progress: Option<&'a Progress>,
+    progress: Option<Rc<Progress>>,
     is_head: bool,
     is_idempotent: bool,
+    /// The backend is to see another `Host` than the client sent.
+    sets_host: bool,
     /// Backends that could not be reached.
     tried: Vec<BackendId>,
     /// The idle connections have proved stale: only a new one will do.
@@ -48,60 +55,58 @@ pub(crate) struct Attempt<'a> {
 /// An answer's head, and what there is of its body.
 pub(crate) enum Answered {
     /// An ordinary response.
-    Plain(http::response::Parts, Begun),
+    Plain(ResponseHead, Begun),
     /// 101: the backend switches protocols.
-    Switching(http::response::Parts, Lease),
-}
-
-/// What is known of a request that got no answer.
-struct Failed {
-    /// The connection had been used before, and gave no sign of life since.
-    was_stale: bool,
-    /// What the backend sent was not let through.
-    refusal: Option<Refusal>,
-    /// The request, if it may be sent once more although it was written.
-    again: Option<Request<RequestBody>>,
+    Switching(ResponseHead, Lease),
 }
 
 /// What a backend's connection says about a request.
 enum Turn {
-    Answered(Answered),
-    Failed(TrySendError<Request<RequestBody>>, Lease),
-    Closed(Lease),
-    TimedOut(Lease),
-    ClientLeft,
+    Answered(ResponseHead),
+    Failed(Failure),
+    ClientBroke(Broken),
+    TimedOut,
 }
 
 impl<'a> Attempt<'a> {
+    /// Prepares a request for its way.
     pub(crate) fn new(
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
-        request: Request<RequestBody>,
-        progress: Option<&'a Progress>,
-    ) -> Self {
-        Attempt {
+        head: &Parts,
+        admitted: &Admitted,
+        payload: Payload,
+    ) -> (Self, Rewritten) {
+        let mut bytes = client.worker.take_head();
+        let Payload { body, progress } = payload;
+        let rewritten =
+            request::write(&mut bytes, head, admitted, client, destination, progress.is_none());
+        let attempt = Attempt {
             client,
             destination,
-            is_head: *request.method() == Method::HEAD,
-            is_idempotent: request::is_idempotent(request.method()),
-            request: Some(request),
+            common: bytes.len(),
+            head: bytes,
+            body,
+            is_chunked: admitted.found.has(Found::TRANSFER_ENCODING),
             progress,
+            is_head: head.method == Method::HEAD,
+            is_idempotent: request::is_idempotent(&head.method),
+            sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
             tried: Vec::new(),
             needs_new_connection: false,
             failure: String::new(),
-        }
+        };
+        (attempt, rewritten)
     }
 
     /// Where does the request go (next)?
     pub(crate) fn place(&mut self, hint: &Hint) -> Result<Placement, Problem> {
         if self.tried.len() >= self.destination.attempts {
-            return Err(Problem::bad_gateway(std::mem::take(&mut self.failure)));
+            return Err(Problem::bad_gateway(&self.failure));
         }
         let worker = &self.client.worker;
-        let mut rng = worker.rng.borrow_mut();
         let pool = &self.destination.pool;
-        let placed = pool.place(hint, &self.tried, worker.now(), &mut *rng);
-        match placed {
+        match pool.place(hint, &self.tried, worker.now(), &mut *worker.rng.borrow_mut()) {
             Ok(placement) => {
                 tracing::debug!(
                     pool = pool.name(),
@@ -113,7 +118,7 @@ impl<'a> Attempt<'a> {
                 Ok(placement)
             }
             Err(Unavailable::NoBackend) if !self.tried.is_empty() => {
-                Err(Problem::bad_gateway(std::mem::take(&mut self.failure)))
+                Err(Problem::bad_gateway(&self.failure))
             }
             Err(unavailable) => Err(Problem::unavailable(pool.name(), unavailable)),
         }
@@ -123,21 +128,22 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn acquire(
         &mut self,
         backend: &Arc<Backend>,
-    ) -> Result<Option<Box<Upstream>>, Stop> {
+    ) -> Result<Option<Upstream>, Stop> {
         let worker = &self.client.worker;
-        if !self.needs_new_connection
-            && let Some(upstream) = worker.take_idle(backend.id())
+        while !self.needs_new_connection
+            && let Some(mut upstream) = worker.take_idle(backend.id())
         {
-            let is_rested = upstream.idle_since() != worker.tick();
-            if is_rested && !self.is_idempotent {
+            if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
                 // backend has closed the connection meanwhile.
                 tokio::task::yield_now().await;
             }
-            return Ok(Some(upstream));
+            if upstream.is_alive() {
+                return Ok(Some(upstream));
+            }
         }
         let timeout = self.destination.timeouts.connect;
-        let connect = tokio::time::timeout(timeout, Upstream::connect(backend.address()));
+        let connect = tokio::time::timeout(timeout, Upstream::connect(backend.address(), worker));
         let pool = &self.destination.pool;
         let error = match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
             Ok(Ok(upstream)) => {
@@ -162,149 +168,163 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sends the request and waits for the head of the answer. `None` if nobody has seen the
-    /// request, so that it may be tried again.
+    /// request, so that it may be tried again. `map` is used for the answer's fields.
     pub(crate) async fn send(
         &mut self,
         placement: &Placement,
-        mut upstream: Box<Upstream>,
+        mut upstream: Upstream,
         in_flight: InFlight,
+        map: &mut HeaderMap,
     ) -> Result<Option<Answered>, Stop> {
-        let Some(mut request) = self.request.take() else { return Err(Stop::Left) };
-        affinity::tell_app(self.destination, placement.cause, request.headers_mut());
-        request::set_host(request.headers_mut(), self.destination, placement.backend.address());
-        let spare = self.spare(&upstream, request.body());
-        upstream.wire().begin(self.is_head, spare.is_some());
-        let mut answer = pin!(upstream.send(request));
-        let destination = self.destination.clone();
-        let mut lease =
-            Some(Lease { upstream, in_flight, destination, client: self.client.clone() });
-        let turn = poll_fn(|cx| self.poll_answer(&mut lease, answer.as_mut(), cx)).await;
+        self.finish_head(placement);
+        let mut sending = Sending::new(self.is_chunked);
+        let turn = poll_fn(|cx| self.poll_answer(&mut upstream, &mut sending, map, cx)).await;
         self.client.watch.clear(Side::Backend);
-        let (error, lease) = match turn {
-            Turn::Answered(answered) => return Ok(Some(answered)),
-            Turn::Failed(error, lease) => (Some(error), lease),
-            Turn::Closed(lease) => (None, lease),
-            Turn::TimedOut(lease) => {
-                lease.fail();
-                return Err(Problem::gateway_timeout("no response head in time").into());
+        match turn {
+            Turn::Answered(head) => {
+                let client = self.client.clone();
+                let destination = self.destination.clone();
+                let lease = Lease { upstream, in_flight, destination, client };
+                self.answered(head, lease, sending).map(Some)
             }
-            Turn::ClientLeft => return Err(Stop::Left),
-        };
-        if let Some(broken) = self.progress.and_then(|progress| progress.broken.get()) {
-            return Err(broken.into());
+            Turn::ClientBroke(broken) => Err(broken.into()),
+            Turn::TimedOut => {
+                in_flight.finish(Outcome::Failure);
+                Err(Problem::gateway_timeout("no response head in time").into())
+            }
+            Turn::Failed(failure) => self.failed(&failure, &upstream, in_flight),
         }
-        let Lease { upstream, in_flight, .. } = lease;
-        let again = match spare {
-            Some(body) => replay::request(&upstream.wire().record.borrow(), body),
-            None => None,
+    }
+
+    /// Adds to the head what depends on where it goes.
+    fn finish_head(&mut self, placement: &Placement) {
+        self.head.truncate(self.common);
+        if self.sets_host {
+            request::write_host(&mut self.head, self.destination, placement.backend.address());
+        }
+        affinity::tell_app(&self.destination.pool, placement.cause, &mut self.head);
+        self.head.extend_from_slice(b"\r\n");
+    }
+
+    fn poll_answer(
+        &mut self,
+        upstream: &mut Upstream,
+        sending: &mut Sending,
+        map: &mut HeaderMap,
+        cx: &mut Context<'_>,
+    ) -> Poll<Turn> {
+        let mut failure = None;
+        loop {
+            if !sending.is_done() || failure.is_none() {
+                match sending.poll(upstream, &self.head, &mut self.body, cx) {
+                    Poll::Ready(Err(SendError::Client(broken))) => {
+                        return Poll::Ready(Turn::ClientBroke(broken));
+                    }
+                    Poll::Ready(Err(SendError::Backend(error))) => {
+                        // It may have answered before it closed.
+                        sending.stop();
+                        failure = Some(error);
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            match upstream.poll_head(cx, self.is_head, map) {
+                Poll::Ready(Ok(Arrived::Final(head))) => return Poll::Ready(Turn::Answered(head)),
+                Poll::Ready(Ok(Arrived::Interim(status, head))) => self.interim(status, &head),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Turn::Failed(failure.unwrap_or(error)));
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.client.has_left() {
+            return Poll::Ready(Turn::ClientBroke(Broken::Client));
+        }
+        if self.client.watch.has_fired(Side::Backend) {
+            return Poll::Ready(Turn::TimedOut);
+        }
+        if !self.progress.as_ref().is_some_and(|progress| progress.waits_for_client.get()) {
+            let timeout = self.destination.timeouts.response_header;
+            let worker = &self.client.worker;
+            self.client.watch.ensure(Side::Backend, || worker.after(timeout));
+        }
+        Poll::Pending
+    }
+
+    /// Passes on an interim head. 100 is for us: hyper asks the client by itself when we begin to
+    /// read the body.
+    fn interim(&self, status: StatusCode, head: &[u8]) {
+        if status == StatusCode::CONTINUE {
+            if let Some(progress) = &self.progress {
+                progress.is_wanted.set(true);
+            }
+        } else if self.client.speaks_interim() {
+            self.client.outbox.borrow_mut().extend_from_slice(head);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        head: ResponseHead,
+        mut lease: Lease,
+        mut sending: Sending,
+    ) -> Result<Answered, Stop> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Answered::Switching(head, lease));
+        }
+        let uploader = if sending.is_done() {
+            None
+        } else {
+            // The backend answers while the request is still being sent. What is left goes on by
+            // itself, over the same socket.
+            let socket = lease.upstream.share();
+            let mut writer = Upstream::of(socket, &self.client.worker);
+            let mut body =
+                std::mem::replace(&mut self.body, RequestBody::Whole(Default::default()));
+            let head = std::mem::take(&mut self.head);
+            Some(tokio::task::spawn_local(async move {
+                let _ = poll_fn(|cx| sending.poll(&mut writer, &head, &mut body, cx)).await;
+            }))
         };
-        let failed = Failed {
-            was_stale: upstream.is_reused() && !upstream.wire().has_answered.get(),
-            refusal: upstream.wire().refusal.get(),
-            again,
-        };
-        drop(upstream);
-        // Dropping the connection has given back what it never wrote.
-        let error = error.or_else(|| match answer.poll(&mut noop()) {
-            Poll::Ready(Err(error)) => Some(error),
-            _ => None,
-        });
-        self.failed(failed, error, in_flight)
+        let decoder = BodyDecoder::new(head.body);
+        let backend = lease.in_flight.backend().clone();
+        let begun = Download::begin(decoder, lease, head.keeps_alive, uploader);
+        let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
+        Ok(Answered::Plain(head, begun))
     }
 
     /// What now? The request is kept for another attempt, or lost.
     fn failed(
         &mut self,
-        failed: Failed,
-        error: Option<TrySendError<Request<RequestBody>>>,
+        failure: &Failure,
+        upstream: &Upstream,
         in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
         let backend = in_flight.backend().clone();
-        let (unsent, error) = match error {
-            Some(mut error) => (error.take_message(), error.into_error().to_string()),
-            None => (None, "the connection was closed".to_owned()),
-        };
-        let was_sent = unsent.is_none();
-        if failed.was_stale && (!was_sent || failed.again.is_some()) {
-            tracing::debug!(backend = backend.name(), error, "an idle connection was stale");
+        let is_whole = matches!(self.body, RequestBody::Whole(_));
+        let may_repeat = !upstream.has_written() || (self.is_idempotent && is_whole);
+        if upstream.is_reused() && !upstream.has_received() && may_repeat {
+            tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
             self.client.worker.forget_idle(backend.id());
-            self.request = unsent.or(failed.again);
             return Ok(None);
         }
         in_flight.finish(Outcome::Failure);
-        if !was_sent {
-            self.could_not_reach(&backend, &error);
-            self.request = unsent;
+        if !upstream.has_written() {
+            self.could_not_reach(&backend, &failure.to_string());
             return Ok(None);
         }
-        let error = failed.refusal.map_or(error, |refusal| refusal.as_str().to_owned());
+        Err(self.bad_gateway(&backend, failure).into())
+    }
+
+    fn bad_gateway(&self, backend: &Backend, failure: &Failure) -> Problem {
         let pool = self.destination.pool.name();
-        Err(Problem::bad_gateway(format!("{pool}/{}: {error}", backend.name())).into())
-    }
-
-    /// The body to send a second time, if this request may be repeated and may have to be.
-    fn spare(&self, upstream: &Upstream, body: &RequestBody) -> Option<Option<Bytes>> {
-        match body {
-            RequestBody::Whole(body) if upstream.is_reused() && self.is_idempotent => {
-                Some(body.clone())
-            }
-            _ => None,
-        }
-    }
-
-    fn poll_answer(
-        &self,
-        lease: &mut Option<Lease>,
-        answer: Pin<&mut impl Future<Output = super::upstream::Answer>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Turn> {
-        let progress = self.progress;
-        let Some(mut held) = lease.take() else { return Poll::Pending };
-        let mut is_over = held.upstream.poll_drive(cx).is_ready();
-        if interim::pass_on(self.client, held.upstream.wire(), progress) {
-            is_over = held.upstream.poll_drive(cx).is_ready(); // the body may go now
-        }
-        // The answer comes from the connection just driven: there is nobody else to wake us.
-        match answer.poll(&mut noop()) {
-            Poll::Ready(Ok(response)) => {
-                Poll::Ready(Turn::Answered(answered(response, held, progress, cx)))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Turn::Failed(error, held)),
-            Poll::Pending if is_over => Poll::Ready(Turn::Closed(held)),
-            Poll::Pending if self.client.has_left() => Poll::Ready(Turn::ClientLeft),
-            Poll::Pending if self.client.watch.has_fired(Side::Backend) => {
-                Poll::Ready(Turn::TimedOut(held))
-            }
-            Poll::Pending => {
-                if !progress.is_some_and(|progress| progress.waits_for_client.get()) {
-                    let timeout = self.destination.timeouts.response_header;
-                    let worker = &self.client.worker;
-                    self.client.watch.ensure(Side::Backend, || worker.after(timeout));
-                }
-                *lease = Some(held);
-                Poll::Pending
-            }
-        }
+        Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }
 }
 
-fn answered(
-    response: Response<Incoming>,
-    lease: Lease,
-    progress: Option<&Progress>,
-    cx: &mut Context<'_>,
-) -> Answered {
-    let (head, incoming) = response.into_parts();
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Answered::Switching(head, lease);
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.client.worker.give_head(std::mem::take(&mut self.head));
     }
-    let is_uploaded = progress.is_none_or(|progress| progress.is_complete.get());
-    // A backend that speaks HTTP/1.0 might not understand how the next request is framed.
-    let is_reusable = head.version == Version::HTTP_11;
-    Answered::Plain(head, Download::begin(incoming, lease, is_reusable, is_uploaded, cx))
-}
-
-fn noop() -> Context<'static> {
-    Context::from_waker(Waker::noop())
 }

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::Version;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,7 @@ use super::client_io::{ClientIo, Remains};
 use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
+use super::request;
 use super::tunnel::Tunnel;
 use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
@@ -50,8 +51,8 @@ pub(crate) struct Client {
     pub(crate) entrance: Arc<Entrance>,
     /// The address of whoever connected.
     pub(crate) peer: IpAddr,
-    /// The same as text, for `X-Forwarded-For`.
-    pub(crate) peer_text: HeaderValue,
+    /// The field lines that say so to a backend, for the usual case.
+    pub(crate) forward_lines: Box<[u8]>,
     /// Are the peer's forwarding fields to be believed?
     pub(crate) is_trusted: bool,
     /// Deadlines.
@@ -84,13 +85,12 @@ pub(crate) struct Client {
 impl Client {
     fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
         let peer = forwarded::canonical(peer.ip());
-        let text = HeaderValue::try_from(peer.to_string());
         Rc::new(Client {
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
             entrance,
             peer,
-            peer_text: text.unwrap_or(HeaderValue::from_static("unknown")),
+            forward_lines: request::usual_lines(peer),
             watch: Watch::default(),
             outbox: RefCell::default(),
             memo: RefCell::default(),

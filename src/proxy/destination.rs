@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
@@ -76,11 +75,22 @@ pub(crate) enum Affinity {
     /// By our cookie.
     Cookie(Box<AffinityCookie>),
     /// By a key, hashed.
-    Key(KeyFinder),
+    Key(Box<KeyFinder>),
+}
+
+impl Affinity {
+    /// Our cookie's name, if there is one.
+    pub(crate) fn cookie(&self) -> Option<&CookieName> {
+        match self {
+            Affinity::Cookie(cookie) => Some(cookie.name()),
+            Affinity::None | Affinity::Key(_) => None,
+        }
+    }
 }
 
 /// Where the key of hash affinity is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them in a pool")]
 pub(crate) enum KeyFinder {
     SourceAddress,
     Path,
@@ -100,19 +110,29 @@ pub(crate) struct BackendTicks {
 }
 
 impl Destination {
+    /// Do backends get `X-Forwarded-*`?
+    pub(crate) fn sends_x_forwarded(&self) -> bool {
+        matches!(self.style, ForwardStyle::XForwarded | ForwardStyle::Both)
+    }
+
+    /// Do backends get `Forwarded`?
+    pub(crate) fn sends_forwarded(&self) -> bool {
+        matches!(self.style, ForwardStyle::Forwarded | ForwardStyle::Both)
+    }
+
     /// Compiles the shell's part of a pool.
     pub(crate) fn new(pool: Arc<Pool>, config: &config::Pool) -> Self {
         use crate::balance::affinity::Mode;
         let affinity = match config.spec.affinity.mode {
             Mode::None => Affinity::None,
             Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
-            Mode::Hash(_) => Affinity::Key(match &config.key {
+            Mode::Hash(_) => Affinity::Key(Box::new(match &config.key {
                 KeySource::SourceAddress => KeyFinder::SourceAddress,
                 KeySource::Path => KeyFinder::Path,
                 KeySource::Header(name) => KeyFinder::Header(name.clone()),
                 KeySource::Cookie(name) => KeyFinder::Cookie(CookieName::new(name)),
                 KeySource::Query(name) => KeyFinder::Query(name.clone()),
-            }),
+            })),
         };
         let timeouts = &config.timeouts;
         Destination {
@@ -147,4 +167,4 @@ pub(crate) struct Entrance {
 }
 
 /// What names this proxy in `Via`.
-pub(crate) const VIA: HeaderValue = HeaderValue::from_static("1.1 stickler");
+pub(crate) const VIA: &[u8] = b"1.1 stickler";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
@@ -68,8 +68,6 @@ pub(crate) async fn exchange(
 ) -> Result<Response<ResponseBody>, ClientLeft> {
     let count = client.begin_exchange(request.version());
     let (mut head, body) = request.into_parts();
-    // The head moves to the backend; an error page still wants to know what the client likes.
-    let accept = head.headers.get(http::header::ACCEPT).cloned();
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(Stop::Left) if client.refusal().is_none() => return Err(ClientLeft),
@@ -81,7 +79,7 @@ pub(crate) async fn exchange(
             };
             let id = RequestId::random(&mut *client.worker.rng.borrow_mut());
             problem.log_request(&client, &id);
-            problem.response(accept.as_ref(), &id)
+            problem.response(head.headers.get(ACCEPT), &id)
         }
     };
     let is_last = count >= client.worker.site.limits.requests_per_connection;
@@ -102,13 +100,10 @@ async fn serve(
 ) -> Result<Response<ResponseBody>, Stop> {
     let admitted = request::admit(head)?;
     let destination = route(client, head, &admitted)?;
-    let hint = affinity::hint(&destination, client, &mut head.headers, admitted.found, &head.uri);
-    let rewritten = request::rewrite(&mut head.headers, &admitted, client, &destination);
+    let hint = affinity::hint(&destination, client, &head.headers, admitted.found, &head.uri);
     let payload = receive(client, head, &admitted, body).await?;
-    let request = outgoing(head, payload.body);
-    let progress = payload.progress.as_deref();
-    let attempt = Attempt::new(client, &destination, request, progress);
-    forward(attempt, hint, rewritten).await
+    let (attempt, rewritten) = Attempt::new(client, &destination, head, &admitted, payload);
+    forward(attempt, hint, rewritten, &mut head.headers).await
 }
 
 /// Which pool is this for?
@@ -120,22 +115,22 @@ fn route(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Arc<Desti
 }
 
 /// A request's body as it will be sent, and what can be known of it while it is.
-struct Payload {
-    body: RequestBody,
+pub(crate) struct Payload {
+    pub(crate) body: RequestBody,
     /// Of a body that streams.
-    progress: Option<Rc<Progress>>,
+    pub(crate) progress: Option<Rc<Progress>>,
 }
 
 /// Decides how the body is passed on. A short one is read before a backend is bothered: however
 /// slowly the client sends it, no backend waits for it, and it can be sent twice.
 async fn receive(
     client: &Rc<Client>,
-    head: &mut Parts,
+    head: &Parts,
     admitted: &Admitted,
     mut incoming: Incoming,
 ) -> Result<Payload, Stop> {
     if incoming.is_end_stream() {
-        return Ok(Payload { body: RequestBody::Whole(None), progress: None });
+        return Ok(Payload { body: RequestBody::Whole(Bytes::new()), progress: None });
     }
     let limits = &client.worker.site.limits;
     let declared = incoming.size_hint().exact();
@@ -151,7 +146,7 @@ async fn receive(
     match declared {
         Some(length) if length <= limits.request_buffer as u64 && !expects_continue => {
             let whole = read(client, &mut incoming, length as usize).await?;
-            Ok(Payload { body: RequestBody::Whole(Some(whole)), progress: None })
+            Ok(Payload { body: RequestBody::Whole(whole), progress: None })
         }
         _ => {
             let (upload, progress) = Upload::new(incoming, client.clone(), expects_continue);
@@ -180,21 +175,13 @@ async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result
     Ok(whole.freeze())
 }
 
-/// The request as it goes out: the head is moved, not copied.
-fn outgoing(head: &mut Parts, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    std::mem::swap(request.method_mut(), &mut head.method);
-    std::mem::swap(request.uri_mut(), &mut head.uri);
-    std::mem::swap(request.headers_mut(), &mut head.headers);
-    request
-}
-
 /// Places the request, sends it, and prepares the answer; again elsewhere while it has provably
 /// not been seen by anybody.
 async fn forward(
     mut attempt: Attempt<'_>,
     hint: Hint,
     rewritten: Rewritten,
+    map: &mut HeaderMap,
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
         let placement = attempt.place(&hint)?;
@@ -203,10 +190,10 @@ async fn forward(
             in_flight.finish(Outcome::Failure);
             continue;
         };
-        if let Some(answered) = attempt.send(&placement, upstream, in_flight).await? {
+        if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
             let Attempt { client, destination, .. } = attempt;
             let told = Told { client, destination, hint, placement, rewritten };
-            return answered.into_response(&told).await;
+            return Ok(answered.into_response(&told)?);
         }
     }
 }

@@ -15,9 +15,8 @@
 //! | [`request`] | its head: may it come in, and as what does it go out? |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
-//! | [`upstream`], [`upstream_io`], [`nudge`] | the connection that it goes out on |
+//! | [`upstream`] | the connection that it goes out on |
 //! | [`body`] | the bodies, both ways |
-//! | [`interim`], [`replay`] | interim responses; a request, sent again |
 //! | [`response`] | the answer's head |
 //! | [`tunnel`] | what follows an upgrade |
 //! | [`error`] | the one table of our own answers |
@@ -31,14 +30,10 @@ mod client_io;
 mod destination;
 mod error;
 mod exchange;
-mod interim;
-mod nudge;
-mod replay;
 mod request;
 mod response;
 mod tunnel;
 mod upstream;
-mod upstream_io;
 mod watch;
 mod worker;
 

@@ -1,6 +1,8 @@
 //! A request's head: may it come in, and as what does it go out?
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TE, UPGRADE, VIA};
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
@@ -10,10 +12,8 @@ use super::destination::{self, Destination};
 use super::error::Problem;
 use crate::balance::Address;
 use crate::config::{ForwardStyle, HostPolicy};
-use crate::http::fields::{
-    self, Found, STICKLER_AFFINITY, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT,
-    X_FORWARDED_PROTO, X_FORWARDED_SERVER, X_REAL_IP,
-};
+use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::http::request_head::{Outgoing, field};
 use crate::http::{authority, forwarded};
 
 /// What the head of an admitted request said about itself.
@@ -74,121 +74,143 @@ fn count_hop(headers: &mut HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// What goes out differs from what came in by more than the fields: what they said.
-#[derive(Debug, Default)]
+/// A request head as it goes out: everything but the lines that depend on the backend.
+#[derive(Debug)]
 pub(crate) struct Rewritten {
-    /// The protocol that the client asks to switch to, if we let it.
-    pub(crate) upgrade: Option<HeaderValue>,
+    /// Does the request ask to switch protocols, and do we let it?
+    pub(crate) asks_to_upgrade: bool,
     /// Did the client come over TLS, as far as we or a trusted proxy can tell?
     pub(crate) is_https: bool,
 }
 
-/// Makes the fields of a request those that a backend is to see.
-pub(crate) fn rewrite(
-    headers: &mut HeaderMap,
+/// Writes the head that a backend is to see, without its last lines. `drops_expectation`: the body
+/// has been read already, so nobody needs to ask for it.
+pub(crate) fn write(
+    to: &mut Vec<u8>,
+    head: &Parts,
     admitted: &Admitted,
     client: &Client,
     destination: &Destination,
+    drops_expectation: bool,
 ) -> Rewritten {
-    let found = admitted.found;
-    let hop = fields::take_hop_by_hop(headers, found);
-    if hop.wants_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        add_connection(headers, "te");
-    }
+    let hop = Hop::of(&head.headers, admitted.found);
     // An upgrade to h2c would smuggle whole requests past us through the tunnel.
     let is_h2c = |value: &HeaderValue| {
         value.as_bytes().split(|&b| b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"h2c"))
     };
-    let upgrade = hop.upgrade.filter(|value| !is_h2c(value));
-    if let Some(protocol) = &upgrade {
-        headers.insert(UPGRADE, protocol.clone());
-        add_connection(headers, "upgrade");
+    let upgrade = hop.upgrade.as_ref().filter(|value| !is_h2c(value));
+    let mut without = forwarding_left_out(client, destination);
+    if destination.host != HostPolicy::Client {
+        without = without.or(Found::HOST);
     }
-    if found.has(Found::STICKLER_AFFINITY) {
-        headers.remove(STICKLER_AFFINITY);
+    if drops_expectation {
+        without = without.or(Found::EXPECT);
     }
-    let is_https = client.is_trusted && forwarded::says_https(headers);
-    forward(headers, admitted, client, destination, is_https);
-    match found.has(Found::VIA) {
-        true => headers.append(VIA, destination::VIA),
-        false => headers.insert(VIA, destination::VIA).is_some(),
+    let outgoing = Outgoing {
+        method: &head.method,
+        target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        headers: &head.headers,
+        without,
+        hop: &hop,
+        cookie: destination.affinity.cookie(),
     };
-    Rewritten { upgrade, is_https }
+    outgoing.write(to);
+    match (upgrade, hop.wants_trailers) {
+        (Some(_), false) => to.extend_from_slice(b"connection: upgrade\r\n"),
+        (Some(_), true) => to.extend_from_slice(b"connection: upgrade, te\r\n"),
+        (None, true) => to.extend_from_slice(b"connection: te\r\n"),
+        (None, false) => {}
+    }
+    if let Some(protocol) = upgrade {
+        field(to, UPGRADE.as_str(), protocol.as_bytes());
+    }
+    if hop.wants_trailers {
+        field(to, TE.as_str(), b"trailers");
+    }
+    let is_https = client.is_trusted && forwarded::says_https(&head.headers);
+    forward(to, head, admitted, client, destination, is_https);
+    Rewritten { asks_to_upgrade: upgrade.is_some(), is_https }
 }
 
-fn add_connection(headers: &mut HeaderMap, option: &'static str) {
-    headers.append(http::header::CONNECTION, HeaderValue::from_static(option));
+/// The lines that say who the client is, where nothing special is asked for: no trusted proxy, the
+/// client's own `Host`, and the usual fields.
+pub(crate) fn usual_lines(peer: IpAddr) -> Box<[u8]> {
+    let mut lines = Vec::new();
+    field(&mut lines, X_FORWARDED_FOR.as_str(), peer.to_string().as_bytes());
+    field(&mut lines, X_FORWARDED_PROTO.as_str(), b"http");
+    field(&mut lines, VIA.as_str(), destination::VIA);
+    lines.into()
 }
 
-/// The fields that say who the client is and what it asked for.
+/// Which of the client's claims about itself are left out: a stranger's all, a trusted proxy's
+/// where we write our own in their place.
+fn forwarding_left_out(client: &Client, destination: &Destination) -> Found {
+    if !client.is_trusted {
+        return Found::FORWARDED
+            .or(Found::X_FORWARDED_FOR)
+            .or(Found::X_FORWARDED_PROTO)
+            .or(Found::X_FORWARDED_HOST)
+            .or(Found::X_OTHER);
+    }
+    let mut without = Found::default();
+    if destination.sends_x_forwarded() {
+        without = without.or(Found::X_FORWARDED_FOR);
+    }
+    if destination.sends_forwarded() {
+        without = without.or(Found::FORWARDED);
+    }
+    without
+}
+
+/// Writes the fields that say who the client is and what it asked for, and `Via`.
 fn forward(
-    headers: &mut HeaderMap,
+    to: &mut Vec<u8>,
+    head: &Parts,
     admitted: &Admitted,
     client: &Client,
     destination: &Destination,
     is_https: bool,
 ) {
-    let found = admitted.found;
-    if !client.is_trusted {
-        strip_claims(headers, found);
+    if !client.is_trusted
+        && destination.style == ForwardStyle::XForwarded
+        && destination.host == HostPolicy::Client
+    {
+        return to.extend_from_slice(&client.forward_lines);
     }
+    let is_kept = |flag: Found| client.is_trusted && admitted.found.has(flag);
     let scheme = if is_https { "https" } else { "http" };
-    let sends_x = matches!(destination.style, ForwardStyle::XForwarded | ForwardStyle::Both);
-    let sends_forwarded = matches!(destination.style, ForwardStyle::Forwarded | ForwardStyle::Both);
-    if sends_x {
-        if client.is_trusted && found.has(Found::X_FORWARDED_FOR) {
-            let peer = client.peer_text.to_str().unwrap_or_default();
-            forwarded::append(headers, X_FORWARDED_FOR, peer);
-        } else {
-            headers.insert(X_FORWARDED_FOR, client.peer_text.clone());
-        }
-        if !(client.is_trusted && found.has(Found::X_FORWARDED_PROTO)) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if destination.sends_x_forwarded() {
+        let peer = client.peer.to_string();
+        let list = match client.is_trusted {
+            true => forwarded::appended(&head.headers, &X_FORWARDED_FOR, &peer),
+            false => peer.into(),
+        };
+        field(to, X_FORWARDED_FOR.as_str(), &list);
+        if !is_kept(Found::X_FORWARDED_PROTO) {
+            field(to, X_FORWARDED_PROTO.as_str(), scheme.as_bytes());
         }
         // While `Host` passes unchanged it says the same, so it need not be said twice.
-        let changes_host = destination.host != HostPolicy::Client;
-        if changes_host && !(client.is_trusted && found.has(Found::X_FORWARDED_HOST)) {
-            headers.insert(X_FORWARDED_HOST, admitted.host.clone());
+        if destination.host != HostPolicy::Client && !is_kept(Found::X_FORWARDED_HOST) {
+            field(to, X_FORWARDED_HOST.as_str(), admitted.host.as_bytes());
         }
     }
-    if sends_forwarded {
+    if destination.sends_forwarded() {
         let element = forwarded::element(client.peer, scheme, Some(&admitted.host));
-        forwarded::append(headers, http::header::FORWARDED, &element);
+        let list = match client.is_trusted {
+            true => forwarded::appended(&head.headers, &FORWARDED, &element),
+            false => element.into(),
+        };
+        field(to, FORWARDED.as_str(), &list);
     }
+    field(to, VIA.as_str(), destination::VIA);
 }
 
-/// A stranger's claims about itself are not passed on.
-fn strip_claims(headers: &mut HeaderMap, found: Found) {
-    const CLAIMS: [(Found, HeaderName); 7] = [
-        (Found::FORWARDED, http::header::FORWARDED),
-        (Found::X_FORWARDED_FOR, X_FORWARDED_FOR),
-        (Found::X_FORWARDED_PROTO, X_FORWARDED_PROTO),
-        (Found::X_FORWARDED_HOST, X_FORWARDED_HOST),
-        (Found::X_OTHER, X_FORWARDED_PORT),
-        (Found::X_OTHER, X_FORWARDED_SERVER),
-        (Found::X_OTHER, X_REAL_IP),
-    ];
-    let any = CLAIMS.iter().fold(Found::default(), |any, (flag, _)| any.or(*flag));
-    if found.has(any) {
-        for (_, name) in CLAIMS.iter().filter(|(flag, _)| found.has(*flag)) {
-            headers.remove(name);
-        }
-    }
-}
-
-/// The `Host` that the chosen backend is to see.
-pub(crate) fn set_host(headers: &mut HeaderMap, destination: &Destination, address: &Address) {
-    let value = match &destination.host {
-        HostPolicy::Client if headers.contains_key(HOST) => return,
-        HostPolicy::Fixed(value) => Some(value.clone()),
-        HostPolicy::Client | HostPolicy::Backend => match address {
-            Address::Tcp { .. } => HeaderValue::try_from(address.to_string()).ok(),
-            Address::Unix(_) => Some(HeaderValue::from_static("localhost")),
-        },
-    };
-    if let Some(value) = value {
-        headers.insert(HOST, value);
+/// Writes the `Host` that the chosen backend is to see, where that is not the client's.
+pub(crate) fn write_host(to: &mut Vec<u8>, destination: &Destination, address: &Address) {
+    match (&destination.host, address) {
+        (HostPolicy::Fixed(value), _) => field(to, HOST.as_str(), value.as_bytes()),
+        (_, Address::Tcp { .. }) => field(to, HOST.as_str(), address.to_string().as_bytes()),
+        (_, Address::Unix(_)) => field(to, HOST.as_str(), b"localhost"),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::client_io;
-use super::upstream;
+use super::upstream::Upstream;
 use super::watch::{Side, Tick};
 use crate::balance::{InFlight, Outcome};
 
@@ -21,13 +21,13 @@ const BUFFER: usize = 16 * 1024;
 /// The backend's end of a tunnel that is about to begin. In flight until it ends.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    backend: upstream::Remains,
+    backend: Upstream,
     in_flight: InFlight,
     timeout: Tick,
 }
 
 impl Tunnel {
-    pub(crate) fn new(backend: upstream::Remains, in_flight: InFlight, timeout: Tick) -> Self {
+    pub(crate) fn new(backend: Upstream, in_flight: InFlight, timeout: Tick) -> Self {
         Tunnel { backend, in_flight, timeout }
     }
 
@@ -42,7 +42,8 @@ impl Tunnel {
         // What the client sent early: first what hyper had, then what we had kept from it.
         let early = [&unread[..], &remains.held].concat();
         let mut client_end = End::new(remains.stream, early.into(), client, timeout);
-        let mut backend_end = End::new(backend.socket, backend.unread, client, timeout);
+        let (socket, unread) = backend.into_parts();
+        let mut backend_end = End::new(socket, unread.freeze(), client, timeout);
         client.watch.clear(Side::ClientRead);
         client.watch.set(Side::Backend, client.worker.after(timeout));
         let mut copy = pin!(tokio::io::copy_bidirectional_with_sizes(

@@ -7,16 +7,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::BytesMut;
 use foldhash::fast::FixedState;
 use rand::rngs::StdRng;
 use slab::Slab;
 
 use super::client::Client;
 use super::destination::Site;
-use super::upstream::Upstream;
+use super::upstream::{READ_SIZE, Upstream};
 use super::watch::Tick;
 use crate::balance::{BackendId, Timestamp};
 use crate::clock;
+
+/// Buffers of each kind that are kept for later.
+const SPARE_BUFFERS: usize = 64;
+
+/// A larger head buffer than this is not worth keeping.
+const MAX_SPARE_HEAD: usize = 16 * 1024;
 
 /// A worker thread's state.
 #[derive(Debug)]
@@ -30,12 +37,18 @@ pub(crate) struct Worker {
     /// A cryptographic generator: it also makes session ids and nonces.
     pub(crate) rng: RefCell<StdRng>,
     /// Idle connections by backend, the latest used last.
-    caches: RefCell<HashMap<BackendId, Vec<Box<Upstream>>, FixedState>>,
+    caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
     /// Every open client connection, for the sweep.
     clients: RefCell<Slab<Rc<Client>>>,
     /// How many those are, for whoever deals out new ones.
     load: Arc<AtomicUsize>,
     shutting_down: Cell<bool>,
+    /// Read buffers that are not in use. As many as connections that are being read from at the
+    /// same time have ever been, which is few: a buffer is only held while there is something in
+    /// it.
+    buffers: RefCell<Vec<BytesMut>>,
+    /// The same for request heads on their way out.
+    heads: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Worker {
@@ -50,6 +63,8 @@ impl Worker {
             clients: RefCell::default(),
             load,
             shutting_down: Cell::new(false),
+            buffers: RefCell::default(),
+            heads: RefCell::default(),
         })
     }
 
@@ -66,6 +81,34 @@ impl Worker {
     /// The time of day, to a tick.
     pub(crate) fn now(&self) -> Timestamp {
         self.now.get()
+    }
+
+    /// An empty buffer to read into.
+    pub(crate) fn take_buffer(&self) -> BytesMut {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(READ_SIZE))
+    }
+
+    /// Takes a buffer back, unless it has been handed on or there are enough.
+    pub(crate) fn give_buffer(&self, mut buffer: BytesMut) {
+        buffer.clear();
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < SPARE_BUFFERS && buffer.try_reclaim(READ_SIZE) {
+            buffers.push(buffer);
+        }
+    }
+
+    /// An empty buffer for a request head.
+    pub(crate) fn take_head(&self) -> Vec<u8> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes such a buffer back.
+    pub(crate) fn give_head(&self, mut head: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < SPARE_BUFFERS && head.capacity() <= MAX_SPARE_HEAD {
+            head.clear();
+            heads.push(head);
+        }
     }
 
     /// Is the process about to end?
@@ -102,12 +145,12 @@ impl Worker {
     }
 
     /// The idle connection to a backend that was used last: the others may grow old and go.
-    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Box<Upstream>> {
+    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
         self.caches.borrow_mut().get_mut(&backend)?.pop()
     }
 
     /// Keeps an idle connection, unless `limit` are kept already.
-    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Box<Upstream>, limit: usize) {
+    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Upstream, limit: usize) {
         let mut caches = self.caches.borrow_mut();
         let idle = caches.entry(backend).or_default();
         if idle.len() < limit {

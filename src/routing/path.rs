@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// What the path of a request must be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
@@ -53,8 +55,9 @@ pub(super) fn ends_segment(path: &str, length: usize) -> bool {
 /// The path without `.` and `..` segments, percent-encoded ones included (RFC 3986, sections 5.2.4
 /// and 6.2.2): a backend resolves them, so what is matched must be what it will see.
 pub(super) fn normalize(path: &str) -> Cow<'_, str> {
+    // Most paths have no dot and no escape at all.
     let is_dots = |segment: &str| dots(segment) > 0;
-    if !path.contains("/.") && !path.contains("/%2") || !path.split('/').any(is_dots) {
+    if memchr2(b'.', b'%', path.as_bytes()).is_none() || !path.split('/').any(is_dots) {
         return path.into();
     }
     let mut kept: Vec<&str> = Vec::new();

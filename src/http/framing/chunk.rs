@@ -1,5 +1,31 @@
 //! The line before a chunk's data (RFC 9112, section 7.1).
 
+use bytes::{Buf, BytesMut};
+use memchr::memchr;
+
+use super::Refusal;
+
+/// A chunk-size line with its extensions is at most this long.
+pub(super) const MAX_LINE: usize = 1024;
+
+/// Takes a chunk-size line out of `input`, if all of it is there.
+pub(in crate::http) fn take_size(input: &mut BytesMut) -> Result<Option<u64>, Refusal> {
+    let Some(end) = memchr(b'\n', input) else {
+        return if input.len() > MAX_LINE { Err(Refusal::Chunk) } else { Ok(None) };
+    };
+    let line = input[..end].strip_suffix(b"\r").ok_or(Refusal::BareLineFeed)?;
+    let size = size(line).ok_or(Refusal::Chunk)?;
+    input.advance(end + 1);
+    Ok(Some(size))
+}
+
+/// Fields that a trailer section may not have: nothing there may change what was read before.
+pub(in crate::http) fn is_forbidden_trailer(name: &[u8]) -> bool {
+    const FORBIDDEN: [&[u8]; 5] =
+        [b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection"];
+    FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+}
+
 /// The size that a chunk-size line states: one to sixteen hexadecimal digits, then nothing or
 /// well-formed extensions (`;name`, `;name=token`, `;name="quoted"`), without blanks anywhere.
 pub(super) fn size(line: &[u8]) -> Option<u64> {

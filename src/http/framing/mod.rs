@@ -1,7 +1,6 @@
 //! Where does this message end, beyond any doubt?
 //!
-//! A [`Scanner`] follows the raw bytes of one side of a connection, before any parser sees them,
-//! and refuses whatever two parsers might read differently: request smuggling lives on such
+//! A [`Scanner`] follows the raw bytes that a client sends, before any parser sees them, and refuses whatever two parsers might read differently: request smuggling lives on such
 //! differences. It is stricter than hyper, which accepts several of these and drops the evidence
 //! while parsing:
 //!
@@ -16,12 +15,14 @@
 //! field values. It knows where every message ends, so its caller can hand over one message at a
 //! time, and it enforces the limits on heads while they arrive.
 
-mod chunk;
+pub(super) mod chunk;
 mod head;
+mod lines;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
-use head::{Head, Version};
+use head::Head;
+use lines::LineEnds;
 
 /// Why a message is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Refusal {
     RequestLine,
     /// The first line is not a status line.
     StatusLine,
+    /// A field is not one.
+    Malformed,
     /// A version of HTTP that we do not speak.
     Version,
     /// The request target has bytes that none may have.
@@ -64,6 +67,7 @@ impl Refusal {
             Refusal::FoldedLine => "a field line is folded",
             Refusal::RequestLine => "the request line is malformed",
             Refusal::StatusLine => "the status line is malformed",
+            Refusal::Malformed => "a header field is malformed",
             Refusal::Version => "this version of HTTP is not spoken here",
             Refusal::Target => "the request target has bytes that none may have",
             Refusal::TargetTooLong => "the request target is too long",
@@ -89,9 +93,6 @@ pub struct HeadLimits {
     pub target: usize,
 }
 
-/// A chunk-size line with its extensions is at most this long.
-const MAX_CHUNK_LINE: usize = 1024;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nothing of the next message has been seen.
@@ -108,65 +109,24 @@ enum State {
     ChunkEnd,
     /// Within the trailer section.
     Trailers,
-    /// The connection's remaining bytes are not framed: a tunnel, or a body that ends with it.
-    Opaque,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Requests,
-    Responses,
-}
-
-/// Follows the messages of one side of a connection.
+/// Follows what a client sends.
 #[derive(Debug)]
 pub struct Scanner {
-    role: Role,
     limits: HeadLimits,
     state: State,
     head: Head,
     /// The part of a line that came with earlier bytes. Nearly always empty: heads come whole.
     partial: Vec<u8>,
-    /// Whole heads seen, interim ones included.
+    /// Whole heads seen.
     heads: u64,
-    /// Of responses: the answer to HEAD has no body whatever it says.
-    no_body: bool,
-    /// Of responses: whole interim (1xx) heads that nobody has taken yet.
-    interim: Vec<u8>,
 }
 
 impl Scanner {
-    /// Follows what a client sends.
-    pub fn requests(limits: HeadLimits) -> Self {
-        Scanner::new(Role::Requests, limits)
-    }
-
-    /// Follows what a backend sends.
-    pub fn responses(limits: HeadLimits) -> Self {
-        Scanner::new(Role::Responses, limits)
-    }
-
-    fn new(role: Role, limits: HeadLimits) -> Self {
-        Scanner {
-            role,
-            limits,
-            state: State::Idle,
-            head: Head::default(),
-            partial: Vec::new(),
-            heads: 0,
-            no_body: false,
-            interim: Vec::new(),
-        }
-    }
-
-    /// Of responses: a request was sent, and this says whether its method was HEAD.
-    pub fn expect_response(&mut self, to_head: bool) {
-        self.no_body = to_head;
-    }
-
-    /// From here on the bytes are not ours to judge.
-    pub fn set_opaque(&mut self) {
-        self.state = State::Opaque;
+    /// A scanner at the beginning of a connection.
+    pub fn new(limits: HeadLimits) -> Self {
+        Scanner { limits, state: State::Idle, head: Head::default(), partial: Vec::new(), heads: 0 }
     }
 
     /// Has nothing of the next message been seen yet?
@@ -179,14 +139,9 @@ impl Scanner {
         self.state == State::Head || (self.state == State::Idle && !self.partial.is_empty())
     }
 
-    /// How many whole heads have been seen so far, interim ones included.
+    /// How many whole heads have been seen so far.
     pub fn heads(&self) -> u64 {
         self.heads
-    }
-
-    /// Takes the interim heads seen so far, as they came.
-    pub fn take_interim(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.interim)
     }
 
     /// Follows the next `bytes`. Gives how many of them belong to the current message: all of
@@ -196,7 +151,6 @@ impl Scanner {
         while at < bytes.len() {
             let rest = &bytes[at..];
             match self.state {
-                State::Opaque => return Ok(bytes.len()),
                 State::Sized(left) => {
                     let (taken, left) = skip(rest, left);
                     at += taken;
@@ -238,21 +192,21 @@ impl Scanner {
     fn field_lines(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut start = 0;
         let mut fields = 0;
-        for end in memchr_iter(b'\n', bytes) {
-            let line = self.without_carriage_return(&bytes[start..end])?;
+        for end in LineEnds::new(bytes) {
+            let line = without_carriage_return(&bytes[start..end])?;
             start = end + 1;
             match line.first() {
                 Some(b'c' | b'C' | b't' | b'T' | b' ' | b'\t') => self.head.field(line)?,
                 Some(_) => {}
                 None => {
-                    self.head.grow(&bytes[..start], fields, &self.limits)?;
+                    self.head.grow(start, fields, &self.limits)?;
                     self.end_head()?;
                     return Ok(start);
                 }
             }
             fields += 1;
         }
-        self.head.grow(&bytes[..start], fields, &self.limits)?;
+        self.head.grow(start, fields, &self.limits)?;
         Ok(start)
     }
 
@@ -260,9 +214,9 @@ impl Scanner {
         self.partial.extend_from_slice(rest);
         let len = self.partial.len();
         match self.state {
-            State::ChunkSize | State::ChunkEnd if len > MAX_CHUNK_LINE => Err(Refusal::Chunk),
+            State::ChunkSize | State::ChunkEnd if len > chunk::MAX_LINE => Err(Refusal::Chunk),
             State::ChunkSize | State::ChunkEnd => Ok(()),
-            _ => self.head.check_size(len, self.role, &self.limits),
+            _ => self.head.check_size(len, &self.limits),
         }
     }
 
@@ -280,7 +234,7 @@ impl Scanner {
 
     /// One line, without its line feed.
     fn line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let line = self.without_carriage_return(line)?;
+        let line = without_carriage_return(line)?;
         match self.state {
             State::ChunkSize => self.chunk_size_line(line),
             State::ChunkEnd if line.is_empty() => {
@@ -294,47 +248,33 @@ impl Scanner {
         }
     }
 
-    fn without_carriage_return<'a>(&self, line: &'a [u8]) -> Result<&'a [u8], Refusal> {
-        match line {
-            [line @ .., b'\r'] => Ok(line),
-            // Old servers write such heads, and we do not pass the line ends on.
-            line if self.role == Role::Responses
-                && matches!(self.state, State::Idle | State::Head) =>
-            {
-                Ok(line)
-            }
-            _ => Err(Refusal::BareLineFeed),
-        }
-    }
-
     fn start_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        self.head.check_size(line.len() + 2, self.role, &self.limits)?;
+        self.head.check_size(line.len() + 2, &self.limits)?;
         if !line.is_empty() {
-            self.head.start_line(line, self.role, &self.limits)?;
+            self.head.request_line(line, &self.limits)?;
             self.state = State::Head;
         } // RFC 9112, 2.2: empty lines before a request line are ignored
-        self.head.grow_line(line, 0, &self.limits)
+        self.head.grow(line.len() + 2, 0, &self.limits)
     }
 
     fn field_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
         if line.is_empty() {
-            self.head.grow_line(line, 0, &self.limits)?;
+            self.head.grow(2, 0, &self.limits)?;
             return self.end_head();
         }
-        self.head.grow_line(line, 1, &self.limits)?;
+        self.head.grow(line.len() + 2, 1, &self.limits)?;
         self.head.field(line)
     }
 
     fn end_head(&mut self) -> Result<(), Refusal> {
         self.state = self.body()?;
-        let head = std::mem::take(&mut self.head);
-        self.interim.extend_from_slice(&head.raw);
+        self.head = Head::default();
         self.heads += 1;
         Ok(())
     }
 
     fn chunk_size_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        if line.len() > MAX_CHUNK_LINE {
+        if line.len() > chunk::MAX_LINE {
             return Err(Refusal::Chunk);
         }
         self.state = match chunk::size(line).ok_or(Refusal::Chunk)? {
@@ -353,35 +293,35 @@ impl Scanner {
             self.head = Head::default();
             return Ok(());
         }
-        self.head.grow_line(line, 1, &self.limits)?;
+        self.head.grow(line.len() + 2, 1, &self.limits)?;
         self.head.trailer(line)
     }
 
     /// How the body after the head that has just ended is framed (RFC 9112, 6.3).
     fn body(&self) -> Result<State, Refusal> {
         let head = &self.head;
-        if head.chunked && head.length.is_some() {
+        if head.is_chunked && head.length.is_some() {
             return Err(Refusal::LengthAndCoding);
         }
-        if head.chunked && head.version == Version::Http10 {
+        if head.is_chunked && head.is_http10 {
             return Err(Refusal::TransferCoding);
         }
-        if self.role == Role::Responses {
-            match head.status {
-                101 => return Ok(State::Opaque),
-                100..=199 | 204 | 304 => return Ok(State::Idle),
-                _ if self.no_body => return Ok(State::Idle),
-                _ => {}
-            }
-        }
         Ok(match head.length {
-            _ if head.chunked => State::ChunkSize,
-            Some(0) => State::Idle,
+            _ if head.is_chunked => State::ChunkSize,
+            None | Some(0) => State::Idle,
             Some(length) => State::Sized(length),
-            None if self.role == Role::Requests => State::Idle,
-            None => State::Opaque,
         })
     }
+}
+
+fn without_carriage_return(line: &[u8]) -> Result<&[u8], Refusal> {
+    line.strip_suffix(b"\r").ok_or(Refusal::BareLineFeed)
+}
+
+/// The value of a `Content-Length`: one number (RFC 9110, section 8.6).
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 fn skip(bytes: &[u8], left: u64) -> (usize, u64) {

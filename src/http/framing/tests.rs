@@ -20,15 +20,11 @@ fn messages(scanner: &mut Scanner, mut bytes: &[u8]) -> (Vec<usize>, Result<bool
 }
 
 fn requests(text: &str) -> (Vec<usize>, Result<bool, Refusal>) {
-    messages(&mut Scanner::requests(LIMITS), text.as_bytes())
+    messages(&mut Scanner::new(LIMITS), text.as_bytes())
 }
 
 fn refusal(text: &str) -> Option<Refusal> {
     requests(text).1.err()
-}
-
-fn response(text: &str) -> Result<bool, Refusal> {
-    messages(&mut Scanner::responses(LIMITS), text.as_bytes()).1
 }
 
 #[test]
@@ -154,49 +150,6 @@ fn limits_hold_while_a_head_arrives() {
     assert_eq!(refusal(&empty_lines), Some(Refusal::HeadTooLarge));
 }
 
-#[test]
-fn responses_end_as_their_request_and_status_say() {
-    assert_eq!(response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"), Ok(true));
-    assert_eq!(response("HTTP/1.1 204\r\nContent-Length: 2\r\n\r\n"), Ok(true));
-    assert_eq!(response("HTTP/1.0 200 OK\r\n\r\nuntil the end"), Ok(false));
-    assert_eq!(response("HTTP/1.1 101 Switching\r\n\r\n\x00\x01\n\n"), Ok(false));
-    assert_eq!(response("HTTP/1.1 200 OK\nContent-Length: 2\n\nab"), Ok(true), "old servers");
-    let mut to_head = Scanner::responses(LIMITS);
-    to_head.expect_response(true);
-    let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-    assert_eq!(messages(&mut to_head, head.as_bytes()).1, Ok(true));
-    for (text, why) in [
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
-            Refusal::LengthAndCoding,
-        ),
-        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::TransferCoding),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refusal::TransferCoding),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc", Refusal::Chunk),
-        ("HTTP/1.1 2000 OK\r\n\r\n", Refusal::StatusLine),
-        ("HTTP/1.1 20 OK\r\n\r\n", Refusal::StatusLine),
-        ("HTTP/2 200 OK\r\n\r\n", Refusal::StatusLine),
-        ("HTTP/2.0 200 OK\r\n\r\n", Refusal::Version),
-        ("ICY 200 OK\r\n\r\n", Refusal::StatusLine),
-    ] {
-        assert_eq!(response(text), Err(why), "{text:?}");
-    }
-}
-
-#[test]
-fn interim_heads_are_kept() {
-    let mut scanner = Scanner::responses(LIMITS);
-    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-    let text = format!("{hints}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(messages(&mut scanner, text.as_bytes()).1, Ok(true));
-    assert_eq!(scanner.take_interim(), hints.as_bytes());
-    assert!(scanner.take_interim().is_empty());
-}
-
 proptest! {
     /// However the bytes are cut, the verdict is the same.
     #[test]
@@ -205,7 +158,7 @@ proptest! {
         cuts in proptest::collection::vec(0usize..400, 0..6),
     ) {
         let whole = requests(&text);
-        let mut scanner = Scanner::requests(LIMITS);
+        let mut scanner = Scanner::new(LIMITS);
         let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c % (text.len() + 1)).collect();
         cuts.push(text.len());
         cuts.sort_unstable();
@@ -228,10 +181,8 @@ proptest! {
     /// No bytes panic it, and a message is never empty.
     #[test]
     fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        for mut scanner in [Scanner::requests(LIMITS), Scanner::responses(LIMITS)] {
-            let (lengths, _) = messages(&mut scanner, &bytes);
-            prop_assert!(lengths.iter().all(|&length| length > 0));
-        }
+        let (lengths, _) = messages(&mut Scanner::new(LIMITS), &bytes);
+        prop_assert!(lengths.iter().all(|&length| length > 0));
     }
 
     /// Where the scanner sees one whole head, httparse sees the same.

@@ -1,27 +1,30 @@
 //! A response's body on its way from the backend, and the connection that it comes over.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
 use super::Broken;
 use crate::balance::{InFlight, Outcome};
+use crate::http::body_decoder::{BodyDecoder, Decoded};
 use crate::proxy::client::Client;
 use crate::proxy::destination::Destination;
-use crate::proxy::upstream::Upstream;
-use crate::proxy::watch::{Side, Tick};
+use crate::proxy::upstream::{Failure, Upstream};
+use crate::proxy::watch::Side;
+
+/// Chunks that arrive together go out together, up to so many bytes.
+const GATHERED: usize = 16 * 1024;
 
 /// A backend's connection while a request is in flight on it. Dropping it closes the connection,
 /// which cancels the request; [`Lease::end`] puts it away for the next one.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) upstream: Box<Upstream>,
+    pub(crate) upstream: Upstream,
     pub(crate) in_flight: InFlight,
     pub(crate) destination: Arc<Destination>,
     pub(crate) client: Rc<Client>,
@@ -33,9 +36,9 @@ impl Lease {
         let Lease { mut upstream, in_flight, destination, client } = self;
         let backend = in_flight.backend().id();
         in_flight.finish(Outcome::Success);
-        if is_reusable && upstream.is_ready() {
-            let worker = &client.worker;
-            upstream.put_away(worker.tick(), worker.after(destination.timeouts.idle));
+        let worker = &client.worker;
+        if is_reusable && upstream.put_away(worker.tick(), worker.after(destination.timeouts.idle))
+        {
             worker.keep_idle(backend, upstream, destination.max_idle_connections);
         }
     }
@@ -49,24 +52,24 @@ impl Lease {
 /// A response's body on its way from the backend.
 #[derive(Debug)]
 pub(crate) struct Download {
-    incoming: Incoming,
-    /// Frames that had arrived with the head.
-    arrived: [Option<Frame<Bytes>>; 2],
-    source: Source,
     client: Rc<Client>,
-    timeout: Tick,
+    /// `None` when the response has ended, or was given up.
+    lease: Option<Lease>,
+    decoder: BodyDecoder,
+    /// What had arrived with the head.
+    arrived: Arrived,
+    /// May the connection be used again after this?
+    is_reusable: bool,
+    /// Sends the rest of the request meanwhile: it must go on even while the client takes nothing
+    /// of the response.
+    uploader: Option<JoinHandle<()>>,
 }
 
-/// Who drives the connection.
+/// What had arrived with the head, and has not been passed on.
 #[derive(Debug)]
-enum Source {
-    /// Whoever polls the body. The connection may be used again if the flag says so.
-    Polled(Lease, bool),
-    /// A task, since the client is still sending its request: it must go on even while the client
-    /// takes nothing of the response. Such connections are not used again.
-    Task(JoinHandle<()>, InFlight),
-    /// Nobody: the response is complete, or was given up.
-    Done,
+struct Arrived {
+    first: Option<Bytes>,
+    trailers: Option<HeaderMap>,
 }
 
 /// What a look at the body right after the head has found.
@@ -83,172 +86,129 @@ impl Download {
     /// now and needs no body that streams; a chunked one then goes out with its end in the same
     /// write. Never waits.
     pub(crate) fn begin(
-        mut incoming: Incoming,
+        mut decoder: BodyDecoder,
         mut lease: Lease,
         is_reusable: bool,
-        is_uploaded: bool,
-        cx: &mut Context<'_>,
-    ) -> Begun {
-        let mut arrived = [None, None];
-        let mut has_ended = incoming.is_end_stream();
-        if !has_ended && let Poll::Ready(Some(Ok(frame))) = lease.upstream.poll_body(&mut incoming)
-        {
-            arrived[0] = Some(frame);
-            has_ended = incoming.is_end_stream();
-            if !has_ended && incoming.size_hint().exact().is_none() {
-                // The end of a body of one chunk is received, but hyper has not decoded it yet.
-                let _ = lease.upstream.poll_drive(cx);
-                match lease.upstream.poll_body(&mut incoming) {
-                    Poll::Ready(None) => has_ended = true,
-                    Poll::Ready(Some(Ok(frame))) => arrived[1] = Some(frame),
-                    Poll::Ready(Some(Err(_))) | Poll::Pending => {}
-                }
+        uploader: Option<JoinHandle<()>>,
+    ) -> Result<Begun, Failure> {
+        let mut first = None;
+        let mut trailers = None;
+        while !decoder.is_ended() {
+            match lease.upstream.body_now(&mut decoder)? {
+                Decoded::Data(data) => first = Some(joined(first, data)),
+                Decoded::Trailers(map) => trailers = Some(map),
+                Decoded::Nothing | Decoded::End => break,
+            }
+            if first.as_ref().is_some_and(|first: &Bytes| first.len() > GATHERED) {
+                break;
             }
         }
-        if has_ended && arrived[0].as_ref().is_none_or(Frame::is_data) {
-            lease.end(is_reusable && is_uploaded);
-            let [frame, _] = arrived;
-            return Begun::Whole(frame.and_then(|frame| frame.into_data().ok()));
+        if decoder.is_ended() && trailers.is_none() {
+            lease.end(is_reusable && uploader.is_none());
+            stop(uploader);
+            return Ok(Begun::Whole(first));
         }
         let client = lease.client.clone();
-        let timeout = lease.destination.timeouts.response_body;
-        let source = match is_uploaded {
-            true => Source::Polled(lease, is_reusable),
-            false => detach(lease),
-        };
-        Begun::More(Box::new(Download { incoming, arrived, source, client, timeout }))
+        let lease = Some(lease);
+        let arrived = Arrived { first, trailers };
+        let mut download = Download { client, lease, decoder, arrived, is_reusable, uploader };
+        if download.decoder.is_ended() {
+            download.end();
+        }
+        Ok(Begun::More(Box::new(download)))
     }
 
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        for frame in &mut self.arrived {
-            if let Some(frame) = frame.take() {
-                return Poll::Ready(Some(Ok(frame)));
-            }
+        if let Some(first) = self.arrived.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let polled = match &mut self.source {
-            Source::Polled(lease, _) => match lease.upstream.poll_body(&mut self.incoming) {
-                Poll::Pending => {
-                    let _ = lease.upstream.poll_drive(cx);
-                    lease.upstream.poll_body(&mut self.incoming)
-                }
-                ready => ready,
-            },
-            Source::Task(..) => Pin::new(&mut self.incoming).poll_frame(cx),
-            Source::Done => return Poll::Ready(None),
-        };
-        match polled {
-            Poll::Ready(frame) => {
+        if let Some(trailers) = self.arrived.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
+        match lease.upstream.poll_body(cx, &mut self.decoder) {
+            Poll::Ready(Ok(decoded)) => {
                 self.client.watch.clear(Side::Backend);
-                Poll::Ready(self.took(frame, cx))
-            }
-            Poll::Pending => self.wait(),
-        }
-    }
-
-    /// Takes note of a frame, or of the end.
-    fn took(
-        &mut self,
-        frame: Option<hyper::Result<Frame<Bytes>>>,
-        cx: &mut Context<'_>,
-    ) -> Option<Result<Frame<Bytes>, Broken>> {
-        match frame {
-            Some(Ok(frame)) => {
-                if self.incoming.is_end_stream() {
-                    self.end(cx);
+                if self.decoder.is_ended() {
+                    self.end();
                 }
-                Some(Ok(frame))
+                Poll::Ready(match decoded {
+                    Decoded::Data(data) => Some(Ok(Frame::data(data))),
+                    Decoded::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+                    Decoded::Nothing | Decoded::End => None,
+                })
             }
-            Some(Err(_)) => Some(Err(self.give_up(Broken::Backend))),
-            None => {
-                self.end(cx);
-                None
+            Poll::Ready(Err(failure)) => {
+                Poll::Ready(Some(Err(self.give_up(Broken::Backend, Some(failure)))))
+            }
+            Poll::Pending if self.client.has_left() => {
+                Poll::Ready(Some(Err(self.give_up(Broken::Client, None))))
+            }
+            Poll::Pending if self.client.watch.has_fired(Side::Backend) => {
+                Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled, None))))
+            }
+            Poll::Pending => {
+                let (worker, timeouts) = (&self.client.worker, &lease.destination.timeouts);
+                self.client.watch.ensure(Side::Backend, || worker.after(timeouts.response_body));
+                Poll::Pending
             }
         }
     }
 
-    fn end(&mut self, cx: &mut Context<'_>) {
-        match std::mem::replace(&mut self.source, Source::Done) {
-            Source::Polled(mut lease, is_reusable) => {
-                // The end was decoded, but the connection may still have to come to rest.
-                let is_open = lease.upstream.is_ready() || lease.upstream.is_alive(cx);
-                lease.end(is_reusable && is_open);
-            }
-            Source::Task(driver, in_flight) => {
-                driver.abort();
-                in_flight.finish(Outcome::Success);
-            }
-            Source::Done => {}
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.end(self.is_reusable && self.uploader.is_none());
         }
-    }
-
-    fn wait(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.client.has_left() {
-            return Poll::Ready(Some(Err(self.give_up(Broken::Client))));
-        }
-        if self.client.watch.has_fired(Side::Backend) {
-            return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));
-        }
-        let worker = &self.client.worker;
-        self.client.watch.ensure(Side::Backend, || worker.after(self.timeout));
-        Poll::Pending
+        stop(self.uploader.take());
     }
 
     /// The response cannot be completed, and the client must not take it for complete.
-    fn give_up(&mut self, broken: Broken) -> Broken {
+    fn give_up(&mut self, broken: Broken, failure: Option<Failure>) -> Broken {
         self.client.break_off();
-        let is_backends_fault = broken != Broken::Client;
-        match std::mem::replace(&mut self.source, Source::Done) {
-            Source::Polled(lease, _) if is_backends_fault => {
-                log(broken, &lease.in_flight);
-                lease.fail();
-            }
-            Source::Task(driver, in_flight) => {
-                driver.abort();
-                if is_backends_fault {
-                    log(broken, &in_flight);
-                    in_flight.finish(Outcome::Failure);
-                }
-            }
-            Source::Polled(..) | Source::Done => {}
+        if broken != Broken::Client
+            && let Some(lease) = self.lease.take()
+        {
+            let backend = lease.in_flight.backend().name();
+            let failure = failure.map(tracing::field::display);
+            tracing::warn!(backend, failure, "{broken}");
+            lease.fail();
         }
+        self.lease = None;
         broken
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        matches!(self.source, Source::Done) && self.arrived.iter().all(Option::is_none)
+        self.lease.is_none() && self.arrived.first.is_none() && self.arrived.trailers.is_none()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        // What has arrived was already taken from what hyper expects.
-        let arrived = self.arrived.iter().flatten().filter_map(Frame::data_ref).map(Bytes::len);
-        let arrived = arrived.sum::<usize>() as u64;
-        match self.incoming.size_hint().exact() {
-            Some(left) => SizeHint::with_exact(left + arrived),
-            None => SizeHint::default(),
+        let first = self.arrived.first.as_ref().map_or(0, |first| first.len() as u64);
+        match self.decoder.remaining() {
+            Some(left) if self.arrived.trailers.is_none() => SizeHint::with_exact(left + first),
+            _ => SizeHint::default(),
         }
+    }
+}
+
+fn joined(first: Option<Bytes>, more: Bytes) -> Bytes {
+    match first {
+        None => more,
+        Some(first) => [first, more].concat().into(),
+    }
+}
+
+fn stop(uploader: Option<JoinHandle<()>>) {
+    if let Some(uploader) = uploader {
+        uploader.abort();
     }
 }
 
 impl Drop for Download {
     fn drop(&mut self) {
-        if let Source::Task(driver, _) = &self.source {
-            driver.abort();
-        }
+        stop(self.uploader.take());
         self.client.end_exchange();
     }
-}
-
-fn detach(lease: Lease) -> Source {
-    let Lease { mut upstream, in_flight, .. } = lease;
-    let driver = tokio::task::spawn_local(async move {
-        let _ = std::future::poll_fn(|cx| upstream.poll_drive(cx)).await;
-    });
-    Source::Task(driver, in_flight)
-}
-
-fn log(broken: Broken, in_flight: &InFlight) {
-    tracing::warn!(backend = in_flight.backend().name(), "{broken}");
 }

@@ -1,6 +1,7 @@
 //! Bodies on their way through, both ways, with back-pressure and without copies.
 
 mod download;
+mod sending;
 mod upload;
 
 use std::error::Error;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 pub(crate) use download::{Begun, Download, Lease};
+pub(crate) use sending::{RequestBody, SendError, Sending};
 pub(crate) use upload::{Pace, Progress, Upload};
 
 /// Why a body could not be passed on to its end.
@@ -42,44 +44,6 @@ impl fmt::Display for Broken {
 }
 
 impl Error for Broken {}
-
-/// A request's body, as it goes to a backend.
-#[derive(Debug)]
-pub(crate) enum RequestBody {
-    /// All of it; `None` when there is none, or no more.
-    Whole(Option<Bytes>),
-    /// As the client sends it.
-    Streamed(Box<Upload>),
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self.get_mut() {
-            RequestBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            RequestBody::Streamed(upload) => upload.poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            RequestBody::Whole(bytes) => bytes.is_none(),
-            RequestBody::Streamed(upload) => upload.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            RequestBody::Whole(bytes) => exact(bytes),
-            RequestBody::Streamed(upload) => upload.size_hint(),
-        }
-    }
-}
 
 /// A response's body, as it goes to the client.
 #[derive(Debug)]
@@ -120,12 +84,10 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Whole(bytes) => exact(bytes),
+            ResponseBody::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             ResponseBody::Streamed(download) => download.size_hint(),
         }
     }
-}
-
-fn exact(bytes: &Option<Bytes>) -> SizeHint {
-    SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
 }

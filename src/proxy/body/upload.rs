@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
@@ -34,14 +34,10 @@ pub(crate) struct Upload {
 /// What an exchange knows of its upload.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// All of it has been passed on.
-    pub(crate) is_complete: Cell<bool>,
     /// The backend has asked for it.
     pub(crate) is_wanted: Cell<bool>,
     /// It is the client that we wait for, not the backend.
     pub(crate) waits_for_client: Cell<bool>,
-    /// Why it was broken off.
-    pub(crate) broken: Cell<Option<Broken>>,
 }
 
 impl Upload {
@@ -78,21 +74,7 @@ impl Upload {
         // Either way the backend has done its part for now.
         self.client.watch.clear(Side::Backend);
         let frame = ready!(polled);
-        match frame {
-            Some(Err(broken)) => self.progress.broken.set(Some(broken)),
-            Some(Ok(_)) if self.incoming.is_end_stream() => self.progress.is_complete.set(true),
-            Some(Ok(_)) => {}
-            None => self.progress.is_complete.set(true),
-        }
         Poll::Ready(frame)
-    }
-
-    pub(super) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }
 

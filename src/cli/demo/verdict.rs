@@ -1,0 +1,85 @@
+//! Did the demo go as it should?
+
+use super::policy::Affinity;
+use crate::cli::failure::Failure;
+use crate::lab::journal::Ending;
+use crate::lab::summary::Summary;
+use crate::server::Shutdown;
+
+/// A session that is lost, or a request that fails, is what the user wanted to see if there is no
+/// affinity or if an app server has been killed. Otherwise it is a failure.
+pub(super) fn verdict(
+    affinity: Affinity,
+    summary: &Summary,
+    ended_early: usize,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    if ended_early > 0 {
+        return Ok(());
+    }
+    let journal = &summary.journal;
+    let lost = if affinity == Affinity::None { 0 } else { journal.ended(Ending::Lost) };
+    let cut_off = match *shutdown {
+        Shutdown::Complete => 0,
+        Shutdown::Forced { connections } => connections as u64,
+    };
+    let problems = [
+        ("sessions lost", lost),
+        ("sessions failed", journal.ended(Ending::Failed)),
+        ("requests failed", journal.error_count()),
+        ("connections cut off", cut_off),
+    ];
+    let problems = problems.iter().filter(|(_, count)| *count > 0);
+    let problems: Vec<_> = problems.map(|(what, count)| format!("{what}: {count}")).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("{}, and no app server has ended", problems.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::balance::affinity::AffinitySpec;
+    use crate::balance::balancer::Balance;
+    use crate::balance::{Pool, PoolSpec};
+    use crate::lab::journal::{Journal, Journey};
+
+    /// The summary of a run with one session, which ended like this.
+    fn run_of_one(ending: Ending) -> Summary {
+        let spec = PoolSpec {
+            name: "shop".into(),
+            balance: Balance::default(),
+            affinity: AffinitySpec::default(),
+            ejection: None,
+            backends: Vec::new(),
+        };
+        let mut journal = Journal::default();
+        let mut journey = Journey::new(1);
+        journey.ending = ending;
+        journal.end(journey);
+        Summary::new(&Pool::new(&spec, 1), journal, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_lost_session_is_a_failure_unless_it_was_to_be_expected() {
+        let lost = run_of_one(Ending::Lost);
+        let verdict = |affinity, ended| verdict(affinity, &lost, ended, &Shutdown::Complete);
+        let expected = "sessions lost: 1, and no app server has ended".to_owned();
+        assert_eq!(verdict(Affinity::Cookie, 0), Err(Failure::Failed(expected)));
+        assert_eq!(verdict(Affinity::None, 0), Ok(()));
+        assert_eq!(verdict(Affinity::Hash, 1), Ok(()));
+    }
+
+    #[test]
+    fn what_was_cut_off_and_what_failed_is_a_failure() {
+        let forced = Shutdown::Forced { connections: 2 };
+        assert!(verdict(Affinity::None, &run_of_one(Ending::Completed), 0, &forced).is_err());
+        let failed = run_of_one(Ending::Failed);
+        assert!(verdict(Affinity::None, &failed, 0, &Shutdown::Complete).is_err());
+        let stopped = run_of_one(Ending::Stopped);
+        assert_eq!(verdict(Affinity::Cookie, &stopped, 0, &Shutdown::Complete), Ok(()));
+    }
+}

@@ -1,0 +1,120 @@
+//! The command line: one file per command, and what they have in common.
+//!
+//! Only this module writes to the terminal ([`terminal`]), reads the environment and decides on
+//! exit codes ([`failure`]).
+
+mod app;
+mod check;
+mod completions;
+mod demo;
+mod failure;
+mod run;
+mod schema;
+mod stop;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+
+use self::failure::Failure;
+use self::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  stickler demo                       see it at work, without any set-up
+  stickler check stickler.toml        look for mistakes in a configuration
+  stickler run stickler.toml          be a proxy
+
+Exit codes:
+  0  all is well
+  1  something failed
+  2  a mistake in the command line or the configuration
+
+Environment:
+  NO_COLOR  no colors, if set to anything";
+
+/// A reverse proxy and load balancer that is a stickler for where sessions go.
+#[derive(Debug, Parser)]
+#[command(name = "stickler", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    Run(run::Args),
+    /// Look for mistakes in configuration files
+    Check(check::Args),
+    /// Print the JSON Schema of the configuration file
+    Schema(schema::Args),
+    /// See Stickler at work: app servers, the proxy, sessions, and where each of them goes
+    Demo(demo::Args),
+    /// Run one demo app server
+    App(app::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Does what the command line says, and gives the exit code for it.
+    pub fn run(self) -> ExitCode {
+        let terminal = Terminal::detect();
+        let done = match self.command {
+            Command::Run(args) => run::run(&args, &terminal),
+            Command::Check(args) => check::run(&args, &terminal),
+            Command::Schema(args) => schema::run(&args, &terminal),
+            Command::Demo(args) => demo::run(&args, &terminal),
+            Command::App(args) => app::run(&args, &terminal),
+            Command::Completions(args) => completions::run(&args, &terminal),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(&terminal),
+        }
+    }
+}
+
+/// A variable of the environment, for a configuration that refers to it.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A generator that nobody can predict.
+fn entropy() -> Result<StdRng, Failure> {
+    StdRng::try_from_rng(&mut SysRng).map_err(Failure::failed)
+}
+
+/// A tokio runtime on this thread.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_examples() {
+        let mut cli = Cli::command();
+        cli.build();
+        assert!(cli.render_long_help().to_string().contains("Examples:"));
+        for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            let help = command.render_long_help().to_string();
+            let example = format!("Examples:\n  stickler {}", command.get_name());
+            assert!(help.contains(&example), "{help}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `stickler run`: be a proxy.
+
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use super::terminal::Terminal;
+use crate::config::{Config, Loaded};
+use crate::observe;
+use crate::server::{self, Shutdown, signals};
+
+const EXAMPLES: &str = "\
+Examples:
+  stickler run stickler.toml
+  stickler run /etc/stickler/stickler.toml 2> stickler.log
+
+Logs go to standard error. SIGTERM or Ctrl-C lets requests in flight finish, for at most
+`server.shutdown_timeout`; a second one ends the process at once.";
+
+/// Run the proxy
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The configuration, a TOML file
+    file: PathBuf,
+}
+
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
+    let loaded = Config::load(&args.file, &super::environment);
+    let Loaded { config, warnings } =
+        loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
+    observe::init(&config.server.log);
+    for warning in &warnings {
+        let (line, column) = warning.position().unzip();
+        tracing::warn!(file = %args.file.display(), line, column, "{}", warning.title());
+    }
+    let running = server::start(config).map_err(Failure::failed)?;
+    for address in running.addresses() {
+        tracing::info!("listening on {address}");
+    }
+    let signal = signals::wait().map_err(Failure::failed)?;
+    tracing::info!(?signal, "shutting down");
+    match running.shut_down() {
+        Shutdown::Complete => Ok(()),
+        Shutdown::Forced { connections } => {
+            Err(Failure::failed(format!("{connections} connections were cut off")))
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where the output goes, and how it may look there.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::failure::Failure;
+
+/// Standard output and standard error.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terminal {
+    /// Standard output is a terminal: text can be redrawn in place.
+    is_live: bool,
+    /// Colors on standard output.
+    color: bool,
+    /// Colors on standard error.
+    error_color: bool,
+}
+
+impl Terminal {
+    /// What this process has been given. `NO_COLOR` is honoured (<https://no-color.org>).
+    #[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+    pub(super) fn detect() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let is_live = io::stdout().is_terminal();
+        Terminal {
+            is_live,
+            color: wanted && is_live,
+            error_color: wanted && io::stderr().is_terminal(),
+        }
+    }
+
+    /// Can text be redrawn in place?
+    pub(super) fn is_live(&self) -> bool {
+        self.is_live
+    }
+
+    /// May standard output have colors?
+    pub(super) fn color(&self) -> bool {
+        self.color
+    }
+
+    /// May standard error have colors?
+    pub(super) fn error_color(&self) -> bool {
+        self.error_color
+    }
+
+    /// Columns, if standard output is a terminal.
+    pub(super) fn width(&self) -> Option<u16> {
+        if self.is_live { comfy_table::Table::new().width() } else { None }
+    }
+
+    /// Writes to standard output at once.
+    pub(super) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        Ok(stdout.flush()?)
+    }
+
+    /// Writes to standard error. If that is gone, there is nobody left to tell.
+    pub(super) fn complain(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// `error`, in red where that is possible.
+    pub(super) fn error_label(&self) -> &'static str {
+        if self.error_color { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" }
+    }
+}

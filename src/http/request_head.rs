@@ -1,0 +1,143 @@
+//! What does a request look like when it leaves?
+//!
+//! The fields that a client sent are not edited in place and encoded afterwards: they are written
+//! once, straight into the bytes that go out, and what may not pass is left out on the way. Those
+//! bytes are then the request's durable form, which can be sent a second time as it is.
+
+use http::Method;
+use http::header::HeaderMap;
+
+use super::cookies::CookieName;
+use super::fields::{Found, Hop};
+
+/// A request head on its way out.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target, in origin form or `*`.
+    pub target: &'a str,
+    /// What the client sent.
+    pub headers: &'a HeaderMap,
+    /// Kinds of fields to leave out, beside those that always end here.
+    pub without: Found,
+    /// Of the fields that end here, what they said.
+    pub hop: &'a Hop,
+    /// A cookie of ours, to be left out.
+    pub cookie: Option<&'a CookieName>,
+}
+
+impl Outgoing<'_> {
+    /// Fields that always end at this hop, or are ours to write.
+    const ENDS_HERE: Found = Found::CONNECTION
+        .or(Found::HOP_BY_HOP)
+        .or(Found::TE)
+        .or(Found::UPGRADE)
+        .or(Found::STICKLER_AFFINITY);
+
+    /// Writes the request line and the fields, but not the empty line that ends the head: there
+    /// may be more fields to come.
+    pub fn write(&self, to: &mut Vec<u8>) {
+        line(to, &[self.method.as_str().as_bytes(), b" ", self.target.as_bytes(), b" HTTP/1.1"]);
+        let without = self.without.or(Self::ENDS_HERE);
+        let listed = &self.hop.connection.listed;
+        for (name, value) in self.headers {
+            let flag = Found::of(name.as_str());
+            if flag.has(without) || (!listed.is_empty() && listed.contains(name)) {
+                continue;
+            }
+            if let Some(cookie) = self.cookie
+                && flag.has(Found::COOKIE)
+            {
+                cookie.write_without(value.as_bytes(), to);
+                continue;
+            }
+            field(to, name.as_str(), value.as_bytes());
+        }
+    }
+}
+
+/// Writes a field line.
+pub fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
+    line(to, &[name.as_bytes(), b": ", value]);
+}
+
+fn line(to: &mut Vec<u8>, parts: &[&[u8]]) {
+    // Reserved at once: four appends would check the capacity four times.
+    to.reserve(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
+    for part in parts {
+        to.extend_from_slice(part);
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn written(lines: &[(&'static str, &'static str)], without: Found, cookie: bool) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let hop = Hop::of(&headers, Found::in_headers(&headers));
+        let name = CookieName::new("s");
+        let outgoing = Outgoing {
+            method: &Method::GET,
+            target: "/a?b",
+            headers: &headers,
+            without,
+            hop: &hop,
+            cookie: cookie.then_some(&name),
+        };
+        let mut bytes = Vec::new();
+        outgoing.write(&mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_ends_here_does_not_leave() {
+        let lines = [
+            ("host", "a"),
+            ("connection", "keep-alive, X-Trace"),
+            ("x-trace", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy", "http://evil"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("stickler-affinity", "bound"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("accept", "*/*"),
+            ("accept", "text/html"),
+        ];
+        assert_eq!(
+            written(&lines, Found::X_FORWARDED_FOR, false),
+            "GET /a?b HTTP/1.1\r\nhost: a\r\naccept: */*\r\naccept: text/html\r\n"
+        );
+        assert!(written(&lines, Found::default(), false).contains("x-forwarded-for: 6.6.6.6\r\n"));
+    }
+
+    #[test]
+    fn framing_and_host_cannot_be_talked_away() {
+        let lines = [
+            ("host", "a"),
+            ("content-length", "5"),
+            ("connection", "host, content-length, transfer-encoding"),
+        ];
+        assert!(
+            written(&lines, Found::default(), false).ends_with("host: a\r\ncontent-length: 5\r\n")
+        );
+    }
+
+    #[test]
+    fn our_cookie_stays_here_and_the_others_go() {
+        let lines = [("cookie", "a=b; s=token; c=d"), ("cookie", "s=token"), ("cookie", "e=\"f")];
+        assert_eq!(
+            written(&lines, Found::default(), true),
+            "GET /a?b HTTP/1.1\r\ncookie: a=b; c=d\r\ncookie: e=\"f\r\n"
+        );
+        assert!(written(&lines, Found::default(), false).contains("s=token"));
+    }
+}
