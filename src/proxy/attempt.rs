@@ -215,7 +215,7 @@ impl<'a> Attempt<'a> {
     ) -> Poll<Turn> {
         let mut failure = None;
         loop {
-            if !sending.is_done() || failure.is_none() {
+            if !sending.is_done() {
                 match sending.poll(upstream, &self.head, &mut self.body, cx) {
                     Poll::Ready(Err(SendError::Client(broken))) => {
                         return Poll::Ready(Turn::ClientBroke(broken));

@@ -192,21 +192,27 @@ impl Scanner {
     fn field_lines(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut start = 0;
         let mut fields = 0;
+        let mut has_ended = false;
         for end in LineEnds::new(bytes) {
-            let line = without_carriage_return(&bytes[start..end])?;
+            if end == start || bytes[end - 1] != b'\r' {
+                return Err(Refusal::BareLineFeed);
+            }
+            let first = bytes[start];
+            let line = start..end - 1;
             start = end + 1;
-            match line.first() {
-                Some(b'c' | b'C' | b't' | b'T' | b' ' | b'\t') => self.head.field(line)?,
-                Some(_) => {}
-                None => {
-                    self.head.grow(start, fields, &self.limits)?;
-                    self.end_head()?;
-                    return Ok(start);
-                }
+            if line.is_empty() {
+                has_ended = true;
+                break;
+            }
+            if matches!(first, b'c' | b'C' | b't' | b'T' | b' ' | b'\t') {
+                self.head.field(&bytes[line])?;
             }
             fields += 1;
         }
         self.head.grow(start, fields, &self.limits)?;
+        if has_ended {
+            self.end_head()?;
+        }
         Ok(start)
     }
 

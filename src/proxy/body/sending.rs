@@ -37,6 +37,8 @@ pub(crate) struct Sending {
     /// perhaps the line end.
     piece: [Bytes; 3],
     is_chunked: bool,
+    /// No piece comes after this one.
+    is_last: bool,
     /// Everything has been written, or will never be.
     is_done: bool,
 }
@@ -44,7 +46,8 @@ pub(crate) struct Sending {
 impl Sending {
     /// Nothing has been sent yet. `is_chunked`: a streamed body has no declared length.
     pub(crate) fn new(is_chunked: bool) -> Self {
-        Sending { head_sent: 0, piece: Default::default(), is_chunked, is_done: false }
+        let piece = Default::default();
+        Sending { head_sent: 0, piece, is_chunked, is_last: false, is_done: false }
     }
 
     /// Is there nothing left to send?
@@ -65,26 +68,35 @@ impl Sending {
         body: &mut RequestBody,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        loop {
+        while !self.is_done {
+            // What there is of the body goes out together with the head.
+            let loaded = self.poll_load(body, cx).map_err(SendError::Client)?;
             ready!(self.poll_write(upstream, head, cx)).map_err(SendError::Backend)?;
-            if self.is_done {
-                return Poll::Ready(Ok(()));
-            }
+            self.is_done = self.is_last;
+            ready!(loaded);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next piece of the body, if the last one has been written.
+    fn poll_load(
+        &mut self,
+        body: &mut RequestBody,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        if !self.is_last && self.piece.iter().all(Bytes::is_empty) {
             match body {
                 RequestBody::Whole(bytes) => {
                     self.piece[1] = bytes.clone();
-                    self.is_done = true;
+                    self.is_last = true;
                 }
                 RequestBody::Streamed(upload) => match ready!(upload.poll(cx)) {
-                    Some(Ok(frame)) => self.take(frame),
-                    Some(Err(broken)) => return Poll::Ready(Err(SendError::Client(broken))),
+                    Some(frame) => self.take(frame?),
                     None => self.end(b"0\r\n\r\n"),
                 },
             }
-            if self.is_done && self.piece.iter().all(Bytes::is_empty) {
-                return Poll::Ready(Ok(()));
-            }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes the rest of the head and of the current piece.
@@ -141,7 +153,7 @@ impl Sending {
         if self.is_chunked {
             self.piece[0] = Bytes::copy_from_slice(last_chunk);
         }
-        self.is_done = true;
+        self.is_last = true;
     }
 }
 

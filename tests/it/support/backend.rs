@@ -1,0 +1,218 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::PATIENCE;
+
+/// A request as a backend got it, byte for byte where it matters.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    pub version: String,
+    /// Names as they came, values without the blanks around them, in order.
+    pub fields: Vec<(String, String)>,
+    /// Decoded, if it was chunked.
+    pub body: Vec<u8>,
+    /// Trailer lines of a chunked body.
+    pub trailers: Vec<String>,
+}
+
+impl Request {
+    /// The value of the only field of this name.
+    #[track_caller]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let all = self.fields(name);
+        assert!(all.len() <= 1, "{name} came {} times: {all:?}", all.len());
+        all.first().copied()
+    }
+
+    /// The values of all fields of this name.
+    pub fn fields(&self, name: &str) -> Vec<&str> {
+        let named = |(n, _): &&(String, String)| n.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(named).map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// One connection to a backend, in the hands of the test's script.
+pub struct Conversation {
+    pub stream: BufReader<TcpStream>,
+    /// Which connection to this backend it is, from 0 on.
+    pub number: usize,
+}
+
+impl Conversation {
+    /// The next request's head, as text with its empty line; `None` when the proxy closed.
+    pub fn head(&mut self) -> Option<String> {
+        let mut head = String::new();
+        loop {
+            match self.stream.read_line(&mut head) {
+                Ok(0) | Err(_) => return None,
+                Ok(_) if head.ends_with("\r\n\r\n") => return Some(head),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next request, body and all; `None` when the proxy closed.
+    pub fn request(&mut self) -> Option<Request> {
+        let head = self.head()?;
+        let mut lines = head.split("\r\n");
+        let mut start = lines.next()?.splitn(3, ' ');
+        let mut next = || start.next().unwrap_or_default().to_owned();
+        let (method, target, version) = (next(), next(), next());
+        let fields: Vec<_> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect();
+        let (body, trailers) = (Vec::new(), Vec::new());
+        let mut request = Request { method, target, version, fields, body, trailers };
+        if let Some(length) = request.field("content-length") {
+            request.body = vec![0; length.parse().ok()?];
+            self.stream.read_exact(&mut request.body).ok()?;
+        } else if request.field("transfer-encoding").is_some() {
+            self.chunks(&mut request)?;
+        }
+        Some(request)
+    }
+
+    fn chunks(&mut self, request: &mut Request) -> Option<()> {
+        loop {
+            let size = usize::from_str_radix(self.line()?.trim_end(), 16).ok()?;
+            if size == 0 {
+                break;
+            }
+            let start = request.body.len();
+            request.body.resize(start + size + 2, 0);
+            self.stream.read_exact(&mut request.body[start..]).ok()?;
+            request.body.truncate(start + size);
+        }
+        loop {
+            match self.line()?.trim_end() {
+                "" => return Some(()),
+                trailer => request.trailers.push(trailer.to_owned()),
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok().filter(|&length| length > 0).map(|_| line)
+    }
+
+    /// Sends exactly this. A proxy that has gone is no error: the test sees it elsewhere.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// Answers with this status and body, and a length.
+    pub fn answer(&mut self, status: u16, body: &str) {
+        let length = body.len();
+        self.send(format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}"));
+    }
+
+    /// Waits until the proxy closes its side (or resets the connection).
+    pub fn wait_for_close(&mut self) {
+        let _ = self.stream.read_to_end(&mut Vec::new());
+    }
+}
+
+/// An app server that follows a script: a function that is called, on a thread of its own, for
+/// every connection.
+pub struct Backend {
+    pub address: SocketAddr,
+    stopped: Arc<AtomicBool>,
+    /// Every request that [`Backend::recording`] has seen.
+    requests: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Backend {
+    /// A backend that does this with every connection.
+    pub fn new(script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
+        Backend::at("127.0.0.1:0", script)
+    }
+
+    /// The same at a given address, for a backend that comes back.
+    pub fn at(address: &str, script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (is_stopped, counter) = (stopped.clone(), connections.clone());
+        let script = Arc::new(script);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if is_stopped.load(Ordering::SeqCst) {
+                    return; // and with it the listener
+                }
+                let Ok(stream) = stream else { continue };
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                let number = counter.fetch_add(1, Ordering::SeqCst);
+                let script = script.clone();
+                let conversation = Conversation { stream: BufReader::new(stream), number };
+                thread::spawn(move || script(conversation));
+            }
+        });
+        Backend { address, stopped, requests: Arc::default(), connections }
+    }
+
+    /// A backend that answers every request with what `answer` makes of it: a whole response.
+    pub fn answering(answer: impl Fn(&Request) -> String + Send + Sync + 'static) -> Self {
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let seen = requests.clone();
+        let mut backend = Backend::new(move |mut conversation| {
+            while let Some(request) = conversation.request() {
+                let response = answer(&request);
+                seen.lock().unwrap().push(request);
+                conversation.send(response);
+            }
+        });
+        backend.requests = requests;
+        backend
+    }
+
+    /// A backend that answers every request with 200 and its name, and remembers the requests.
+    pub fn named(name: &str) -> Self {
+        let (name, length) = (name.to_owned(), name.len());
+        Backend::answering(move |_| {
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}")
+        })
+    }
+
+    /// The requests seen so far, of a backend made by [`Backend::answering`].
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// The last of them.
+    #[track_caller]
+    pub fn last_request(&self) -> Request {
+        self.requests().pop().expect("the backend has seen no request")
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Stops listening. Open connections stay in the hands of their scripts.
+    pub fn stop(&self) {
+        if !self.stopped.swap(true, Ordering::SeqCst) {
+            let _ = TcpStream::connect(self.address); // wakes the thread, which then ends
+            super::wait_until("the backend has stopped listening", || {
+                TcpListener::bind(self.address).is_ok()
+            });
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}

@@ -1,0 +1,101 @@
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use stickler::balance::{Backend as Member, Pool};
+use stickler::config::Config;
+use stickler::server::{self, Running, Shutdown};
+
+use super::Backend;
+
+/// A proxy in this process, ended when it is dropped.
+pub struct Proxy {
+    running: Option<Running>,
+}
+
+impl Proxy {
+    /// A proxy with this configuration. What is left out of `[server]`, `[token]` and
+    /// `[[listeners]]` is filled in: one listener on port 0, two workers, a fixed key, an end
+    /// without patience.
+    #[track_caller]
+    pub fn with(config: &str) -> Self {
+        let mut text = String::new();
+        if !config.contains("[server]") {
+            text.push_str("[server]\nworkers = 2\nshutdown_timeout = \"100ms\"\n");
+        }
+        if !config.contains("[token]") {
+            let key = "c3RpY2tsZXItdGVzdC1rZXktc3RpY2tsZXItdGVzdC0=";
+            text.push_str(&format!("[token]\nkeys = [\"{key}\"]\n"));
+        }
+        if !config.contains("[[listeners]]") {
+            text.push_str("[[listeners]]\naddress = \"127.0.0.1:0\"\n");
+        }
+        text.push_str(config);
+        match Config::parse("test.toml", &text, Path::new("/nonexistent"), &|_| None) {
+            Ok(loaded) => {
+                let running = server::start(loaded.config).unwrap();
+                Proxy { running: Some(running) }
+            }
+            Err(error) => panic!("{error}\n{text}"),
+        }
+    }
+
+    /// A proxy with one pool, `pool`, of these backends, named `b0`, `b1`, ...; `settings` are
+    /// the lines of the pool (`balance = ...`, `[pools.pool.affinity]`, ...).
+    #[track_caller]
+    pub fn before(backends: &[&Backend], settings: &str) -> Self {
+        let addresses: Vec<_> = backends.iter().map(|b| b.address.to_string()).collect();
+        Proxy::with(&pool(&addresses, settings))
+    }
+
+    /// Where its first listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    /// Where its listeners are.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.running.as_ref().unwrap().addresses().to_vec()
+    }
+
+    /// Its first pool.
+    pub fn pool(&self) -> Arc<Pool> {
+        self.running.as_ref().unwrap().pools()[0].clone()
+    }
+
+    /// A backend of its first pool.
+    #[track_caller]
+    pub fn member(&self, name: &str) -> Arc<Member> {
+        let members = self.pool().backends();
+        members.into_iter().find(|member| member.name() == name).expect("a backend of that name")
+    }
+
+    /// Requests in flight at all backends of its first pool.
+    pub fn in_flight(&self) -> u32 {
+        self.pool().backends().iter().map(|member| member.in_flight()).sum()
+    }
+
+    /// Ends it gracefully.
+    pub fn shut_down(mut self) -> Shutdown {
+        self.running.take().unwrap().shut_down()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shut_down();
+        }
+    }
+}
+
+/// The configuration of a pool named `pool`.
+pub fn pool(addresses: &[String], settings: &str) -> String {
+    let mut text = format!("[pools.pool]\n{settings}\n");
+    for (i, address) in addresses.iter().enumerate() {
+        text.push_str(&format!(
+            "[[pools.pool.backends]]\nname = \"b{i}\"\naddress = \"{address}\"\n"
+        ));
+    }
+    text
+}
