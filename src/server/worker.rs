@@ -219,13 +219,13 @@ async fn accept_all(
 ) {
     loop {
         let (stream, peer, place) = accept(&listener, &entrance).await;
-        match dealer.less_loaded() {
-            Some(other) if other.queue.capacity() > 0 => {
-                if let Ok(stream) = stream.into_std() {
-                    let _ = other.queue.try_send((stream, peer, place));
-                }
-            }
-            _ => serve(stream, peer, place, &worker),
+        // A place in the other's queue is reserved first, so that nothing can go wrong afterwards.
+        match dealer.less_loaded().and_then(|other| other.queue.try_reserve().ok()) {
+            Some(place_in_queue) => match stream.into_std() {
+                Ok(stream) => place_in_queue.send((stream, peer, place)),
+                Err(error) => tracing::warn!(%error, "cannot pass a connection on"),
+            },
+            None => serve(stream, peer, place, &worker),
         }
     }
 }

@@ -281,7 +281,7 @@ fn the_same_seed_gives_the_same_run() {
         let mut grants: Vec<Grant> = Vec::new();
         for step in 0..2_000u64 {
             let now = start() + Duration::from_secs(step);
-            let reuse = rng.next_u64() % 4 != 0 && !grants.is_empty();
+            let reuse = !rng.next_u64().is_multiple_of(4) && !grants.is_empty();
             let hint = match reuse {
                 true => Hint::Bound(grants[rng.next_u64() as usize % grants.len()]),
                 false => Hint::Free,
