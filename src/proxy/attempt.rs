@@ -143,7 +143,9 @@ impl<'a> Attempt<'a> {
             }
         }
         let timeout = self.destination.timeouts.connect;
-        let connect = tokio::time::timeout(timeout, Upstream::connect(backend.address(), worker));
+        // Boxed, since it is large, and most requests find an idle connection.
+        let connect = Upstream::connect(backend.address(), worker);
+        let connect = tokio::time::timeout(timeout, Box::pin(connect));
         let pool = &self.destination.pool;
         let error = match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
             Ok(Ok(upstream)) => {

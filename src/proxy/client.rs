@@ -273,7 +273,8 @@ pub(crate) async fn serve(
 
     let parts = connection.into_parts();
     let remains = parts.io.into_inner().into_remains();
-    finish(&client, end, remains, parts.read_buf).await;
+    // Boxed, since what comes now is larger than all before it, and few connections need it.
+    Box::pin(finish(&client, end, remains, parts.read_buf)).await;
 }
 
 fn builder(worker: &Worker) -> http1::Builder {
@@ -282,8 +283,9 @@ fn builder(worker: &Worker) -> http1::Builder {
 
     let mut builder = http1::Builder::new();
     // We look for the client's end ourselves, and only when a request takes long: hyper would
-    // allocate a read buffer for every request to do so.
-    builder.half_close(true).writev(false);
+    // allocate a read buffer for every request to do so. Large bodies are written from where
+    // they are; hyper would copy them into a buffer that it keeps.
+    builder.half_close(true).writev(true);
     let fields = worker.site.limits.header_count;
     if fields > ON_THE_STACK {
         builder.max_headers(fields);

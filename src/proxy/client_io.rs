@@ -17,6 +17,9 @@ use super::client::{Client, Phase};
 use super::watch::Side;
 use crate::http::framing::Scanner;
 
+/// Responses of up to so many bytes go out in one piece.
+const GATHERED: usize = 2048;
+
 /// A client's socket.
 #[derive(Debug)]
 pub(crate) struct ClientIo {
@@ -111,6 +114,15 @@ impl ClientIo {
         self.swallows && self.client.exchanges() < self.heads
     }
 
+    fn note_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_flushed = false;
+        match written {
+            Poll::Pending => self.client.waits_for_write(),
+            Poll::Ready(_) => self.client.watch.clear(Side::ClientWrite),
+        }
+        written
+    }
+
     /// Writes what waits to be written between hyper's messages.
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut outbox = self.client.outbox.borrow_mut();
@@ -173,17 +185,36 @@ impl AsyncWrite for ClientIo {
         if self.is_unasked_answer() {
             return Poll::Ready(Ok(buf.len()));
         }
-        self.is_flushed = false;
-        match Pin::new(&mut self.stream).poll_write(cx, buf) {
-            Poll::Pending => {
-                self.client.waits_for_write();
-                Poll::Pending
-            }
-            ready => {
-                self.client.watch.clear(Side::ClientWrite);
-                ready
-            }
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note_write(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if self.is_unasked_answer() {
+            return Poll::Ready(Ok(length));
         }
+        let written = match bufs {
+            [only] => Pin::new(&mut self.stream).poll_write(cx, only),
+            // For few bytes one simple write costs less than a vectored one.
+            parts if length <= GATHERED => {
+                let mut gathered = self.client.worker.take_head();
+                parts.iter().for_each(|part| gathered.extend_from_slice(part));
+                let written = Pin::new(&mut self.stream).poll_write(cx, &gathered);
+                self.client.worker.give_head(gathered);
+                written
+            }
+            parts => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
+        };
+        self.note_write(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     /// hyper flushes when its own buffer is empty, on every turn. That makes it the place for
