@@ -5,7 +5,8 @@ use std::io;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use memchr::memmem;
@@ -69,12 +70,8 @@ where
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let (head, body) = response.into_parts();
         let body = match &probe.body {
-            None => Bytes::new(),
-            Some(_) => Limited::new(body, MAX_BODY)
-                .collect()
-                .await
-                .map_err(|error| format!("body: {error}"))?
-                .to_bytes(),
+            None => Vec::new(),
+            Some(wanted) => read(body, wanted).await?,
         };
         Ok(judge(probe, head.status, &head.headers, &body))
     };
@@ -85,6 +82,17 @@ where
         // The connection may end before the answer has been read out of it.
         _ = connection => exchange.await,
     }
+}
+
+/// The beginning of a body: as much of it as it takes to find what is wanted, or not to.
+async fn read(mut body: Incoming, wanted: &str) -> Result<Vec<u8>, String> {
+    let mut read = Vec::new();
+    while read.len() < MAX_BODY && memmem::find(&read, wanted.as_bytes()).is_none() {
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(|error| format!("body: {error}"))?;
+        read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+    }
+    Ok(read)
 }
 
 fn request(probe: &HttpProbe, address: &Address) -> Result<Request<Empty<Bytes>>, http::Error> {

@@ -65,7 +65,7 @@ impl CookieName {
             }
         }
         to.extend_from_slice(&line[at..]);
-        if to[content..].iter().all(|b| matches!(b, b';' | b' ' | b'\t')) {
+        if at > 0 && to[content..].iter().all(|b| matches!(b, b';' | b' ' | b'\t')) {
             to.truncate(start);
         } else {
             to.extend_from_slice(b"\r\n");

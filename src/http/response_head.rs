@@ -185,6 +185,10 @@ impl Reader {
     }
 }
 
+fn is_connection(name: &str) -> bool {
+    Found::of(name).has(Found::CONNECTION)
+}
+
 /// The fields of an interim head, cleaned, as they may be passed on.
 pub fn interim(head: &[u8], status: StatusCode) -> Vec<u8> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -199,7 +203,15 @@ pub fn interim(head: &[u8], status: StatusCode) -> Vec<u8> {
         .or(Found::TRANSFER_ENCODING)
         .or(Found::CONTENT_LENGTH)
         .or(Found::STICKLER_AFFINITY);
-    for field in response.headers.iter().filter(|field| !Found::of(field.name).has(of_the_hop)) {
+    let mut connection = Connection::default();
+    for field in response.headers.iter().filter(|field| is_connection(field.name)) {
+        connection.read(field.value);
+    }
+    let ends_here = |name: &str| {
+        let is_listed = |listed: &HeaderName| name.eq_ignore_ascii_case(listed.as_str());
+        Found::of(name).has(of_the_hop) || connection.listed.iter().any(is_listed)
+    };
+    for field in response.headers.iter().filter(|field| !ends_here(field.name)) {
         for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
             clean.extend_from_slice(part);
         }

@@ -25,7 +25,14 @@ use crate::balance::{Backend, BackendId, Hint, InFlight, Outcome, Placement, Una
 use crate::config::HostPolicy;
 use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
+use crate::http::framing::Refusal;
 use crate::http::response_head::ResponseHead;
+
+/// Interim responses to one request at most.
+const MAX_INTERIM: usize = 100;
+
+/// Bytes of interim responses that wait for the client at most.
+const MAX_OUTBOX: usize = 16 * 1024;
 
 /// One request, ready to be sent, and the state of its attempts.
 pub(crate) struct Attempt<'a> {
@@ -48,6 +55,8 @@ pub(crate) struct Attempt<'a> {
     tried: Vec<BackendId>,
     /// The idle connections have proved stale: only a new one will do.
     needs_new_connection: bool,
+    /// Interim responses so far.
+    interim_heads: usize,
     /// What went wrong last.
     failure: String,
 }
@@ -94,6 +103,7 @@ impl<'a> Attempt<'a> {
             sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
             tried: Vec::new(),
             needs_new_connection: false,
+            interim_heads: 0,
             failure: String::new(),
         };
         (attempt, rewritten)
@@ -230,8 +240,15 @@ impl<'a> Attempt<'a> {
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
+            if self.client.outbox.borrow().len() > MAX_OUTBOX {
+                break; // the client does not take what there is
+            }
             match upstream.poll_head(cx, self.is_head, map) {
                 Poll::Ready(Ok(Arrived::Final(head))) => return Poll::Ready(Turn::Answered(head)),
+                Poll::Ready(Ok(Arrived::Interim(..))) if self.interim_heads == MAX_INTERIM => {
+                    let failure = Failure::Refused(Refusal::TooManyInterim);
+                    return Poll::Ready(Turn::Failed(failure));
+                }
                 Poll::Ready(Ok(Arrived::Interim(status, head))) => self.interim(status, &head),
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Turn::Failed(failure.unwrap_or(error)));
@@ -255,7 +272,8 @@ impl<'a> Attempt<'a> {
 
     /// Passes on an interim head. 100 is for us: hyper asks the client by itself when we begin to
     /// read the body.
-    fn interim(&self, status: StatusCode, head: &[u8]) {
+    fn interim(&mut self, status: StatusCode, head: &[u8]) {
+        self.interim_heads += 1;
         if status == StatusCode::CONTINUE {
             if let Some(progress) = &self.progress {
                 progress.is_wanted.set(true);

@@ -29,6 +29,13 @@ use super::worker::Worker;
 use crate::http::forwarded;
 use crate::http::framing::Refusal;
 
+/// Ticks before a request is worth a look at whether its client still waits for it. Most are over
+/// by then.
+const LOOK_AFTER: Tick = 1;
+
+/// Ticks between looks at a client that has sent more than it was answered.
+const LOOK_AGAIN_AFTER: Tick = 10;
+
 /// How long the end of a connection may take while the client may still be sending.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -64,12 +71,14 @@ pub(crate) struct Client {
     /// Set by an exchange that ended in 101.
     pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     phase: Cell<Phase>,
-    /// When the current exchange began.
-    began: Cell<Tick>,
+    /// When to look whether the client is still there.
+    look_at: Cell<Tick>,
     /// Exchanges begun.
     exchanges: Cell<u64>,
-    /// Why what the client sent was not let through.
-    refusal: Cell<Option<Refusal>>,
+    /// Why a head was not let through. The connection's end answers it.
+    head_refusal: Cell<Option<Refusal>>,
+    /// Why a body was not let through. Its exchange answers it.
+    body_refusal: Cell<Option<Refusal>>,
     /// Should the socket be watched for the client leaving?
     looks_for_eof: Cell<bool>,
     /// The client has left.
@@ -80,6 +89,8 @@ pub(crate) struct Client {
     closes: Cell<bool>,
     /// The current request is HTTP/1.1.
     speaks_interim: Cell<bool>,
+    /// The current request asks for the options of the whole server.
+    is_about_server: Cell<bool>,
 }
 
 impl Client {
@@ -96,14 +107,16 @@ impl Client {
             memo: RefCell::default(),
             tunnel: RefCell::default(),
             phase: Cell::new(Phase::Idle),
-            began: Cell::new(0),
+            look_at: Cell::new(Tick::MAX),
             exchanges: Cell::new(0),
-            refusal: Cell::new(None),
+            head_refusal: Cell::new(None),
+            body_refusal: Cell::new(None),
             looks_for_eof: Cell::new(false),
             has_left: Cell::new(false),
             is_broken: Cell::new(false),
             closes: Cell::new(false),
             speaks_interim: Cell::new(false),
+            is_about_server: Cell::new(false),
         })
     }
 
@@ -120,10 +133,16 @@ impl Client {
     }
 
     /// A whole head arrived.
-    pub(crate) fn head_arrived(&self) {
+    pub(crate) fn head_arrived(&self, is_about_server: bool) {
+        self.is_about_server.set(is_about_server);
         self.watch.clear(Side::ClientRead);
         self.phase.set(Phase::Exchange);
-        self.began.set(self.worker.tick());
+        self.look_at.set(self.worker.after(LOOK_AFTER));
+    }
+
+    /// Does the current request ask for the options of the whole server?
+    pub(crate) fn is_about_server(&self) -> bool {
+        self.is_about_server.get()
     }
 
     /// A request's service begins. Gives how many there have been.
@@ -146,12 +165,15 @@ impl Client {
         self.exchanges.get()
     }
 
-    pub(crate) fn refuse(&self, refusal: Refusal) {
-        self.refusal.set(Some(refusal));
+    /// What the client sent is not let through.
+    pub(crate) fn refuse(&self, refusal: Refusal, is_in_body: bool) {
+        let cell = if is_in_body { &self.body_refusal } else { &self.head_refusal };
+        cell.set(Some(refusal));
     }
 
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.refusal.get()
+    /// Why the current request's body was not let through.
+    pub(crate) fn body_refusal(&self) -> Option<Refusal> {
+        self.body_refusal.get()
     }
 
     pub(crate) fn waits_for_write(&self) {
@@ -159,13 +181,11 @@ impl Client {
         self.watch.ensure(Side::ClientWrite, || self.worker.after(timeout));
     }
 
-    /// A request that takes longer than a tick is worth a look at whether its client still waits.
-    /// Most requests are over before, and cost nothing.
+    /// Wakes the connection if anything is late, or its client should be looked at.
     pub(crate) fn sweep(&self, now: Tick) {
-        if self.phase.get() == Phase::Exchange
-            && now > self.began.get() + 1
-            && !self.looks_for_eof.replace(true)
-        {
+        if self.phase.get() == Phase::Exchange && now >= self.look_at.get() {
+            self.look_at.set(Tick::MAX);
+            self.looks_for_eof.set(true);
             self.watch.wake();
         }
         self.watch.sweep(now);
@@ -175,11 +195,11 @@ impl Client {
         self.looks_for_eof.get() && !self.has_left.get()
     }
 
-    /// There is more to read than an end: the client is there, and the sweep need not ask again
-    /// during this exchange.
-    pub(crate) fn stop_looking_for_eof(&self) {
+    /// There is something to read that is no end, and an end behind it would not be reported: to
+    /// be looked at again in a while.
+    pub(crate) fn look_again_later(&self) {
         self.looks_for_eof.set(false);
-        self.began.set(Tick::MAX - 1);
+        self.look_at.set(self.worker.after(LOOK_AGAIN_AFTER));
     }
 
     pub(crate) fn leave(&self) {
@@ -299,18 +319,24 @@ async fn finish(client: &Rc<Client>, end: End, mut remains: Remains, unread: Byt
     if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
         return tunnel.run(client, remains, unread).await;
     }
-    let problem = match &end {
-        End::SlowHead => Some(Problem::request_timeout()),
-        End::Stalled => return abort(&remains.stream, true),
-        End::Http(Ok(())) | End::Idle => None,
-        End::Http(Err(error)) if remains.owes_answer => Some(match error.is_parse_too_large() {
-            true => Problem::refused(Refusal::HeadTooLarge),
-            false => Problem::malformed(),
-        }),
-        End::Http(Err(_)) if client.is_broken.get() || client.phase() == Phase::Exchange => {
+    let problem = match (&end, client.head_refusal.get()) {
+        (End::Stalled, _) => return abort(&remains.stream, true),
+        (End::SlowHead, _) => Some(Problem::request_timeout()),
+        (End::Idle, _) => None,
+        // Whether hyper takes a refused head for an error depends on how much of it it has seen.
+        (End::Http(_), Some(refusal)) => Some(Problem::refused(refusal)),
+        (End::Http(Err(error)), None) if remains.owes_answer => {
+            Some(match error.is_parse_too_large() {
+                true => Problem::refused(Refusal::HeadTooLarge),
+                false => Problem::malformed(),
+            })
+        }
+        (End::Http(Err(_)), None)
+            if client.is_broken.get() || client.phase() == Phase::Exchange =>
+        {
             return abort(&remains.stream, client.is_broken.get());
         }
-        End::Http(Err(_)) => client.refusal().map(Problem::refused),
+        (End::Http(_), None) => None,
     };
     if let Some(problem) = &problem {
         problem.log(client);

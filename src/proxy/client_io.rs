@@ -32,7 +32,8 @@ pub(crate) struct ClientIo {
     heads: u64,
     /// Nothing has been written since hyper found its write buffer empty.
     is_flushed: bool,
-    /// hyper could not parse a head, and is about to write an answer of its own.
+    /// Everything before the current head had been written when it came: what is written without
+    /// the service having been called is hyper's own answer to a head that it cannot parse.
     swallows: bool,
     has_reached_eof: bool,
 }
@@ -81,6 +82,7 @@ impl ClientIo {
             self.has_reached_eof = true;
             return Ok(());
         }
+        let is_in_body = !self.scanner.is_idle() && !self.scanner.is_in_head();
         match self.scanner.scan(fresh) {
             Ok(taken) => {
                 if taken < fresh.len() {
@@ -92,7 +94,7 @@ impl ClientIo {
             }
             Err(refusal) => {
                 buf.set_filled(before);
-                self.client.refuse(refusal);
+                self.client.refuse(refusal, is_in_body);
                 Err(io::Error::new(io::ErrorKind::InvalidData, refusal.as_str()))
             }
         }
@@ -102,16 +104,18 @@ impl ClientIo {
         let heads = self.scanner.heads();
         if heads > self.heads {
             self.heads = heads;
-            self.client.head_arrived();
+            self.client.head_arrived(self.scanner.is_about_server());
             self.swallows = self.is_flushed;
         } else if self.scanner.is_in_head() {
             self.client.head_began();
+            self.swallows = self.is_flushed;
         }
     }
 
-    /// Is hyper answering a head by itself? Then it never called the service for it.
+    /// Is hyper answering a head, or a part of one, by itself? Then it has not called the service
+    /// for it.
     fn is_unasked_answer(&self) -> bool {
-        self.swallows && self.client.exchanges() < self.heads
+        self.swallows && (self.client.exchanges() < self.heads || self.scanner.is_in_head())
     }
 
     fn note_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -126,19 +130,36 @@ impl ClientIo {
     /// Writes what waits to be written between hyper's messages.
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut outbox = self.client.outbox.borrow_mut();
+        if outbox.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !outbox.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &outbox))?;
+            let written = match Pin::new(&mut self.stream).poll_write(cx, &outbox) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => {
+                    self.client.waits_for_write();
+                    return Poll::Pending;
+                }
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             outbox.drain(..written);
         }
+        self.client.watch.clear(Side::ClientWrite);
+        cx.waker().wake_by_ref(); // whoever fills it may have stopped because it was full
         Poll::Ready(Ok(()))
     }
 
-    /// Looks whether the client has left. Whoever has something more to say is still there.
+    /// Interim responses go out before anything of the final one, and never within something else.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_flushed { self.poll_outbox(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Looks whether the client has left. An end behind bytes that were not read yet cannot be
+    /// seen; a reset can.
     fn look_for_eof(&mut self, cx: &mut Context<'_>) {
-        if !self.client.looks_for_eof() || !self.held.is_empty() {
+        if !self.client.looks_for_eof() {
             return;
         }
         let mut byte = [0];
@@ -149,7 +170,11 @@ impl ClientIo {
                 self.client.leave();
                 cx.waker().wake_by_ref();
             }
-            Poll::Ready(Ok(_)) => self.client.stop_looking_for_eof(),
+            Poll::Ready(Ok(_)) if !matches!(self.stream.take_error(), Ok(None)) => {
+                self.client.leave();
+                cx.waker().wake_by_ref();
+            }
+            Poll::Ready(Ok(_)) => self.client.look_again_later(),
         }
     }
 }
@@ -185,6 +210,7 @@ impl AsyncWrite for ClientIo {
         if self.is_unasked_answer() {
             return Poll::Ready(Ok(buf.len()));
         }
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note_write(written)
     }
@@ -198,6 +224,7 @@ impl AsyncWrite for ClientIo {
         if self.is_unasked_answer() {
             return Poll::Ready(Ok(length));
         }
+        ready!(self.poll_interim(cx))?;
         let written = match bufs {
             [only] => Pin::new(&mut self.stream).poll_write(cx, only),
             // For few bytes one simple write costs less than a vectored one.

@@ -165,6 +165,3 @@ pub(crate) struct Entrance {
     /// Connections open now, over all workers.
     pub(crate) connections: std::sync::atomic::AtomicUsize,
 }
-
-/// What names this proxy in `Via`.
-pub(crate) const VIA: &[u8] = b"1.1 stickler";

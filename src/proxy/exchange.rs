@@ -70,9 +70,8 @@ pub(crate) async fn exchange(
     let (mut head, body) = request.into_parts();
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
-        Err(Stop::Left) if client.refusal().is_none() => return Err(ClientLeft),
         Err(stop) => {
-            let problem = match (stop, client.refusal()) {
+            let problem = match (stop, client.body_refusal()) {
                 (_, Some(refusal)) => Problem::refused(refusal),
                 (Stop::Problem(problem), None) => problem,
                 (Stop::Left, None) => return Err(ClientLeft),
@@ -83,7 +82,14 @@ pub(crate) async fn exchange(
         }
     };
     let is_last = count >= client.worker.site.limits.requests_per_connection;
-    if is_last || client.worker.is_shutting_down() {
+    // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
+    let ends_with_connection =
+        head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
+    if is_last
+        || ends_with_connection
+        || client.body_refusal().is_some()
+        || client.worker.is_shutting_down()
+    {
         client.close_after_this();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -98,7 +104,7 @@ async fn serve(
     head: &mut Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let admitted = request::admit(head)?;
+    let admitted = request::admit(head, client.is_about_server())?;
     let destination = route(client, head, &admitted)?;
     let hint = affinity::hint(&destination, client, &head.headers, admitted.found, &head.uri);
     let payload = receive(client, head, &admitted, body).await?;

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TE, UPGRADE, VIA};
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
 use super::client::Client;
-use super::destination::{self, Destination};
+use super::destination::Destination;
 use super::error::Problem;
 use crate::balance::Address;
 use crate::config::{ForwardStyle, HostPolicy};
@@ -27,7 +27,9 @@ pub(crate) struct Admitted {
 
 /// Checks what the framing did not: the method, the form of the target, the host. The target is
 /// in origin form afterwards (or `*`), and `Host` agrees with what the client asked for.
-pub(crate) fn admit(head: &mut Parts) -> Result<Admitted, Problem> {
+///
+/// `is_about_server`: the target is absolute, has no path, and the method is OPTIONS.
+pub(crate) fn admit(head: &mut Parts, is_about_server: bool) -> Result<Admitted, Problem> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::method());
     }
@@ -40,16 +42,29 @@ pub(crate) fn admit(head: &mut Parts) -> Result<Admitted, Problem> {
         // RFC 9112, 3.2.2: the host of an absolute target takes the place of `Host`.
         host = HeaderValue::try_from(target.as_str()).map_err(|_| Problem::bad_host())?;
         head.headers.insert(HOST, host.clone());
-        let path = head.uri.path_and_query().cloned();
-        head.uri = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+        head.uri = origin_form(&head.uri, is_about_server).ok_or_else(Problem::malformed)?;
     }
-    if head.uri.path() == "*" && head.method != Method::OPTIONS {
-        return Err(Problem::malformed());
+    match head.uri.path_and_query().map(PathAndQuery::as_str) {
+        Some("*") if head.method == Method::OPTIONS => {}
+        Some(path) if path.starts_with('/') => {}
+        _ => return Err(Problem::malformed()),
     }
     if head.method == Method::OPTIONS {
         count_hop(&mut head.headers)?;
     }
     Ok(Admitted { found, host })
+}
+
+/// An absolute target without what names the server (RFC 9112, sections 3.2.1 and 3.2.4).
+fn origin_form(uri: &Uri, is_about_server: bool) -> Option<Uri> {
+    if is_about_server {
+        return Some(Uri::from_static("*"));
+    }
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    match target.starts_with('/') {
+        true => Uri::try_from(target).ok(),
+        false => Uri::try_from(format!("/{target}")).ok(),
+    }
 }
 
 fn host(headers: &HeaderMap, version: Version) -> Result<HeaderValue, Problem> {
@@ -98,7 +113,8 @@ pub(crate) fn write(
     let is_h2c = |value: &HeaderValue| {
         value.as_bytes().split(|&b| b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"h2c"))
     };
-    let upgrade = hop.upgrade.as_ref().filter(|value| !is_h2c(value));
+    let may_upgrade = head.version == Version::HTTP_11; // RFC 9110, 7.8
+    let upgrade = hop.upgrade.as_ref().filter(|value| may_upgrade && !is_h2c(value));
     let mut without = forwarding_left_out(client, destination);
     if destination.host != HostPolicy::Client {
         without = without.or(Found::HOST);
@@ -129,6 +145,11 @@ pub(crate) fn write(
     }
     let is_https = client.is_trusted && forwarded::says_https(&head.headers);
     forward(to, head, admitted, client, destination, is_https);
+    // RFC 9110, 7.6.3: the version in which we received it.
+    to.extend_from_slice(match head.version {
+        Version::HTTP_10 => b"via: 1.0 stickler\r\n",
+        _ => b"via: 1.1 stickler\r\n",
+    });
     Rewritten { asks_to_upgrade: upgrade.is_some(), is_https }
 }
 
@@ -138,7 +159,6 @@ pub(crate) fn usual_lines(peer: IpAddr) -> Box<[u8]> {
     let mut lines = Vec::new();
     field(&mut lines, X_FORWARDED_FOR.as_str(), peer.to_string().as_bytes());
     field(&mut lines, X_FORWARDED_PROTO.as_str(), b"http");
-    field(&mut lines, VIA.as_str(), destination::VIA);
     lines.into()
 }
 
@@ -162,7 +182,7 @@ fn forwarding_left_out(client: &Client, destination: &Destination) -> Found {
     without
 }
 
-/// Writes the fields that say who the client is and what it asked for, and `Via`.
+/// Writes the fields that say who the client is and what it asked for.
 fn forward(
     to: &mut Vec<u8>,
     head: &Parts,
@@ -202,7 +222,6 @@ fn forward(
         };
         field(to, FORWARDED.as_str(), &list);
     }
-    field(to, VIA.as_str(), destination::VIA);
 }
 
 /// Writes the `Host` that the chosen backend is to see, where that is not the client's.
@@ -232,7 +251,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        let admitted = admit(&mut head).map_err(|problem| problem.status().as_u16())?;
+        let admitted = admit(&mut head, false).map_err(|problem| problem.status().as_u16())?;
         let sent = head.headers.get(HOST).map_or("", |host| host.to_str().unwrap());
         assert_eq!(sent.as_bytes(), admitted.host.as_bytes());
         Ok((sent.to_owned(), head.uri.to_string()))

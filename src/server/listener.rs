@@ -64,9 +64,12 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 pub(super) struct Place(Arc<Entrance>);
 
 impl Place {
-    fn take(entrance: &Arc<Entrance>) -> Self {
-        entrance.connections.fetch_add(1, Ordering::Relaxed);
-        Place(entrance.clone())
+    /// `None` if all places are taken.
+    fn take(entrance: &Arc<Entrance>) -> Option<Self> {
+        let one_more = |taken: usize| (taken < entrance.max_connections).then_some(taken + 1);
+        let connections = &entrance.connections;
+        let taken = connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.ok().map(|_| Place(entrance.clone()))
     }
 
     pub(super) fn entrance(&self) -> &Arc<Entrance> {
@@ -95,7 +98,12 @@ pub(super) async fn accept(
             continue;
         }
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, Place::take(entrance)),
+            Ok((stream, peer)) => loop {
+                match Place::take(entrance) {
+                    Some(place) => return (stream, peer, place),
+                    None => tokio::time::sleep(PAUSE).await, // another worker was faster
+                }
+            },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 let address = entrance.address;

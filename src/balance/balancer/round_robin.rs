@@ -37,14 +37,12 @@ impl RoundRobin {
 
 impl Balancer for RoundRobin {
     fn pick(&self, ready: &Candidates<'_>, _rng: &mut dyn Rng) -> Option<usize> {
-        for _ in 0..self.turns.len() {
-            let turn = self.position.fetch_add(1, Ordering::Relaxed) % self.turns.len();
-            let index = self.turns[turn] as usize;
-            if ready.allows(index) {
-                return Some(index);
-            }
-        }
-        None
+        // One turn is taken, and looked on from there. Others take turns at the same time: whoever
+        // took turn after turn could find the same backend behind each of them.
+        let first = self.position.fetch_add(1, Ordering::Relaxed);
+        let turns = (0..self.turns.len()).map(|i| first.wrapping_add(i) % self.turns.len());
+        let mut indices = turns.map(|turn| self.turns[turn] as usize);
+        indices.find(|&index| ready.allows(index))
     }
 }
 

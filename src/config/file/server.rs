@@ -114,7 +114,7 @@ pub struct Limits {
     /// Fields in the head of a request. Beyond it: 431.
     #[schemars(range(min = 8, max = 1000))]
     pub header_count: u32,
-    /// The target of a request, in bytes, from 256 to `header_bytes`. Beyond it: 414.
+    /// The target of a request, in bytes, from 256 to `header_bytes` or 65534. Beyond it: 414.
     pub uri_length: Parsed<Size>,
     /// A request body, in bytes, or `unlimited`. Beyond it: 413.
     pub body_bytes: Limit<Parsed<Size>>,

@@ -67,7 +67,8 @@ impl Resolver<'_> {
     fn limits(&mut self, file: &file::Limits, at: At<'_>) -> Limits {
         // hyper reads heads into a buffer that cannot be smaller than 8 KiB.
         let heads = Size::kib(8)..=Size::kib(256);
-        let targets = Size(256)..=Size::kib(256);
+        // Parsed URIs count their parts in 16 bits.
+        let targets = Size(256)..=Size(65_534);
         let buffers = Size(0)..=Size::kib(16 * 1024);
         let rates = Size(0)..=Size(u32::MAX.into());
         self.target_fits_the_head(file, at);

@@ -12,6 +12,7 @@ pub(super) struct Head {
     bytes: usize,
     fields: usize,
     has_start_line: bool,
+    pub(super) is_about_server: bool,
 }
 
 impl Head {
@@ -69,6 +70,7 @@ impl Head {
         if !target.iter().all(|&b| TARGET[b as usize]) {
             return Err(Refusal::Target);
         }
+        self.is_about_server = method == b"OPTIONS" && is_absolute_without_path(target);
         self.is_http10 = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
@@ -114,8 +116,19 @@ impl Head {
         let colon = line.iter().position(|&b| b == b':').ok_or(Refusal::TrailerField)?;
         let name = &line[..colon];
         let is_name = !name.is_empty() && name.iter().all(|&b| is_token(b));
-        if is_name && !is_forbidden_trailer(name) { Ok(()) } else { Err(Refusal::TrailerField) }
+        let is_value = line[colon..].iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
+        match is_name && is_value && !is_forbidden_trailer(name) {
+            true => Ok(()),
+            false => Err(Refusal::TrailerField),
+        }
     }
+}
+
+/// `http://host` and nothing more.
+fn is_absolute_without_path(target: &[u8]) -> bool {
+    let scheme = target.iter().position(|&b| b == b':');
+    let authority = scheme.and_then(|colon| target[colon..].strip_prefix(b"://"));
+    authority.is_some_and(|authority| !authority.iter().any(|b| matches!(b, b'/' | b'?')))
 }
 
 /// The value of a field line of this name (in lower case), without blanks around it.

@@ -57,6 +57,8 @@ pub enum Refusal {
     Chunk,
     /// A trailer field that may not be one.
     TrailerField,
+    /// Interim responses without end.
+    TooManyInterim,
 }
 
 impl Refusal {
@@ -78,6 +80,7 @@ impl Refusal {
             Refusal::LengthAndCoding => "both Content-Length and Transfer-Encoding are given",
             Refusal::Chunk => "a chunk is malformed",
             Refusal::TrailerField => "a trailer has a field that may not be in one",
+            Refusal::TooManyInterim => "there are too many interim responses",
         }
     }
 }
@@ -121,12 +124,21 @@ pub struct Scanner {
     partial: Vec<u8>,
     /// Whole heads seen.
     heads: u64,
+    /// The last head was `OPTIONS` of an absolute target without a path.
+    is_about_server: bool,
 }
 
 impl Scanner {
     /// A scanner at the beginning of a connection.
     pub fn new(limits: HeadLimits) -> Self {
-        Scanner { limits, state: State::Idle, head: Head::default(), partial: Vec::new(), heads: 0 }
+        Scanner {
+            limits,
+            state: State::Idle,
+            head: Head::default(),
+            partial: Vec::new(),
+            heads: 0,
+            is_about_server: false,
+        }
     }
 
     /// Has nothing of the next message been seen yet?
@@ -142,6 +154,12 @@ impl Scanner {
     /// How many whole heads have been seen so far.
     pub fn heads(&self) -> u64 {
         self.heads
+    }
+
+    /// Did the last head ask for the options of a whole server, by an absolute target without a
+    /// path? Parsed URIs do not tell it from one with the path `/` (RFC 9112, section 3.2.4).
+    pub fn is_about_server(&self) -> bool {
+        self.is_about_server
     }
 
     /// Follows the next `bytes`. Gives how many of them belong to the current message: all of
@@ -274,6 +292,7 @@ impl Scanner {
 
     fn end_head(&mut self) -> Result<(), Refusal> {
         self.state = self.body()?;
+        self.is_about_server = self.head.is_about_server;
         self.head = Head::default();
         self.heads += 1;
         Ok(())
@@ -327,7 +346,9 @@ fn without_carriage_return(line: &[u8]) -> Result<&[u8], Refusal> {
 /// The value of a `Content-Length`: one number (RFC 9110, section 8.6).
 pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+    let length = std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok();
+    // No body is as long as that, and the largest lengths have a meaning of their own in parsers.
+    length.filter(|&length: &u64| length <= i64::MAX as u64)
 }
 
 fn skip(bytes: &[u8], left: u64) -> (usize, u64) {

@@ -94,10 +94,15 @@ impl Download {
         let mut first = None;
         let mut trailers = None;
         while !decoder.is_ended() {
-            match lease.upstream.body_now(&mut decoder)? {
-                Decoded::Data(data) => first = Some(joined(first, data)),
-                Decoded::Trailers(map) => trailers = Some(map),
-                Decoded::Nothing | Decoded::End => break,
+            match lease.upstream.body_now(&mut decoder) {
+                Ok(Decoded::Data(data)) => first = Some(joined(first, data)),
+                Ok(Decoded::Trailers(map)) => trailers = Some(map),
+                Ok(Decoded::Nothing | Decoded::End) => break,
+                Err(failure) => {
+                    stop(uploader);
+                    lease.fail();
+                    return Err(failure);
+                }
             }
             if first.as_ref().is_some_and(|first: &Bytes| first.len() > GATHERED) {
                 break;
