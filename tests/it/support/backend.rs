@@ -1,10 +1,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::PATIENCE;
+use super::{PATIENCE, reset_at_end, text};
 
 /// A request as a backend got it, byte for byte where it matters.
 #[derive(Clone, Debug)]
@@ -46,11 +46,11 @@ pub struct Conversation {
 impl Conversation {
     /// The next request's head, as text with its empty line; `None` when the proxy closed.
     pub fn head(&mut self) -> Option<String> {
-        let mut head = String::new();
+        let mut head = Vec::new();
         loop {
-            match self.stream.read_line(&mut head) {
+            match self.stream.read_until(b'\n', &mut head) {
                 Ok(0) | Err(_) => return None,
-                Ok(_) if head.ends_with("\r\n\r\n") => return Some(head),
+                Ok(_) if head.ends_with(b"\r\n\r\n") => return Some(text(&head)),
                 Ok(_) => {}
             }
         }
@@ -117,6 +117,11 @@ impl Conversation {
     pub fn wait_for_close(&mut self) {
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
+
+    /// Ends the connection with a reset, in the middle of whatever is going on.
+    pub fn reset(self) {
+        reset_at_end(self.stream.get_ref());
+    }
 }
 
 /// An app server that follows a script: a function that is called, on a thread of its own, for
@@ -124,9 +129,11 @@ impl Conversation {
 pub struct Backend {
     pub address: SocketAddr,
     stopped: Arc<AtomicBool>,
-    /// Every request that [`Backend::recording`] has seen.
+    /// Every request that [`Backend::answering`] has seen.
     requests: Arc<Mutex<Vec<Request>>>,
     connections: Arc<AtomicUsize>,
+    /// Those of [`Backend::answering`], to be cut when it dies.
+    streams: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Backend {
@@ -157,21 +164,31 @@ impl Backend {
                 thread::spawn(move || script(conversation));
             }
         });
-        Backend { address, stopped, requests: Arc::default(), connections }
+        Backend { address, stopped, requests: Arc::default(), connections, streams: Arc::default() }
     }
 
     /// A backend that answers every request with what `answer` makes of it: a whole response.
     pub fn answering(answer: impl Fn(&Request) -> String + Send + Sync + 'static) -> Self {
+        Backend::answering_at("127.0.0.1:0", answer)
+    }
+
+    /// The same at a given address, for a backend that comes back.
+    pub fn answering_at(
+        address: &str,
+        answer: impl Fn(&Request) -> String + Send + Sync + 'static,
+    ) -> Self {
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
-        let seen = requests.clone();
-        let mut backend = Backend::new(move |mut conversation| {
+        let streams: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (seen, open) = (requests.clone(), streams.clone());
+        let mut backend = Backend::at(address, move |mut conversation| {
+            open.lock().unwrap().push(conversation.stream.get_ref().try_clone().unwrap());
             while let Some(request) = conversation.request() {
                 let response = answer(&request);
                 seen.lock().unwrap().push(request);
                 conversation.send(response);
             }
         });
-        backend.requests = requests;
+        (backend.requests, backend.streams) = (requests, streams);
         backend
     }
 
@@ -197,6 +214,15 @@ impl Backend {
     /// Connections accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Stops listening and ends all connections, as when a process dies. Only for a backend made
+    /// by [`Backend::answering`].
+    pub fn die(&self) {
+        self.stop();
+        for stream in self.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// Stops listening. Open connections stay in the hands of their scripts.

@@ -1,7 +1,7 @@
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use super::PATIENCE;
+use super::{PATIENCE, reset_at_end, text};
 
 /// A client that says exactly what it is told.
 pub struct Client {
@@ -64,10 +64,23 @@ impl Client {
         self
     }
 
+    /// Sends every byte in a packet of its own, as far as the kernel lets it.
+    pub fn send_in_bytes(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        for byte in bytes.as_ref() {
+            self.send([*byte]);
+        }
+        self
+    }
+
     /// Says that it has nothing more to say.
     pub fn finish(&mut self) -> &mut Self {
         let _ = self.stream.get_ref().shutdown(Shutdown::Write);
         self
+    }
+
+    /// Leaves with a reset, in the middle of whatever is going on.
+    pub fn reset(self) {
+        reset_at_end(self.stream.get_ref());
     }
 
     /// Sends a GET with these extra lines (each ended by CRLF) and reads the response.
@@ -90,6 +103,7 @@ impl Client {
     }
 
     /// The next response; `None` if the connection ends before its head does.
+    #[track_caller]
     pub fn try_response(&mut self, to_head: bool) -> Option<Response> {
         let line = self.line()?;
         let mut parts = line.trim_end().splitn(3, ' ');
@@ -120,14 +134,15 @@ impl Client {
         Some(response)
     }
 
+    #[track_caller]
     fn body(&mut self, response: &mut Response) -> Option<()> {
         if let Some(length) = response.field("content-length") {
             let length: u64 = length.parse().ok()?;
             let read = self.stream.by_ref().take(length).read_to_end(&mut response.body);
-            return (read.ok()? as u64 == length).then_some(());
+            return (in_time(read)? as u64 == length).then_some(());
         }
         if response.field("transfer-encoding").is_none() {
-            return self.stream.read_to_end(&mut response.body).ok().map(drop);
+            return in_time(self.stream.read_to_end(&mut response.body)).map(drop);
         }
         loop {
             let size = usize::from_str_radix(self.line()?.trim_end(), 16).ok()?;
@@ -135,7 +150,7 @@ impl Client {
                 break;
             }
             let mut chunk = vec![0; size + 2];
-            self.stream.read_exact(&mut chunk).ok()?;
+            in_time(self.stream.read_exact(&mut chunk))?;
             response.body.extend_from_slice(&chunk[..size]);
         }
         loop {
@@ -146,15 +161,22 @@ impl Client {
         }
     }
 
+    /// The next response's head, and nothing of its body.
+    #[track_caller]
+    pub fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head += &self.line().expect("no whole response head came");
+        }
+        head
+    }
+
     /// The next line, with its end; `None` at the end of the connection.
+    #[track_caller]
     pub fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        match self.stream.read_until(b'\n', &mut line) {
-            Ok(length) if length > 0 && line.ends_with(b"\n") => {
-                Some(String::from_utf8_lossy(&line).into_owned())
-            }
-            _ => None,
-        }
+        in_time(self.stream.read_until(b'\n', &mut line))?;
+        line.ends_with(b"\n").then(|| text(&line))
     }
 
     /// Exactly so many bytes.
@@ -166,10 +188,11 @@ impl Client {
     }
 
     /// What is left until the connection ends, and whether it ended in good order.
+    #[track_caller]
     pub fn rest(&mut self) -> (Vec<u8>, bool) {
         let mut rest = Vec::new();
-        let read = self.stream.read_to_end(&mut rest);
-        (rest, read.is_ok())
+        let is_orderly = in_time(self.stream.read_to_end(&mut rest)).is_some();
+        (rest, is_orderly)
     }
 
     /// Does the connection end, with nothing more to read?
@@ -178,6 +201,14 @@ impl Client {
         let (rest, _) = self.rest();
         assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
     }
+}
+
+/// What a read gave, unless the connection was reset. To hear nothing for so long is neither.
+#[track_caller]
+fn in_time<T>(read: io::Result<T>) -> Option<T> {
+    let is_late = matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock);
+    assert!(!is_late, "the proxy says nothing and does not end the connection");
+    read.ok()
 }
 
 /// A GET on a connection of its own.

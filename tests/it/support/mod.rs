@@ -2,14 +2,27 @@
 //! proxy between them.
 
 mod backend;
+mod black_hole;
 mod client;
+mod examined;
+mod files;
+mod gate;
+mod process;
 mod proxy;
+mod visitor;
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 pub use backend::{Backend, Conversation, Request};
+pub use black_hole::BlackHole;
 pub use client::{Client, Response, get};
-pub use proxy::Proxy;
+pub use examined::{CHECKS, Examined};
+pub use files::Files;
+pub use gate::Gate;
+pub use process::{Ended, Process, STICKLER, app_process, stickler};
+pub use proxy::{Proxy, pool};
+pub use visitor::{Visitor, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a
 /// busy machine fails no test, and a hang still does.
@@ -23,4 +36,14 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(deadline.elapsed() < PATIENCE, "waited in vain until {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// Heads are text of one character a byte (ISO 8859-1), so that no byte is lost.
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// Makes the end of this connection a reset.
+fn reset_at_end(stream: &TcpStream) {
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }

@@ -44,8 +44,14 @@ impl Proxy {
     /// the lines of the pool (`balance = ...`, `[pools.pool.affinity]`, ...).
     #[track_caller]
     pub fn before(backends: &[&Backend], settings: &str) -> Self {
+        Proxy::configured("", backends, settings)
+    }
+
+    /// The same with these tables (`[server.limits]`, `[[listeners]]`, ...) beside the pool.
+    #[track_caller]
+    pub fn configured(tables: &str, backends: &[&Backend], settings: &str) -> Self {
         let addresses: Vec<_> = backends.iter().map(|b| b.address.to_string()).collect();
-        Proxy::with(&pool(&addresses, settings))
+        Proxy::with(&format!("{tables}\n{}", pool(&addresses, settings)))
     }
 
     /// Where its first listener is.
@@ -73,6 +79,12 @@ impl Proxy {
     /// Requests in flight at all backends of its first pool.
     pub fn in_flight(&self) -> u32 {
         self.pool().backends().iter().map(|member| member.in_flight()).sum()
+    }
+
+    /// Waits until nothing is in flight any more.
+    #[track_caller]
+    pub fn wait_until_quiet(&self) {
+        super::wait_until("nothing is in flight", || self.in_flight() == 0);
     }
 
     /// Ends it gracefully.
