@@ -61,16 +61,17 @@ impl Checker {
             Report::Well { asks_to_drain } => (true, "health check passes".into(), asks_to_drain),
             Report::Ill(why) => (false, format!("health check fails: {why}"), false),
         };
+        // The wish first: who comes up with it has never been ready.
+        if success {
+            let why = if asks_to_drain { "the app asks to be drained" } else { "the app is back" };
+            self.set(Condition::AskedToDrain, asks_to_drain, why);
+        }
         match self.health.observe(success) {
             Some(is_up) => self.set(Condition::Down, !is_up, &why),
             None if !success => {
                 tracing::debug!(pool = self.pool.name(), backend = self.backend.name(), "{why}")
             }
             None => {}
-        }
-        if success {
-            let why = if asks_to_drain { "the app asks to be drained" } else { "the app is back" };
-            self.set(Condition::AskedToDrain, asks_to_drain, why);
         }
     }
 

@@ -181,6 +181,19 @@ impl Client {
         self.watch.ensure(Side::ClientWrite, || self.worker.after(timeout));
     }
 
+    /// Does the client not take what is written to it?
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.watch.is_set(Side::ClientWrite)
+    }
+
+    /// It does again. Between requests its time begins only now.
+    pub(crate) fn unblock(&self) {
+        self.watch.clear(Side::ClientWrite);
+        if self.phase.get() == Phase::Idle {
+            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+        }
+    }
+
     /// Wakes the connection if anything is late, or its client should be looked at.
     pub(crate) fn sweep(&self, now: Tick) {
         if self.phase.get() == Phase::Exchange && now >= self.look_at.get() {
@@ -281,6 +294,8 @@ pub(crate) async fn serve(
         match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(result) => Poll::Ready(End::Http(result)),
             Poll::Pending if client.watch.has_fired(Side::ClientWrite) => Poll::Ready(End::Stalled),
+            // Who still takes the last response is not late with the next request.
+            Poll::Pending if client.is_blocked() => Poll::Pending,
             Poll::Pending if client.watch.has_fired(Side::ClientRead) => match client.phase() {
                 Phase::Idle => Poll::Ready(End::Idle),
                 Phase::Head => Poll::Ready(End::SlowHead),

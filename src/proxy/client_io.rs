@@ -122,7 +122,8 @@ impl ClientIo {
         self.is_flushed = false;
         match written {
             Poll::Pending => self.client.waits_for_write(),
-            Poll::Ready(_) => self.client.watch.clear(Side::ClientWrite),
+            Poll::Ready(_) if self.client.is_blocked() => self.client.unblock(),
+            Poll::Ready(_) => {}
         }
         written
     }

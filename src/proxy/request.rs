@@ -36,7 +36,8 @@ pub(crate) fn admit(head: &mut Parts, is_about_server: bool) -> Result<Admitted,
     let found = Found::in_headers(&head.headers);
     let mut host = host(&head.headers, head.version)?;
     if let Some(target) = head.uri.authority() {
-        if head.uri.scheme().is_none() || !authority::is_valid_host(target.as_str().as_bytes()) {
+        let is_http = matches!(head.uri.scheme_str(), Some("http" | "https"));
+        if !is_http || !authority::is_valid_host(target.as_str().as_bytes()) {
             return Err(Problem::bad_host());
         }
         // RFC 9112, 3.2.2: the host of an absolute target takes the place of `Host`.

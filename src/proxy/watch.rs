@@ -58,9 +58,14 @@ impl Watch {
 
     /// Sets a deadline unless one is set.
     pub(crate) fn ensure(&self, side: Side, deadline: impl FnOnce() -> Tick) {
-        if self.deadlines[side as usize].get() == 0 && !self.has_fired(side) {
+        if !self.is_set(side) && !self.has_fired(side) {
             self.set(side, deadline());
         }
+    }
+
+    /// Is a deadline set that has not passed?
+    pub(crate) fn is_set(&self, side: Side) -> bool {
+        self.deadlines[side as usize].get() != 0
     }
 
     /// Takes a deadline back.

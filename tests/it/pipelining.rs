@@ -1,6 +1,6 @@
 //! Several requests at once on one connection, and requests in many pieces.
 
-use crate::support::{Backend, Client, Proxy};
+use crate::support::{Backend, Client, Proxy, wait_until};
 
 /// A backend that answers with the target it was asked for, and the body it got.
 fn echo() -> Backend {
@@ -169,4 +169,29 @@ fn answers_to_those_before_are_not_lost_to_a_slow_reader() {
     }
     assert_eq!(client.response().status, 400);
     client.assert_closed();
+}
+
+#[test]
+fn a_refusal_does_not_come_within_the_answer_before_it() {
+    let backend = Backend::answering(|request| {
+        let length: usize = request.target[1..].parse().unwrap();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length))
+    });
+    let proxy = Proxy::before(&[&backend], "");
+    // Of some of these the end waits in the proxy until the client reads.
+    let sizes = (1..=40).map(|steps| steps * 200_000);
+    let begin = |size: usize| {
+        let mut client = Client::connect(proxy.address());
+        client.send(format!("{}GET / HTTP/1.1\r\nBad Name: a\r\n\r\n", get(size)));
+        client
+    };
+    let clients: Vec<_> = sizes.clone().map(begin).collect();
+    wait_until("the smaller ones are finished", || proxy.in_flight() < 30);
+    for (mut client, size) in clients.into_iter().zip(sizes) {
+        let response = client.response();
+        let is_whole = response.body.len() == size && response.body.iter().all(|&b| b == b'x');
+        assert!(is_whole && response.is_complete, "{size}");
+        assert_eq!(client.response().status, 400, "{size}");
+        client.assert_closed();
+    }
 }

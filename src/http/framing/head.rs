@@ -67,7 +67,9 @@ impl Head {
         if target.len() > limits.target {
             return Err(Refusal::TargetTooLong);
         }
-        if !target.iter().all(|&b| TARGET[b as usize]) {
+        // `/path`, `*`, or an absolute form. What else begins with a mark has no scheme.
+        let begins_well = target[0].is_ascii_alphanumeric() || matches!(target[0], b'/' | b'*');
+        if !begins_well || !target.iter().all(|&b| TARGET[b as usize]) {
             return Err(Refusal::Target);
         }
         self.is_about_server = method == b"OPTIONS" && is_absolute_without_path(target);
