@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use http::header::{COOKIE, HeaderMap, HeaderValue};
 use http::Method;
+use http::header::{COOKIE, HeaderMap, HeaderValue};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stickler::balance::affinity::{AffinitySpec, Key, Keyring, Mode, Overload, OverloadAction};
@@ -276,7 +276,7 @@ fn cookie_scan(bencher: Bencher<'_, '_>) {
 fn route_match(bencher: Bencher<'_, '_>, routes: usize) {
     let rule = |i: usize| {
         let host = format!("shop-{}.example.com", i / 2).parse().unwrap();
-        let path = PathMatch::prefix(if i % 2 == 0 { "/" } else { "/api" }).unwrap();
+        let path = PathMatch::prefix(if i.is_multiple_of(2) { "/" } else { "/api" }).unwrap();
         (Rule { host, path, ..Rule::default() }, i)
     };
     let table = Table::new((0..routes).map(rule));

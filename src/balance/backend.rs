@@ -19,8 +19,6 @@ pub struct Backend {
     name: Box<str>,
     address: Address,
     priority: u32,
-    /// Requests in flight at most.
-    max_connections: Option<u32>,
     load: Arc<Load>,
     /// Requests that wait for this backend.
     queue: Arc<Queue>,
@@ -31,34 +29,46 @@ pub struct Backend {
 impl Backend {
     /// A backend of pool `pool`, ready and idle.
     pub(super) fn new(pool: &str, spec: &BackendSpec, slot: Slot, shared: &Arc<Shared>) -> Self {
-        let load = Arc::new(Load::new(slot, spec.weight));
-        Backend {
+        let backend = Backend {
             id: BackendId::incarnation(pool, &spec.name, spec.incarnation.as_deref()),
             name_hash: name_hash(pool, &spec.name),
             name: spec.name.as_str().into(),
             address: spec.address.clone(),
             priority: spec.priority,
-            max_connections: spec.max_connections,
-            load,
+            load: Arc::new(Load::new(slot)),
             queue: Queue::new(),
             shared: shared.clone(),
-        }
+        };
+        backend.take_over(spec);
+        backend
     }
 
     /// The same backend with another configuration. Its load, state and queue go on.
     pub(super) fn reconfigured(&self, spec: &BackendSpec) -> Self {
-        self.load.weight.store(spec.weight, Ordering::Relaxed);
+        self.take_over(spec);
         Backend {
             id: self.id,
             name_hash: self.name_hash,
             name: self.name.clone(),
             address: spec.address.clone(),
             priority: spec.priority,
-            max_connections: spec.max_connections,
             load: self.load.clone(),
             queue: self.queue.clone(),
             shared: self.shared.clone(),
         }
+    }
+
+    fn take_over(&self, spec: &BackendSpec) {
+        self.load.weight.store(spec.weight, Ordering::Relaxed);
+        let limit = spec.max_connections.unwrap_or(u32::MAX);
+        self.load.limit.store(limit, Ordering::Relaxed);
+        self.load.has_departed.store(false, Ordering::Relaxed);
+    }
+
+    /// It is no longer a member: nothing begins here any more.
+    pub(super) fn depart(&self) {
+        self.load.has_departed.store(true, Ordering::Relaxed);
+        self.queue.send_away();
     }
 
     /// Who it is.
@@ -93,7 +103,10 @@ impl Backend {
 
     /// Requests in flight at most, if there is a limit.
     pub fn max_connections(&self) -> Option<u32> {
-        self.max_connections
+        match self.load.limit.load(Ordering::Relaxed) {
+            u32::MAX => None,
+            limit => Some(limit),
+        }
     }
 
     /// How it is now.
@@ -165,7 +178,7 @@ impl Backend {
 
     /// May one more request be in flight here?
     pub(super) fn has_room(&self) -> bool {
-        self.max_connections.is_none_or(|limit| self.in_flight() < limit)
+        self.max_connections().is_none_or(|limit| self.in_flight() < limit)
     }
 
     /// The requests in flight that this backend should have at most: `factor` times its fair share
@@ -179,7 +192,7 @@ impl Backend {
     /// How many may be in flight when one that has waited begins.
     fn limit(&self) -> Option<u32> {
         let bound = self.shared.queues_above().map(|factor| self.bound(factor));
-        match (self.max_connections, bound) {
+        match (self.max_connections(), bound) {
             (Some(limit), Some(bound)) => Some(limit.min(bound)),
             (limit, bound) => limit.or(bound),
         }
@@ -187,7 +200,7 @@ impl Backend {
 
     /// Counts a request in, unless the backend is at its limit.
     pub(crate) fn start(self: &Arc<Self>, cause: Cause) -> Option<InFlight> {
-        match self.max_connections {
+        match self.max_connections() {
             None => self.load.start(),
             Some(limit) if self.load.try_start(limit) => {}
             Some(_) => return None,
@@ -216,10 +229,14 @@ impl Backend {
     /// longest goes first.
     pub(super) fn call_waiters(self: &Arc<Self>) {
         let any = self.shared.queue();
+        if self.load.has_departed.load(Ordering::Relaxed) {
+            return;
+        }
         while self.queue.len() > 0 || any.len() > 0 {
             let state = self.state();
+            let takes_new = state.accepts_new() && self.weight() > 0;
             let own = self.queue.first(self.id).filter(|_| state.accepts_bound());
-            let other = any.first(self.id).filter(|_| state.accepts_new());
+            let other = any.first(self.id).filter(|_| takes_new);
             let queue = match (own, other) {
                 (None, None) => return,
                 (Some(own), Some(other)) if own > other => any,

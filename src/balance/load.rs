@@ -82,6 +82,10 @@ pub(super) struct Load {
     pub(super) conditions: AtomicU8,
     /// Configured weight; may change at run time, under the pool's change lock.
     pub(super) weight: AtomicU32,
+    /// Requests in flight at most, `u32::MAX` if there is no limit; as the weight.
+    pub(super) limit: AtomicU32,
+    /// No longer a member: what is in flight may end here, and nothing begins.
+    pub(super) has_departed: AtomicBool,
     /// The share of the pool's load that its weight entitles it to, as the bits of an `f32`.
     pub(super) share: AtomicU32,
     /// When it began to take new sessions again, in nanoseconds; 0 if that is long ago.
@@ -103,11 +107,13 @@ pub(super) struct Hot {
 }
 
 impl Load {
-    pub(super) fn new(slot: Slot, weight: u32) -> Self {
+    pub(super) fn new(slot: Slot) -> Self {
         Load {
             slot,
             conditions: AtomicU8::new(0),
-            weight: AtomicU32::new(weight),
+            weight: AtomicU32::new(1),
+            limit: AtomicU32::new(u32::MAX),
+            has_departed: AtomicBool::new(false),
             share: AtomicU32::new(1.0f32.to_bits()),
             ready_since: AtomicU64::new(0),
             ejected: Default::default(),
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_bound_is_kept() {
-        let load = Load::new(Blocks::default().take(), 1);
+        let load = Load::new(Blocks::default().take());
         assert!(load.try_start(2) && load.try_start(2) && !load.try_start(2));
         load.finish_bounded();
         assert!(load.try_start(2));

@@ -5,7 +5,7 @@ mod place;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -69,7 +69,7 @@ pub struct Pool {
     /// What placements read, without a lock.
     members: ArcSwap<Members>,
     /// Held while a change is turned into new `members`.
-    change: Mutex<Blocks>,
+    change: Mutex<Change>,
     /// Whose turn it is, for round robin; outlives `members`.
     position: Arc<AtomicUsize>,
     shared: Arc<Shared>,
@@ -78,6 +78,20 @@ pub struct Pool {
     reasons: [AtomicU64; Reason::ALL.len()],
     /// Requests that could not be placed.
     unavailable: AtomicU64,
+}
+
+/// What changes of the membership need.
+#[derive(Debug, Default)]
+struct Change {
+    blocks: Blocks,
+    /// Former members that still have sessions, or requests in flight. Who returns finds its own.
+    departed: Vec<Weak<Backend>>,
+}
+
+impl Change {
+    fn departed(&self, id: BackendId) -> Option<Arc<Backend>> {
+        self.departed.iter().filter_map(Weak::upgrade).find(|backend| backend.id() == id)
+    }
 }
 
 /// Where a request goes, and why.
@@ -252,13 +266,13 @@ impl Pool {
         transition
     }
 
-    fn lock(&self) -> MutexGuard<'_, Blocks> {
+    fn lock(&self) -> MutexGuard<'_, Change> {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_locked(
         &self,
-        _change: &MutexGuard<'_, Blocks>,
+        _change: &MutexGuard<'_, Change>,
         id: BackendId,
         condition: Condition,
         holds: bool,
@@ -311,49 +325,52 @@ impl Pool {
     /// Tells those who wait what a change of state means for them. Not under the change lock.
     fn settle(&self, transition: Option<&Transition>) {
         let Some(Transition { backend, to, .. }) = transition else { return };
-        if to.accepts_bound() {
-            backend.call_waiters();
-        } else {
+        // Of those who wait for a backend that drains only the bound may go there: let them ask.
+        if !to.accepts_new() {
             backend.queue().send_away();
         }
-        if !self.members.load().any_ready(&[]) {
+        self.call_waiters();
+    }
+
+    /// Calls whoever can go somewhere now, and sends away those who wait for nobody.
+    fn call_waiters(&self) {
+        let members = self.members.load();
+        members.all().iter().for_each(Backend::call_waiters);
+        if !members.any_ready(&[]) {
             self.shared.queue().send_away();
         }
     }
 
     /// Gives a backend another weight.
     pub fn set_weight(&self, id: BackendId, weight: u32, now: Timestamp) {
-        let _change = self.lock();
-        let members = self.members.load();
-        if let Some(backend) = members.get(id) {
+        {
+            let _change = self.lock();
+            let members = self.members.load();
+            let Some(backend) = members.get(id) else { return };
             backend.set_weight(weight);
             self.renew(members.all().to_vec(), now);
         }
+        self.call_waiters();
     }
 
     /// Replaces the members. Who keeps the name (and incarnation) keeps load, state and sessions;
     /// who is new starts slowly, if the pool has a slow start.
     pub fn set_backends(&self, specs: &[BackendSpec], now: Timestamp) {
-        let former = self.backends();
         self.replace_backends(specs, Some(now), now);
-        let members = self.members.load();
-        for backend in former {
-            if members.get(backend.id()).is_none() {
-                backend.queue().send_away();
-            }
-        }
-        members.all().iter().for_each(Backend::call_waiters);
+        self.call_waiters();
     }
 
     fn replace_backends(&self, specs: &[BackendSpec], since: Option<Timestamp>, now: Timestamp) {
-        let mut blocks = self.lock();
-        let members = self.members.load();
+        let mut change = self.lock();
+        let former = self.members.load();
         let backend = |spec: &BackendSpec| {
             let id = BackendId::incarnation(&self.name, &spec.name, spec.incarnation.as_deref());
-            if let Some(former) = members.get(id) {
-                return Arc::new(former.reconfigured(spec));
+            let known = former.get(id).cloned().or_else(|| change.departed(id));
+            if let Some(known) = known {
+                return Arc::new(known.reconfigured(spec));
             }
-            let backend = Backend::new(&self.name, spec, blocks.take(), &self.shared);
+            let slot = change.blocks.take();
+            let backend = Backend::new(&self.name, spec, slot, &self.shared);
             if let Some(since) = since {
                 backend.set_ready_since(since);
             }
@@ -364,6 +381,12 @@ impl Pool {
             self.shared.set_bounded();
         }
         self.renew(all, now);
+        let members = self.members.load();
+        for gone in former.all().iter().filter(|backend| members.get(backend.id()).is_none()) {
+            gone.depart();
+            change.departed.push(Arc::downgrade(gone));
+        }
+        change.departed.retain(|backend| backend.strong_count() > 0);
     }
 
     /// A backend could not be connected to. Ejects it if that was once too often.
@@ -380,7 +403,7 @@ impl Pool {
 
     fn eject(
         &self,
-        change: &MutexGuard<'_, Blocks>,
+        change: &MutexGuard<'_, Change>,
         ejection: Ejection,
         backend: &Backend,
         consecutive: u32,

@@ -42,10 +42,24 @@ struct Waiter {
     state: Mutex<State>,
     /// When it asked first.
     since: Timestamp,
-    /// Why it will be placed where it is placed.
+    /// Why it will be placed where it is placed,
     cause: Cause,
+    /// unless that is its home, which may come back while it waits for any backend.
+    home: Option<BackendId>,
     /// Where it must not go.
     tried: Vec<BackendId>,
+}
+
+/// What a request brings to a queue.
+pub(super) struct Claim<'a> {
+    /// Why it will be placed where it is placed,
+    pub(super) cause: Cause,
+    /// unless that is here.
+    pub(super) home: Option<BackendId>,
+    /// Where it must not go.
+    pub(super) tried: &'a [BackendId],
+    /// When it asked first.
+    pub(super) since: Timestamp,
 }
 
 enum State {
@@ -88,16 +102,16 @@ impl Queue {
     pub(super) fn join(
         self: &Arc<Self>,
         limit: u32,
-        cause: Cause,
-        tried: &[BackendId],
-        (since, deadline): (Timestamp, Timestamp),
+        claim: Claim<'_>,
+        deadline: Timestamp,
     ) -> Option<Wait> {
         let mut waiters = self.lock();
         if waiters.len() >= limit as usize {
             return None;
         }
         let state = Mutex::new(State::Waiting(None));
-        let waiter = Arc::new(Waiter { state, since, cause, tried: tried.to_vec() });
+        let Claim { cause, home, tried, since } = claim;
+        let waiter = Arc::new(Waiter { state, since, cause, home, tried: tried.to_vec() });
         waiters.push_back(waiter.clone());
         self.len.store(waiters.len() as u32, Ordering::SeqCst);
         Some(Wait { waiter, queue: self.clone(), deadline })
@@ -126,7 +140,9 @@ impl Queue {
         self.len.store(waiters.len() as u32, Ordering::SeqCst);
         drop(waiters);
         if let Some(waiter) = waiter {
-            let (placement, in_flight) = place(waiter.cause);
+            let is_home = waiter.home == Some(backend);
+            let cause = if is_home { Cause::Bound } else { waiter.cause };
+            let (placement, in_flight) = place(cause);
             waiter.wake(Woken::Placed(placement, in_flight));
         }
         true

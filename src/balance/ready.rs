@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::balancer::below;
 use super::load::Block;
-use super::{Backend, BackendId, Timestamp};
+use super::{Backend, BackendId, Rng, Timestamp};
 
 /// A weight of 1. Effective weights are in thousandths, since a slow start begins with a fraction.
 pub(super) const WEIGHT_ONE: u32 = 1_000;
@@ -28,9 +29,14 @@ pub struct Ready {
 
 /// Consecutive backends whose counts are next to each other.
 struct Run {
+    /// The index of the first of them.
+    start: usize,
     block: Arc<Block>,
+    /// Where in the block its count is.
     first: usize,
     len: usize,
+    /// The weight of all of them.
+    weight: u64,
 }
 
 impl Ready {
@@ -42,7 +48,7 @@ impl Ready {
         Ready {
             steps: weights.iter().map(step).collect(),
             limits: backends.iter().map(limit).collect(),
-            runs: runs(&backends),
+            runs: runs(&backends, &weights),
             has_equal_weights: weights.windows(2).all(|pair| pair[0] == pair[1]),
             has_limits: backends.iter().any(|backend| backend.max_connections().is_some()),
             weights: weights.into(),
@@ -82,39 +88,120 @@ impl Ready {
     }
 
     fn relative(&self, index: usize, in_flight: u32) -> u64 {
-        const ROUNDING: u32 = 12;
-        if in_flight >= self.limits[index] {
-            return u64::MAX;
-        }
-        let load = u64::from(in_flight) * self.steps[index];
-        (load + (1 << (ROUNDING - 1))) >> ROUNDING
+        relative(in_flight, self.steps[index], self.limits[index])
     }
 
-    /// Calls `look` with each index and its [`relative_load`](Self::relative_load), in order. Reads
-    /// the counts where they stand, a block at a time.
-    #[inline]
-    pub(super) fn for_each_load(&self, mut look: impl FnMut(usize, u64)) {
-        let mut index = 0;
-        for run in &self.runs {
-            for count in &run.block.in_flight[run.first..run.first + run.len] {
-                look(index, self.relative(index, count.load(Ordering::Relaxed)));
-                index += 1;
+    /// The least relative load that any of them has. Reads the counts where they stand.
+    pub(super) fn least(&self) -> Least {
+        let mut least = Least { load: u64::MAX, by_run: [0; NOTED_RUNS] };
+        for (i, run) in self.runs.iter().enumerate() {
+            let load = self.least_of(run);
+            least.load = least.load.min(load);
+            if let Some(noted) = least.by_run.get_mut(i) {
+                *noted = load;
             }
         }
+        least
+    }
+
+    fn least_of(&self, run: &Run) -> u64 {
+        if self.has_limits {
+            return self.loads(run).fold(u64::MAX, u64::min);
+        }
+        // Without limits the counts alone, or counts and weights, give the order.
+        let counts = run.counts().iter().map(|count| count.load(Ordering::Relaxed));
+        if self.has_equal_weights {
+            return counts.min().map_or(u64::MAX, |count| self.relative(run.start, count));
+        }
+        let steps = &self.steps[run.start..run.start + run.len];
+        let products = counts.zip(steps).map(|(count, step)| u64::from(count) * step);
+        products.min().map_or(u64::MAX, rounded)
+    }
+
+    fn loads<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = u64> + 'a {
+        let range = run.start..run.start + run.len;
+        let limits = self.steps[range.clone()].iter().zip(&self.limits[range]);
+        let loads = run.counts().iter().zip(limits);
+        loads.map(|(count, (&step, &limit))| relative(count.load(Ordering::Relaxed), step, limit))
+    }
+
+    /// One of those with the least load, as often as its weight says. Of many, a run of those that
+    /// have one is drawn first, by the weight of all in it: exact if there is only one run or all
+    /// loads are equal, and near enough else. `None` if nobody has that load any more.
+    pub(super) fn draw_least(&self, least: &Least, rng: &mut dyn Rng) -> Option<usize> {
+        let noted = self.runs.iter().zip(&least.by_run);
+        let with_least = || noted.clone().filter(|(_, load)| **load == least.load);
+        let total: u64 = with_least().map(|(run, _)| run.weight).sum();
+        let mut ticket = below(rng, total);
+        let (run, _) = with_least().find(|(run, _)| match ticket.checked_sub(run.weight) {
+            Some(rest) => {
+                ticket = rest;
+                false
+            }
+            None => true,
+        })?;
+        let weight = |(i, load): (usize, u64)| {
+            if load == least.load { u64::from(self.weights[run.start + i]) } else { 0 }
+        };
+        let total: u64 = self.loads(run).enumerate().map(weight).sum();
+        let ticket = below(rng, total);
+        let mut sum = 0;
+        let hit = self.loads(run).enumerate().position(|tie| {
+            sum += weight(tie);
+            ticket < sum
+        });
+        hit.map(|i| run.start + i)
     }
 }
 
-fn runs(backends: &[Arc<Backend>]) -> Box<[Run]> {
+/// The least load, and where it is.
+pub(super) struct Least {
+    pub(super) load: u64,
+    /// The least load of each run, as far as there is room.
+    by_run: [u64; NOTED_RUNS],
+}
+
+/// Enough for two thousand backends of which all are ready. Of further ones the least load counts,
+/// and if only they have it the slow way finds them.
+const NOTED_RUNS: usize = 32;
+
+impl Run {
+    fn counts(&self) -> &[AtomicU32] {
+        &self.block.in_flight[self.first..self.first + self.len]
+    }
+}
+
+#[inline]
+fn relative(in_flight: u32, step: u64, limit: u32) -> u64 {
+    if in_flight < limit { rounded(u64::from(in_flight) * step) } else { u64::MAX }
+}
+
+/// So that what is equal by weights is equal after division.
+#[inline]
+fn rounded(load: u64) -> u64 {
+    const ROUNDING: u32 = 12;
+    (load + (1 << (ROUNDING - 1))) >> ROUNDING
+}
+
+fn runs(backends: &[Arc<Backend>], weights: &[u32]) -> Box<[Run]> {
     let mut runs: Vec<Run> = Vec::new();
-    for backend in backends {
+    for (start, (backend, &weight)) in backends.iter().zip(weights).enumerate() {
+        let weight = u64::from(weight);
         let slot = backend.load().slot();
         match runs.last_mut() {
             Some(run)
                 if Arc::ptr_eq(&run.block, &slot.block) && run.first + run.len == slot.index =>
             {
                 run.len += 1;
+                run.weight += weight;
             }
-            _ => runs.push(Run { block: slot.block.clone(), first: slot.index, len: 1 }),
+            _ => runs.push(Run {
+                start,
+                block: slot.block.clone(),
+                first: slot.index,
+                len: 1,
+                weight,
+            }),
         }
     }
     runs.into()

@@ -27,7 +27,7 @@ impl Draw {
     }
 
     /// One of all of them. There must be one.
-    pub(super) fn any(&self, rng: &mut dyn Rng) -> usize {
+    fn any(&self, rng: &mut dyn Rng) -> usize {
         match self.cumulative.last() {
             None => below(rng, self.len as u64) as usize,
             Some(&total) => {

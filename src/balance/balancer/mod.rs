@@ -72,7 +72,7 @@ impl Balance {
         match self {
             Balance::TwoChoices => Box::new(two_choices::TwoChoices::new(ready)),
             Balance::RoundRobin => Box::new(round_robin::RoundRobin::new(ready, position.clone())),
-            Balance::LeastConnections => Box::new(least_connections::LeastConnections::new(ready)),
+            Balance::LeastConnections => Box::new(least_connections::LeastConnections),
             Balance::Random => Box::new(random::Random::new(ready)),
             Balance::PeakEwma => Box::new(peak_ewma::PeakEwma::new(ready)),
         }

@@ -24,43 +24,62 @@ pub(super) struct Rendezvous {
 #[derive(Debug)]
 struct Class {
     weight: f64,
+    /// In order, so that of two equal hashes the same wins whatever the configured order.
     names: Box<[u64]>,
     indices: Box<[usize]>,
 }
 
+/// The highest hash among some members.
+struct Best {
+    hash: u64,
+    name: u64,
+    index: usize,
+    weight: f64,
+}
+
+impl Class {
+    fn best(&self, key: u64, accepts: impl Fn(usize) -> bool) -> Option<Best> {
+        let mut best: Option<(u64, usize)> = None;
+        for (i, &name) in self.names.iter().enumerate() {
+            let hash = hash(key, name);
+            if best.is_none_or(|(highest, _)| hash > highest) && accepts(self.indices[i]) {
+                best = Some((hash, i));
+            }
+        }
+        let (hash, i) = best?;
+        Some(Best { hash, name: self.names[i], index: self.indices[i], weight: self.weight })
+    }
+}
+
+impl Best {
+    fn score(&self) -> f64 {
+        -self.weight / unit(self.hash).ln()
+    }
+}
+
 impl Rendezvous {
     pub(super) fn new(members: &[Member]) -> Self {
-        let mut classes: BTreeMap<u32, (Vec<u64>, Vec<usize>)> = BTreeMap::new();
+        let mut classes: BTreeMap<u32, Vec<(u64, usize)>> = BTreeMap::new();
         for (index, member) in members.iter().enumerate().filter(|(_, member)| member.weight > 0) {
-            let (names, indices) = classes.entry(member.weight).or_default();
-            names.push(member.name);
-            indices.push(index);
+            classes.entry(member.weight).or_default().push((member.name, index));
         }
-        let class = |(weight, (names, indices)): (u32, (Vec<u64>, Vec<usize>))| Class {
-            weight: f64::from(weight),
-            names: names.into(),
-            indices: indices.into(),
+        let class = |(weight, mut members): (u32, Vec<(u64, usize)>)| {
+            members.sort_unstable();
+            let (names, indices): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+            Class { weight: f64::from(weight), names: names.into(), indices: indices.into() }
         };
         Rendezvous { classes: classes.into_iter().map(class).collect() }
     }
 
     /// The index of the highest score among those that `accepts`.
     fn highest(&self, key: u64, accepts: impl Fn(usize) -> bool) -> Option<usize> {
-        let best_of = |class: &Class| {
-            let hashes = class.names.iter().zip(&class.indices);
-            let accepted = hashes.filter(|&(_, &index)| accepts(index));
-            // The name breaks ties, so that the configured order cannot.
-            let best = accepted.map(|(&name, &index)| (hash(key, name), name, index)).max();
-            best.map(|(hash, name, index)| (hash, name, index, class.weight))
-        };
-        if let [only] = &self.classes[..] {
-            return best_of(only).map(|(_, _, index, _)| index);
-        }
-        let score = |hash: u64, weight: f64| -weight / unit(hash).ln();
-        let bests = self.classes.iter().filter_map(best_of);
-        let best =
-            bests.max_by(|a, b| score(a.0, a.3).total_cmp(&score(b.0, b.3)).then(a.1.cmp(&b.1)));
-        best.map(|(_, _, index, _)| index)
+        let mut bests = self.classes.iter().filter_map(|class| class.best(key, &accepts));
+        let first = bests.next()?;
+        let best = bests.fold(first, |best, other| {
+            let order = best.score().total_cmp(&other.score()).then(best.name.cmp(&other.name));
+            if order.is_lt() { other } else { best }
+        });
+        Some(best.index)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::balance::affinity::{
     Afterwards, Hint, Mode, OverloadAction, SessionId, WhenUnavailable,
 };
 use crate::balance::members::Members;
-use crate::balance::queue::Wait;
+use crate::balance::queue::{Claim, Wait};
 use crate::balance::{Backend, BackendId, Cause, InFlight, Reason, Rng, Timestamp, Unavailable};
 
 /// Times that a choice is made again because somebody else took the last place meanwhile.
@@ -51,10 +51,11 @@ impl Pool {
         let decision = match ask.hint {
             Hint::Free => {
                 let bound_from_now_on = matches!(self.affinity.mode, Mode::Cookie);
-                placing.anywhere(if bound_from_now_on { Cause::New } else { Cause::Free }, rng)
+                let cause = if bound_from_now_on { Cause::New } else { Cause::Free };
+                placing.anywhere(cause, None, rng)
             }
             Hint::Bound(grant) if self.affinity.is_over(&grant, now) => {
-                placing.anywhere(Cause::New, rng)
+                placing.anywhere(Cause::New, None, rng)
             }
             Hint::Bound(grant) => placing.bound(grant.backend, grant.session, rng),
             Hint::Key(key) => placing.keyed(key),
@@ -75,8 +76,13 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// Where the balancer says.
-    fn anywhere(&self, cause: Cause, rng: &mut dyn Rng) -> Result<Decision, Unavailable> {
+    /// Where the balancer says. `home` is where the session lives that cannot go there.
+    fn anywhere(
+        &self,
+        cause: Cause,
+        home: Option<BackendId>,
+        rng: &mut dyn Rng,
+    ) -> Result<Decision, Unavailable> {
         // Nobody overtakes those who wait already.
         if self.pool.waiting() == 0 {
             for _ in 0..RACES {
@@ -94,8 +100,8 @@ impl Placing<'_> {
         if self.now >= deadline {
             return Err(Unavailable::Full);
         }
-        let (queue, times) = (self.pool.shared.queue(), (self.ask.since, deadline));
-        let wait = queue.join(self.pool.queue.length, cause, self.ask.tried, times);
+        let claim = Claim { cause, home, tried: self.ask.tried, since: self.ask.since };
+        let wait = self.pool.shared.queue().join(self.pool.queue.length, claim, deadline);
         let wait = wait.ok_or(Unavailable::Full)?;
         // A place may have become free before we were in the queue.
         let ready = self.members.all().iter().filter(|backend| backend.has_room());
@@ -131,13 +137,13 @@ impl Placing<'_> {
         };
         match policy {
             Afterwards::Rebalance => {
-                self.anywhere(Cause::Moved { from: home, reason: lost.reason }, rng)
+                self.anywhere(Cause::Moved { from: home, reason: lost.reason }, Some(home), rng)
             }
             Afterwards::Detour => {
                 let stand_in = self.members.stand_in(session, |backend| self.serves_new(backend));
                 let cause = Cause::Detoured(lost.reason);
                 let decision = stand_in.and_then(|backend| start(backend, cause));
-                decision.map_or_else(|| self.anywhere(cause, rng), Ok)
+                decision.map_or_else(|| self.anywhere(cause, Some(home), rng), Ok)
             }
             Afterwards::Reject => Err(lost.unavailable()),
         }
@@ -211,7 +217,7 @@ impl Placing<'_> {
         let mut target = home;
         if let Some(reason) = self.refusal(home) {
             let lost = Lost { home: home.id(), backend: Some(home), reason };
-            if let Some(wait) = self.wait_for_return(&lost, Cause::Keyed) {
+            if let Some(wait) = self.wait_for_return(&lost, self.kept_or_moved(last, home)) {
                 return Ok(Decision::Wait(wait));
             }
             match self.pool.affinity.when_unavailable.without_waiting() {
@@ -273,8 +279,8 @@ impl Placing<'_> {
         if self.now >= deadline {
             return None;
         }
-        let times = (self.ask.since, deadline);
-        let wait = home.queue().join(self.pool.queue.length, cause, self.ask.tried, times);
+        let claim = Claim { cause, home: None, tried: self.ask.tried, since: self.ask.since };
+        let wait = home.queue().join(self.pool.queue.length, claim, deadline);
         // A place may have become free before we were in the queue.
         home.call_waiters();
         wait
