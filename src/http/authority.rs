@@ -2,26 +2,22 @@
 
 /// Is this a valid `Host` (RFC 9110, section 7.2): a host, not empty, and perhaps a port?
 pub fn is_valid_host(value: &[u8]) -> bool {
-    let (host, port) = match value {
-        [b'[', ..] => match value.iter().position(|&b| b == b']') {
-            Some(end) => value.split_at(end + 1),
+    let (host_is_valid, port) = match value {
+        [b'[', rest @ ..] => match rest.iter().position(|&b| b == b']') {
+            Some(end) => (is_ip_literal(&rest[..end]), &rest[end + 1..]),
             None => return false,
         },
-        _ => match value.iter().position(|&b| b == b':') {
-            Some(colon) => value.split_at(colon),
-            None => (value, &b""[..]),
-        },
+        _ => {
+            let end = value.iter().position(|&b| !REG_NAME[b as usize]).unwrap_or(value.len());
+            (end > 0, &value[end..])
+        }
     };
     let port_is_valid = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    port_is_valid
-        && match host {
-            [b'[', address @ .., b']'] => is_ip_literal(address),
-            _ => !host.is_empty() && host.iter().all(|&b| REG_NAME[b as usize]),
-        }
+    host_is_valid && port_is_valid
 }
 
 fn is_ip_literal(address: &[u8]) -> bool {

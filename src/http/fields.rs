@@ -77,16 +77,25 @@ flags! {
 impl Found {
     /// What is in `headers`.
     pub fn in_headers(headers: &HeaderMap) -> Found {
-        headers
-            .keys()
-            .fold(Found::default(), |found, name| Found(found.0 | Found::of(name.as_str()).0))
+        headers.keys().fold(Found::default(), |found, name| found.or(Found::of(name)))
     }
 
-    /// The flag of one name, in any case.
-    pub fn of(name: &str) -> Found {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+    /// The flag of one name.
+    pub fn of(name: &HeaderName) -> Found {
+        let name = name.as_str(); // in lower case
+        Found::by(name.len(), |other| name == other)
+    }
+
+    /// The flag of one name as somebody wrote it, in any case.
+    pub fn of_text(name: &str) -> Found {
+        Found::by(name.len(), |other| name.eq_ignore_ascii_case(other))
+    }
+
+    /// The flag of the name that has this length and is this one.
+    #[inline]
+    fn by(len: usize, is: impl Fn(&str) -> bool) -> Found {
         // By length first: most names are told apart from all of these by it alone.
-        match name.len() {
+        match len {
             2 if is("te") => Found::TE,
             3 if is("via") => Found::VIA,
             4 if is("host") => Found::HOST,

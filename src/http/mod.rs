@@ -6,6 +6,7 @@
 //! | [`framing`] | where does a client's message end, beyond any doubt? |
 //! | [`authority`] | is this a host? |
 //! | [`fields`] | which fields of a head concern a proxy, and which end at this hop? |
+//! | [`known_names`] | what is this name? asked for the thousandth time |
 //! | [`forwarded`] | who is the client, and how do we tell the backend? |
 //! | [`cookies`] | where in the `Cookie` lines is ours, and what are they without it? |
 //! | [`request_head`] | what does a request look like when it leaves? |
@@ -19,5 +20,6 @@ pub mod cookies;
 pub mod fields;
 pub mod forwarded;
 pub mod framing;
+pub mod known_names;
 pub mod request_head;
 pub mod response_head;

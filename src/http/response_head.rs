@@ -4,11 +4,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::fields::{Connection, Found};
 use super::framing::{Refusal, content_length};
+use super::known_names::KnownNames;
 
 /// Fields that a response may have.
 const MAX_FIELDS: usize = 100;
@@ -58,8 +59,13 @@ pub enum Parsed {
 }
 
 /// Reads the head at the beginning of `bytes`. `to_head`: it answers a HEAD request. `map` is
-/// emptied and used, so that its memory goes round.
-pub fn parse(bytes: &[u8], to_head: bool, map: &mut HeaderMap) -> Result<Parsed, Refusal> {
+/// emptied and used, so that its memory goes round, and `names` are those seen before.
+pub fn parse(
+    bytes: &[u8],
+    to_head: bool,
+    map: &mut HeaderMap,
+    names: &mut KnownNames,
+) -> Result<Parsed, Refusal> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -91,7 +97,8 @@ pub fn parse(bytes: &[u8], to_head: bool, map: &mut HeaderMap) -> Result<Parsed,
     let mut reader = Reader { headers: std::mem::take(map), ..Reader::default() };
     for field in response.headers.iter() {
         let start = field.value.as_ptr() as usize - bytes.as_ptr() as usize;
-        reader.read(field.name, head.slice(start..start + field.value.len()))?;
+        let name = names.get(field.name).ok_or(Refusal::Malformed)?;
+        reader.read(name, head.slice(start..start + field.value.len()))?;
     }
     for name in &reader.connection.listed {
         reader.headers.remove(name);
@@ -122,8 +129,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, name: &str, value: Bytes) -> Result<(), Refusal> {
-        let flag = Found::of(name);
+    fn read(&mut self, (name, flag): (HeaderName, Found), value: Bytes) -> Result<(), Refusal> {
         if flag.has(Found::CONNECTION) {
             self.connection.read(&value);
             return Ok(());
@@ -139,8 +145,7 @@ impl Reader {
         if flag.has(Found::HOP_BY_HOP.or(Found::TE).or(Found::STICKLER_AFFINITY)) {
             return Ok(());
         }
-        let is_length = flag.has(Found::CONTENT_LENGTH);
-        if is_length {
+        if flag.has(Found::CONTENT_LENGTH) {
             if self.length.is_some() {
                 return Err(Refusal::ContentLength);
             }
@@ -151,10 +156,6 @@ impl Reader {
             self.upgrade = Some(value);
             return Ok(());
         }
-        let name = match is_length {
-            true => CONTENT_LENGTH,
-            false => HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refusal::Malformed)?,
-        };
         self.headers.try_append(name, value).map_err(|_| Refusal::TooManyFields)?;
         Ok(())
     }
@@ -186,7 +187,7 @@ impl Reader {
 }
 
 fn is_connection(name: &str) -> bool {
-    Found::of(name).has(Found::CONNECTION)
+    Found::of_text(name).has(Found::CONNECTION)
 }
 
 /// The fields of an interim head, cleaned, as they may be passed on.
@@ -209,7 +210,7 @@ pub fn interim(head: &[u8], status: StatusCode) -> Vec<u8> {
     }
     let ends_here = |name: &str| {
         let is_listed = |listed: &HeaderName| name.eq_ignore_ascii_case(listed.as_str());
-        Found::of(name).has(of_the_hop) || connection.listed.iter().any(is_listed)
+        Found::of_text(name).has(of_the_hop) || connection.listed.iter().any(is_listed)
     };
     for field in response.headers.iter().filter(|field| !ends_here(field.name)) {
         for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
@@ -226,7 +227,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn head(text: &str) -> Result<ResponseHead, Refusal> {
-        match parse(text.as_bytes(), false, &mut HeaderMap::new())? {
+        match parse(text.as_bytes(), false, &mut HeaderMap::new(), &mut KnownNames::default())? {
             Parsed::Final(head, length) => {
                 assert_eq!(length, text.find("\r\n\r\n").map_or(text.len(), |end| end + 4));
                 Ok(head)
@@ -273,8 +274,12 @@ mod tests {
             framing("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"),
             Ok((BodyFraming::Sized(1), false))
         );
-        let to_head =
-            parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true, &mut HeaderMap::new());
+        let to_head = parse(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+            true,
+            &mut HeaderMap::new(),
+            &mut KnownNames::default(),
+        );
         assert!(matches!(to_head, Ok(Parsed::Final(head, _))
             if head.body == BodyFraming::None && head.headers["content-length"] == "9"));
     }
@@ -304,14 +309,19 @@ mod tests {
         assert_eq!(head(&many).err(), Some(Refusal::TooManyFields));
         let huge = vec![b'x'; MAX_HEAD];
         let huge = [b"HTTP/1.1 200 OK\r\nx: ", &huge[..]].concat();
-        assert_eq!(parse(&huge, false, &mut HeaderMap::new()).err(), Some(Refusal::HeadTooLarge));
+        assert_eq!(
+            parse(&huge, false, &mut HeaderMap::new(), &mut KnownNames::default()).err(),
+            Some(Refusal::HeadTooLarge)
+        );
     }
 
     #[test]
     fn interim_heads_are_told_apart_and_cleaned() {
         let bytes =
             b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: x\r\n\r\nHTTP";
-        let Ok(Parsed::Interim(status, length)) = parse(bytes, false, &mut HeaderMap::new()) else {
+        let Ok(Parsed::Interim(status, length)) =
+            parse(bytes, false, &mut HeaderMap::new(), &mut KnownNames::default())
+        else {
             panic!("not interim");
         };
         assert_eq!(status.as_u16(), 103);
@@ -321,6 +331,7 @@ mod tests {
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
             false,
             &mut HeaderMap::new(),
+            &mut KnownNames::default(),
         );
         assert!(matches!(switching, Ok(Parsed::Final(head, _))
             if head.upgrade.as_ref().is_some_and(|protocol| protocol == "websocket")));
@@ -336,9 +347,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes, false, &mut HeaderMap::new());
+            let _ = parse(&bytes, false, &mut HeaderMap::new(), &mut KnownNames::default());
             let text = [b"HTTP/1.1 200 OK\r\n", &bytes[..], b"\r\n\r\n"].concat();
-            let _ = parse(&text, false, &mut HeaderMap::new());
+            let _ = parse(&text, false, &mut HeaderMap::new(), &mut KnownNames::default());
         }
     }
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -166,7 +166,8 @@ impl Upstream {
     ) -> Poll<Result<Arrived, Failure>> {
         loop {
             if !self.input.is_empty() {
-                match response_head::parse(&self.input, to_head, map)? {
+                let names = &mut *self.worker.names.borrow_mut();
+                match response_head::parse(&self.input, to_head, map, names)? {
                     Parsed::Partial => {}
                     Parsed::Interim(status, length) => {
                         let clean = response_head::interim(&self.input[..length], status);
@@ -254,7 +255,14 @@ impl Upstream {
     /// Is an idle connection still good, as far as is known? Whatever there is to be read on it
     /// is an end, or an answer that nobody asked for.
     pub(crate) fn is_alive(&mut self) -> bool {
-        self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+        // Asked without a task to be woken: that would cost more, and nobody wants to be.
+        let mut byte = [0];
+        let read = match &self.socket {
+            Socket::Tcp(stream) => stream.try_read(&mut byte),
+            Socket::Unix(stream) => stream.try_read(&mut byte),
+            Socket::Shared(_) | Socket::Gone => return false, // such a one is not kept
+        };
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Lets a second task write while this one reads: both get the same socket.

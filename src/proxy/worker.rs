@@ -19,6 +19,7 @@ use super::upstream::{READ_SIZE, Upstream};
 use super::watch::Tick;
 use crate::balance::{BackendId, Timestamp};
 use crate::clock;
+use crate::http::known_names::KnownNames;
 
 /// Buffers of each kind that are kept for later.
 const SPARE_BUFFERS: usize = 64;
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     now: Cell<Timestamp>,
     /// A cryptographic generator: it also makes session ids and nonces.
     pub(crate) rng: RefCell<StdRng>,
+    /// Field names that backends use.
+    pub(crate) names: RefCell<KnownNames>,
     /// Idle connections by backend, the latest used last.
     caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
     /// Every open client connection, for the sweep.
@@ -66,6 +69,7 @@ impl Worker {
             tick: Cell::new(1),
             now: Cell::new(clock::now()),
             rng: RefCell::new(rng),
+            names: RefCell::default(),
             caches: RefCell::default(),
             clients: RefCell::default(),
             load,

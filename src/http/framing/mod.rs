@@ -17,12 +17,10 @@
 
 pub(super) mod chunk;
 mod head;
-mod lines;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use head::Head;
-use lines::LineEnds;
 
 /// Why a message is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +214,7 @@ impl Scanner {
         let mut start = 0;
         let mut fields = 0;
         let mut has_ended = false;
-        for end in LineEnds::new(bytes) {
+        for end in memchr_iter(b'\n', bytes) {
             if end == start || bytes[end - 1] != b'\r' {
                 return Err(Refusal::BareLineFeed);
             }
@@ -350,10 +348,15 @@ fn without_carriage_return(line: &[u8]) -> Result<&[u8], Refusal> {
 
 /// The value of a `Content-Length`: one number (RFC 9110, section 8.6).
 pub(super) fn content_length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let length = std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok();
+    if value.is_empty() {
+        return None;
+    }
+    let length = value.iter().try_fold(0_u64, |length, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    });
     // No body is as long as that, and the largest lengths have a meaning of their own in parsers.
-    length.filter(|&length: &u64| length <= i64::MAX as u64)
+    length.filter(|&length| length <= i64::MAX as u64)
 }
 
 fn skip(bytes: &[u8], left: u64) -> (usize, u64) {
