@@ -1,235 +1,74 @@
-//! One app server: who it is, how it is, and how busy it is.
+//! One app server: how it is, how busy it is, and who waits for it.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use super::{Cause, Outcome, Reason, Timestamp};
-
-/// Who a backend is: a hash of its pool's and its own **name**.
-///
-/// Never an index and never an address, so that reordering the configuration, or a new machine on
-/// an old address, cannot be mistaken for home. The same names give the same id in every process.
-/// 64 bits, because a fixed length keeps names out of the token.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId(u64);
-
-impl BackendId {
-    /// The id of backend `name` in pool `pool`.
-    pub fn new(pool: &str, name: &str) -> Self {
-        BackendId(xxh3_64_with_seed(name.as_bytes(), xxh3_64_with_seed(pool.as_bytes(), 0)))
-    }
-
-    /// The id that [`BackendId::to_bits`] gave.
-    pub const fn from_bits(bits: u64) -> Self {
-        BackendId(bits)
-    }
-
-    /// 64 well-mixed bits.
-    pub const fn to_bits(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Debug for BackendId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BackendId({:016x})", self.0)
-    }
-}
-
-/// Where a backend listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A TCP port on a host name or IP address (IPv6 without brackets).
-    Tcp {
-        /// Name or address.
-        host: Box<str>,
-        /// Port, never 0.
-        port: u16,
-    },
-    /// A Unix-domain stream socket.
-    Unix(PathBuf),
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    /// `host:port`, `[ipv6]:port`, or `unix:/path`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if !path.starts_with('/') {
-                return Err("a Unix socket is written unix:/absolute/path".into());
-            }
-            return Ok(Address::Unix(path.into()));
-        }
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or("an address is written host:port, [ipv6]:port or unix:/path")?;
-        let port = port
-            .parse::<u16>()
-            .ok()
-            .filter(|&port| port != 0)
-            .ok_or_else(|| format!("port {port:?} is not a number from 1 to 65535"))?;
-        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(ipv6) if ipv6.parse::<std::net::Ipv6Addr>().is_ok() => ipv6,
-            Some(other) => return Err(format!("{other:?} is not an IPv6 address")),
-            None if host.contains(':') => {
-                return Err("an IPv6 address needs brackets: [::1]:3000".into());
-            }
-            None => host,
-        };
-        let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
-        if host.is_empty() || !host.bytes().all(valid) {
-            return Err(format!("{host:?} is not a host name or IP address"));
-        }
-        Ok(Address::Tcp { host: host.into(), port })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// What a backend is configured to be.
-#[derive(Clone, Debug)]
-pub struct BackendSpec {
-    /// Unique in its pool; the backend's identity.
-    pub name: String,
-    /// Where it listens.
-    pub address: Address,
-    /// Its share of the load next to the other backends' weights. Zero takes bound sessions only.
-    pub weight: u32,
-}
-
-/// How a backend is. Two questions matter, and they have different answers:
-/// [`accepts_new`](BackendState::accepts_new) and [`accepts_bound`](BackendState::accepts_bound).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BackendState {
-    /// Takes everything.
-    Ready,
-    /// Takes its bound sessions, no new ones.
-    Draining,
-    /// Has drained: takes nothing until an operator makes it ready.
-    Drained,
-    /// Passively removed for a while because of failures seen in traffic.
-    Ejected,
-    /// Its health checks fail.
-    Down,
-    /// An operator took it out.
-    Maintenance,
-}
-
-impl BackendState {
-    /// May a new session, or a free request, go there?
-    pub const fn accepts_new(self) -> bool {
-        matches!(self, BackendState::Ready)
-    }
-
-    /// May a session that is bound to it go there?
-    pub const fn accepts_bound(self) -> bool {
-        matches!(self, BackendState::Ready | BackendState::Draining)
-    }
-
-    /// Why a session cannot stay there; `None` when it can.
-    pub const fn refusal(self) -> Option<Reason> {
-        match self {
-            BackendState::Ready | BackendState::Draining => None,
-            BackendState::Drained => Some(Reason::Drained),
-            BackendState::Ejected => Some(Reason::Ejected),
-            BackendState::Down | BackendState::Maintenance => Some(Reason::Down),
-        }
-    }
-
-    /// The label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            BackendState::Ready => "ready",
-            BackendState::Draining => "draining",
-            BackendState::Drained => "drained",
-            BackendState::Ejected => "ejected",
-            BackendState::Down => "down",
-            BackendState::Maintenance => "maintenance",
-        }
-    }
-}
-
-impl fmt::Display for BackendState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// One thing that can be true of a backend independently of the others. The visible
-/// [`BackendState`] follows from all of them, so that a drain survives a failed health check and
-/// a recovery does not end a maintenance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Condition {
-    /// An operator took it out.
-    Maintenance = 1 << 0,
-    /// Its health checks fail.
-    Down = 1 << 1,
-    /// Failures seen in traffic.
-    Ejected = 1 << 2,
-    /// A drain has come to its end.
-    Drained = 1 << 3,
-    /// An operator drains it.
-    Draining = 1 << 4,
-    /// The app asked, through its health check, to be drained.
-    AskedToDrain = 1 << 5,
-}
+use super::identity::{Address, BackendId, BackendSpec, name_hash};
+use super::load::{Load, Shared, Slot};
+use super::queue::Queue;
+use super::state::{BackendState, Condition};
+use super::{Cause, InFlight, Outcome, Placement, Timestamp};
 
 /// One app server of a pool, shared by all workers.
 #[derive(Debug)]
 pub struct Backend {
     id: BackendId,
+    /// What hashing knows it by: a new incarnation keeps the keys of the old one.
+    name_hash: u64,
     name: Box<str>,
     address: Address,
-    weight: u32,
-    /// The [`Condition`]s that hold. Written by control tasks only, under the pool's change lock.
-    conditions: AtomicU8,
-    /// What every request writes, on cache lines of its own.
-    load: CachePadded<Load>,
-}
-
-#[derive(Debug, Default)]
-struct Load {
-    in_flight: AtomicU32,
-    sessions: AtomicU32,
-    /// Consecutive failures to connect; see [`outlier`](super::outlier).
-    failures: AtomicU32,
-    /// When an ejection ends, in nanoseconds; read when [`Condition::Ejected`] holds.
-    ejected_until: AtomicU64,
-    placed: [AtomicU64; Cause::LABELS.len()],
-    outcomes: [AtomicU64; Outcome::LABELS.len()],
+    priority: u32,
+    /// Requests in flight at most.
+    max_connections: Option<u32>,
+    load: Arc<Load>,
+    /// Requests that wait for this backend.
+    queue: Arc<Queue>,
+    /// What the backends of a pool have in common.
+    shared: Arc<Shared>,
 }
 
 impl Backend {
     /// A backend of pool `pool`, ready and idle.
-    pub fn new(pool: &str, spec: &BackendSpec) -> Self {
+    pub(super) fn new(pool: &str, spec: &BackendSpec, slot: Slot, shared: &Arc<Shared>) -> Self {
+        let load = Arc::new(Load::new(slot, spec.weight));
         Backend {
-            id: BackendId::new(pool, &spec.name),
+            id: BackendId::incarnation(pool, &spec.name, spec.incarnation.as_deref()),
+            name_hash: name_hash(pool, &spec.name),
             name: spec.name.as_str().into(),
             address: spec.address.clone(),
-            weight: spec.weight,
-            conditions: AtomicU8::new(0),
-            load: CachePadded::default(),
+            priority: spec.priority,
+            max_connections: spec.max_connections,
+            load,
+            queue: Queue::new(),
+            shared: shared.clone(),
+        }
+    }
+
+    /// The same backend with another configuration. Its load, state and queue go on.
+    pub(super) fn reconfigured(&self, spec: &BackendSpec) -> Self {
+        self.load.weight.store(spec.weight, Ordering::Relaxed);
+        Backend {
+            id: self.id,
+            name_hash: self.name_hash,
+            name: self.name.clone(),
+            address: spec.address.clone(),
+            priority: spec.priority,
+            max_connections: spec.max_connections,
+            load: self.load.clone(),
+            queue: self.queue.clone(),
+            shared: self.shared.clone(),
         }
     }
 
     /// Who it is.
     pub fn id(&self) -> BackendId {
         self.id
+    }
+
+    /// A hash of its name, whatever its incarnation.
+    pub(super) fn name_hash(&self) -> u64 {
+        self.name_hash
     }
 
     /// Its configured name.
@@ -242,14 +81,24 @@ impl Backend {
         &self.address
     }
 
-    /// Its configured weight.
+    /// Its weight, not counting a slow start.
     pub fn weight(&self) -> u32 {
-        self.weight
+        self.load.weight.load(Ordering::Relaxed)
+    }
+
+    /// Backends of a higher number take new sessions only while no lower one can.
+    pub fn priority(&self) -> u32 {
+        self.priority
+    }
+
+    /// Requests in flight at most, if there is a limit.
+    pub fn max_connections(&self) -> Option<u32> {
+        self.max_connections
     }
 
     /// How it is now.
     pub fn state(&self) -> BackendState {
-        let conditions = self.conditions.load(Ordering::Relaxed);
+        let conditions = self.load.conditions.load(Ordering::Relaxed);
         let holds = |condition: Condition| conditions & condition as u8 != 0;
         if conditions == 0 {
             BackendState::Ready
@@ -270,103 +119,199 @@ impl Backend {
     /// renews the list of candidates.
     pub(super) fn set(&self, condition: Condition, holds: bool) {
         if holds {
-            self.conditions.fetch_or(condition as u8, Ordering::Relaxed);
+            self.load.conditions.fetch_or(condition as u8, Ordering::Relaxed);
         } else {
-            self.conditions.fetch_and(!(condition as u8), Ordering::Relaxed);
+            self.load.conditions.fetch_and(!(condition as u8), Ordering::Relaxed);
         }
     }
 
     /// Requests started and not finished.
     pub fn in_flight(&self) -> u32 {
-        self.load.in_flight.load(Ordering::Relaxed)
+        self.load.in_flight()
+    }
+
+    /// Requests that wait for this backend.
+    pub fn waiting(&self) -> u32 {
+        self.queue.len()
     }
 
     /// Sessions bound here that this proxy knows of.
     pub fn sessions(&self) -> u32 {
-        self.load.sessions.load(Ordering::Relaxed)
+        self.load.hot.sessions.load(Ordering::Relaxed)
+    }
+
+    /// The recent latency at `now`, in microseconds, if any was observed.
+    pub fn latency(&self, now: Timestamp) -> Option<f32> {
+        self.load.hot.latency.get(now)
     }
 
     /// Requests placed here so far, by [`Cause::index`].
     pub fn placed(&self) -> [u64; Cause::LABELS.len()] {
-        std::array::from_fn(|i| self.load.placed[i].load(Ordering::Relaxed))
+        std::array::from_fn(|i| self.load.hot.placed[i].load(Ordering::Relaxed))
     }
 
     /// Requests finished here so far, by [`Outcome::index`].
     pub fn outcomes(&self) -> [u64; Outcome::LABELS.len()] {
-        std::array::from_fn(|i| self.load.outcomes[i].load(Ordering::Relaxed))
+        std::array::from_fn(|i| self.load.hot.outcomes[i].load(Ordering::Relaxed))
     }
 
-    pub(super) fn start(&self, cause: Cause) {
-        self.load.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.load.placed[cause.index()].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn load(&self) -> &Load {
+        &self.load
     }
 
-    pub(super) fn finish(&self, outcome: Outcome) {
-        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.load.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// May one more request be in flight here?
+    pub(super) fn has_room(&self) -> bool {
+        self.max_connections.is_none_or(|limit| self.in_flight() < limit)
+    }
+
+    /// The requests in flight that this backend should have at most: `factor` times its fair share
+    /// of all those in the pool, one more included (Mirrokni, Thorup and Zadimoghaddam 2018).
+    pub(super) fn bound(&self, factor: f32) -> u32 {
+        let share = f32::from_bits(self.load.share.load(Ordering::Relaxed));
+        let total = self.shared.in_flight().saturating_add(1);
+        (factor * share * total as f32).ceil().max(1.0) as u32
+    }
+
+    /// How many may be in flight when one that has waited begins.
+    fn limit(&self) -> Option<u32> {
+        let bound = self.shared.queues_above().map(|factor| self.bound(factor));
+        match (self.max_connections, bound) {
+            (Some(limit), Some(bound)) => Some(limit.min(bound)),
+            (limit, bound) => limit.or(bound),
+        }
+    }
+
+    /// Counts a request in, unless the backend is at its limit.
+    pub(crate) fn start(self: &Arc<Self>, cause: Cause) -> Option<InFlight> {
+        match self.max_connections {
+            None => self.load.start(),
+            Some(limit) if self.load.try_start(limit) => {}
+            Some(_) => return None,
+        }
+        Some(self.started(cause))
+    }
+
+    fn started(self: &Arc<Self>, cause: Cause) -> InFlight {
+        self.load.hot.placed[cause.index()].fetch_add(1, Ordering::Relaxed);
+        self.shared.start();
+        InFlight::new(self.clone())
+    }
+
+    pub(super) fn finish(self: &Arc<Self>, outcome: Outcome) {
+        self.load.hot.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        self.shared.finish();
+        if self.shared.is_bounded() {
+            self.load.finish_bounded();
+            self.call_waiters();
+        } else {
+            self.load.finish();
+        }
+    }
+
+    /// Hands free places to those who wait: for this backend, or for any; whoever has waited
+    /// longest goes first.
+    pub(super) fn call_waiters(self: &Arc<Self>) {
+        let any = self.shared.queue();
+        while self.queue.len() > 0 || any.len() > 0 {
+            let state = self.state();
+            let own = self.queue.first(self.id).filter(|_| state.accepts_bound());
+            let other = any.first(self.id).filter(|_| state.accepts_new());
+            let queue = match (own, other) {
+                (None, None) => return,
+                (Some(own), Some(other)) if own > other => any,
+                (Some(_), _) => &self.queue,
+                (None, Some(_)) => any,
+            };
+            match self.limit() {
+                None => self.load.start(),
+                Some(limit) if self.load.try_start(limit) => {}
+                Some(_) => return,
+            }
+            let place = |cause| {
+                let placement = Placement { backend: self.clone(), cause };
+                (placement, self.started(cause))
+            };
+            if !queue.call(self.id, place) {
+                self.load.finish_bounded(); // somebody else was quicker: look again
+            }
+        }
+    }
+
+    /// Takes in how long the backend took to answer.
+    pub(super) fn observe_latency(&self, sample: Duration, now: Timestamp) {
+        self.load.hot.latency.observe(sample, now);
     }
 
     pub(super) fn add_session(&self) {
-        self.load.sessions.fetch_add(1, Ordering::Relaxed);
+        self.load.hot.sessions.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove_session(&self) {
-        self.load.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.load.hot.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a failure to connect and gives the consecutive number of them.
     pub(super) fn count_failure(&self) -> u32 {
-        self.load.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        self.load.hot.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     /// A connection was made: failures are no longer consecutive.
     pub(super) fn clear_failures(&self) {
+        let failures = &self.load.hot.failures;
         // Read first: the line stays shared while all is well.
-        if self.load.failures.load(Ordering::Relaxed) != 0 {
-            self.load.failures.store(0, Ordering::Relaxed);
+        if failures.load(Ordering::Relaxed) != 0 {
+            failures.store(0, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn ejected_until(&self) -> Timestamp {
-        Timestamp::from_nanos(self.load.ejected_until.load(Ordering::Relaxed))
+    pub(super) fn set_weight(&self, weight: u32) {
+        self.load.weight.store(weight, Ordering::Relaxed);
     }
 
-    pub(super) fn set_ejected_until(&self, until: Timestamp) {
-        self.load.ejected_until.store(until.as_nanos(), Ordering::Relaxed);
+    /// Since when it takes new sessions, if it came up lately.
+    pub(super) fn ready_since(&self) -> Option<Timestamp> {
+        let since = self.load.ready_since.load(Ordering::Relaxed);
+        (since != 0).then_some(Timestamp::from_nanos(since))
+    }
+
+    pub(super) fn set_ready_since(&self, since: Timestamp) {
+        self.load.ready_since.store(since.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn clear_ready_since(&self) {
+        self.load.ready_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Is it ejected, and has that lasted long enough? A clock that has stepped back since counts
+    /// as long enough: it cannot say.
+    pub(super) fn ejection_is_over(&self, now: Timestamp) -> bool {
+        let time = |nanos: &std::sync::atomic::AtomicU64| {
+            Timestamp::from_nanos(nanos.load(Ordering::Relaxed))
+        };
+        let [since, until] = self.load.ejected.each_ref().map(time);
+        self.load.conditions.load(Ordering::Relaxed) & Condition::Ejected as u8 != 0
+            && (until <= now || now < since)
+    }
+
+    pub(super) fn set_ejected(&self, since: Timestamp, until: Timestamp) {
+        for (time, value) in self.load.ejected.iter().zip([since, until]) {
+            time.store(value.as_nanos(), Ordering::Relaxed);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_as_written() {
-        for good in ["10.0.0.1:80", "[::1]:3000", "app-1.internal:65535", "unix:/run/app.sock"] {
-            assert_eq!(good.parse::<Address>().unwrap().to_string(), good);
-        }
-        for bad in
-            ["", "10.0.0.1", "app:0", "app:65536", "::1:80", "[x]:80", ":80", "a b:80", "unix:rel"]
-        {
-            assert!(bad.parse::<Address>().is_err(), "{bad:?} was accepted");
-        }
-    }
-
-    #[test]
-    fn identity_is_the_name_within_the_pool() {
-        assert_eq!(BackendId::new("shop", "a"), BackendId::new("shop", "a"));
-        assert_ne!(BackendId::new("shop", "a"), BackendId::new("shop", "b"));
-        assert_ne!(BackendId::new("shop", "a"), BackendId::new("api", "a"));
-        // The split between the two names matters.
-        assert_ne!(BackendId::new("ab", "c"), BackendId::new("a", "bc"));
-        // Tokens of other processes and of earlier versions carry it: it may never change.
-        assert_eq!(BackendId::new("shop", "shop-1").to_bits(), 0xc68b_962f_9867_415b);
-    }
+    use crate::balance::balancer::tests::backends;
 
     #[test]
     fn conditions_are_independent_and_the_gravest_shows() {
-        let spec = BackendSpec { name: "a".into(), address: "a:1".parse().unwrap(), weight: 1 };
-        let backend = Backend::new("p", &spec);
+        let backend = &backends(&[1])[0];
         assert_eq!(backend.state(), BackendState::Ready);
         backend.set(Condition::Draining, true);
         assert_eq!(backend.state(), BackendState::Draining);
@@ -374,15 +319,5 @@ mod tests {
         assert_eq!(backend.state(), BackendState::Down);
         backend.set(Condition::Down, false);
         assert_eq!(backend.state(), BackendState::Draining, "a recovery does not end a drain");
-    }
-
-    #[test]
-    fn two_questions_have_different_answers() {
-        use BackendState::*;
-        for state in [Ready, Draining, Drained, Ejected, Down, Maintenance] {
-            assert_eq!(state.accepts_new(), state == Ready);
-            assert_eq!(state.accepts_bound(), matches!(state, Ready | Draining));
-            assert_eq!(state.refusal().is_none(), state.accepts_bound());
-        }
     }
 }

@@ -124,6 +124,8 @@ impl fmt::Display for Reason {
 pub enum Unavailable {
     /// No backend of the pool may take the request.
     NoBackend,
+    /// Every backend that may is at its limit, and the queue is full or took too long.
+    Full,
     /// The session's home cannot serve it and the pool's policy is to reject.
     Home {
         /// The home.
@@ -138,6 +140,7 @@ impl Unavailable {
     pub const fn as_str(self) -> &'static str {
         match self {
             Unavailable::NoBackend => "no_backend",
+            Unavailable::Full => "full",
             Unavailable::Home { .. } => "home_unavailable",
         }
     }
@@ -147,6 +150,7 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unavailable::NoBackend => f.write_str("no backend of the pool may take the request"),
+            Unavailable::Full => f.write_str("every backend of the pool is at its limit"),
             Unavailable::Home { reason, .. } => write!(f, "the session's home is {reason}"),
         }
     }

@@ -1,8 +1,10 @@
 //! Exactly one start, exactly one finish.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Backend, Cause};
+use super::peak_ewma::PENALTY;
+use super::{Backend, Timestamp};
 
 /// How a request ended, as seen from the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +37,20 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Counts a request that was placed on `backend`.
-    pub fn start(backend: Arc<Backend>, cause: Cause) -> Self {
-        backend.start(cause);
+    /// The guard of a request that `backend` has just counted in.
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
         InFlight { backend, outcome: Outcome::Cancelled }
+    }
+
+    /// The head of the answer arrived after `elapsed`.
+    pub fn answered(&self, elapsed: Duration, now: Timestamp) {
+        self.backend.observe_latency(elapsed, now);
+    }
+
+    /// The backend has failed after `elapsed`: who fails quickly must not look fast.
+    pub fn failed(self, elapsed: Duration, now: Timestamp) {
+        self.backend.observe_latency(elapsed.max(PENALTY), now);
+        self.finish(Outcome::Failure);
     }
 
     /// Where the request is.
@@ -61,13 +73,13 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::BackendSpec;
+    use crate::balance::Cause;
+    use crate::balance::balancer::tests::backends;
 
     #[test]
     fn every_way_to_end_counts_once() {
-        let spec = BackendSpec { name: "a".into(), address: "a:1".parse().unwrap(), weight: 1 };
-        let backend = Arc::new(Backend::new("p", &spec));
-        let start = || InFlight::start(backend.clone(), Cause::Free);
+        let backend = &backends(&[1])[0];
+        let start = || backend.start(Cause::Free).unwrap();
         let (a, b, c) = (start(), start(), start());
         assert_eq!(backend.in_flight(), 3);
         a.finish(Outcome::Success);

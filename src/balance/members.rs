@@ -1,62 +1,149 @@
 //! An immutable view of a pool's backends: what a placement reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::FixedState;
 
-use super::balancer::{Balance, Balancer, Candidates};
-use super::hashing::{Algorithm, Hashing};
-use super::{Backend, BackendId};
+use super::balancer::{Balance, Balancer, Candidates, Ready};
+use super::hashing::{self, Algorithm, Hashing};
+use super::{Backend, BackendId, Rng, Timestamp};
 
 /// Everything about the members that can be worked out before a request comes. Renewed as a whole
-/// when a backend changes state, so that a reader never sees half a change.
+/// when a backend changes, so that a reader never sees half a change.
 pub(super) struct Members {
     /// In configured order.
     all: Vec<Arc<Backend>>,
     by_id: HashMap<BackendId, usize, FixedState>,
-    /// Those that accept new sessions and have a weight.
-    ready: Vec<Arc<Backend>>,
+    /// Those that take new sessions, by priority; no tier is empty.
+    tiers: Vec<Tier>,
+    hashing: Option<Arc<dyn Hashing>>,
+    /// What `hashing` was made of: making it is the expensive part.
+    hashed: Vec<hashing::Member>,
+}
+
+/// The backends of one priority.
+struct Tier {
+    priority: u32,
+    ready: Ready,
     balancer: Box<dyn Balancer>,
-    hashing: Option<Box<dyn Hashing>>,
+    /// Who serves a session that is away from home: always the same, as long as it can.
+    stand_ins: Option<Arc<dyn Hashing>>,
+}
+
+/// How members are made.
+pub(super) struct Recipe<'a> {
+    pub(super) balance: Balance,
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) position: &'a Arc<AtomicUsize>,
+    /// Are there sessions that are served away from home for a while?
+    pub(super) has_stand_ins: bool,
+    /// Effective weights in thousandths, by backend.
+    pub(super) weight: &'a dyn Fn(&Backend) -> u32,
 }
 
 impl Members {
+    /// No members.
+    pub(super) fn none() -> Self {
+        Members {
+            all: Vec::new(),
+            by_id: HashMap::default(),
+            tiers: Vec::new(),
+            hashing: None,
+            hashed: Vec::new(),
+        }
+    }
+
+    /// `former` are the members until now, for what can be taken over.
     pub(super) fn new(
         all: Vec<Arc<Backend>>,
-        balance: Balance,
-        position: &Arc<AtomicUsize>,
-        algorithm: Option<Algorithm>,
+        recipe: &Recipe<'_>,
+        former: Option<&Members>,
     ) -> Self {
-        let takes_new = |b: &&Arc<Backend>| b.state().accepts_new() && b.weight() > 0;
-        let ready: Vec<_> = all.iter().filter(takes_new).cloned().collect();
-        Members {
-            by_id: all.iter().enumerate().map(|(i, backend)| (backend.id(), i)).collect(),
-            balancer: balance.prepare(&ready, position),
-            hashing: algorithm.map(|algorithm| algorithm.prepare(&all)),
-            ready,
-            all,
+        let weights: Vec<u32> = all.iter().map(|backend| (recipe.weight)(backend)).collect();
+        let mut by_priority: BTreeMap<u32, Vec<(Arc<Backend>, u32)>> = BTreeMap::new();
+        for (backend, &weight) in all.iter().zip(&weights) {
+            if backend.state().accepts_new() && weight > 0 {
+                let tier = by_priority.entry(backend.priority()).or_default();
+                tier.push((backend.clone(), weight));
+            }
         }
+        let member = |(backend, &weight): (&Arc<Backend>, &u32)| hashing::Member {
+            name: backend.name_hash(),
+            weight,
+        };
+        let tier = |(priority, backends)| {
+            let ready = Ready::new(backends);
+            let balancer = recipe.balance.prepare(&ready, recipe.position);
+            let stand_ins = recipe.has_stand_ins.then(|| {
+                let members = ready.backends().iter().zip(ready.weights()).map(member);
+                Algorithm::Rendezvous.prepare(&members.collect::<Vec<_>>())
+            });
+            Tier { priority, ready, balancer, stand_ins }
+        };
+        let tiers: Vec<Tier> = by_priority.into_iter().map(tier).collect();
+        share_out(&all, &weights, tiers.first());
+        let hashed: Vec<_> = all.iter().zip(&weights).map(member).collect();
+        let hashing = recipe.algorithm.map(|algorithm| match former {
+            Some(Members { hashing: Some(hashing), hashed: same, .. }) if *same == hashed => {
+                hashing.clone()
+            }
+            _ => algorithm.prepare(&hashed),
+        });
+        let by_id = all.iter().enumerate().map(|(i, backend)| (backend.id(), i)).collect();
+        Members { all, by_id, tiers, hashing, hashed }
     }
 
     pub(super) fn all(&self) -> &[Arc<Backend>] {
         &self.all
     }
 
+    /// Effective weights in thousandths, in configured order.
+    pub(super) fn weights(&self) -> impl Iterator<Item = u32> {
+        self.hashed.iter().map(|member| member.weight)
+    }
+
     pub(super) fn get(&self, id: BackendId) -> Option<&Arc<Backend>> {
         self.by_id.get(&id).map(|&index| &self.all[index])
     }
 
-    /// The balancer's choice.
+    /// The priority whose backends take new sessions now.
+    pub(super) fn priority(&self) -> Option<u32> {
+        self.tiers.first().map(|tier| tier.priority)
+    }
+
+    /// The balancer's choice, of the first priority that has one.
     pub(super) fn pick(
         &self,
         tried: &[BackendId],
-        rng: &mut dyn super::Rng,
+        now: Timestamp,
+        rng: &mut dyn Rng,
     ) -> Option<&Arc<Backend>> {
-        let ready = Candidates { backends: &self.ready, tried };
-        self.balancer.pick(&ready, rng).map(|index| &self.ready[index])
+        self.tiers.iter().find_map(|tier| {
+            let picked = tier.balancer.pick(&Candidates { ready: &tier.ready, tried, now }, rng);
+            picked.map(|index| &tier.ready.backends()[index])
+        })
+    }
+
+    /// Does anybody take new sessions, apart from those that failed this request?
+    pub(super) fn any_ready(&self, tried: &[BackendId]) -> bool {
+        let mut ready = self.tiers.iter().flat_map(|tier| tier.ready.backends());
+        ready.any(|backend| !tried.contains(&backend.id()))
+    }
+
+    /// Who serves a session that is away from home.
+    pub(super) fn stand_in(
+        &self,
+        session: u64,
+        accepts: impl Fn(&Backend) -> bool,
+    ) -> Option<&Arc<Backend>> {
+        self.tiers.iter().find_map(|tier| {
+            let backends = tier.ready.backends();
+            let owner = tier.stand_ins.as_ref()?.owner(session, &|index| accepts(&backends[index]));
+            owner.map(|index| &backends[index])
+        })
     }
 
     /// The first backend in the key's order of preference that `accepts`.
@@ -70,8 +157,27 @@ impl Members {
     }
 }
 
+/// Tells each backend its fair share of the pool's load: its weight over that of all that take new
+/// sessions, itself included.
+fn share_out(all: &[Arc<Backend>], weights: &[u32], first: Option<&Tier>) {
+    let total: u64 =
+        first.map_or(0, |tier| tier.ready.weights().iter().map(|&w| u64::from(w)).sum());
+    for (backend, &weight) in all.iter().zip(weights) {
+        let takes_part = first.is_some_and(|tier| {
+            backend.state().accepts_new() && backend.priority() == tier.priority
+        });
+        let total = if takes_part { total } else { total + u64::from(weight) };
+        let share = if total == 0 { 1.0 } else { weight as f32 / total as f32 };
+        backend.load().share.store(share.to_bits(), Ordering::Relaxed);
+    }
+}
+
 impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Members").field("all", &self.all).field("ready", &self.ready.len()).finish()
+        let ready = self.tiers.iter().map(|tier| &tier.ready);
+        f.debug_struct("Members")
+            .field("all", &self.all.len())
+            .field("ready", &ready.collect::<Vec<_>>())
+            .finish()
     }
 }

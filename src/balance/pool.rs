@@ -1,21 +1,27 @@
-//! A named group of backends with one policy, and the one place where affinity meets balancing.
+//! A named group of backends with one policy: its members, its policy, its counts.
+
+mod place;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::affinity::{
-    AffinitySpec, Binding, Grant, Hint, Ledger, Mode, SessionId, WhenUnavailable,
-};
-use super::backend::Condition;
+pub use self::place::{Ask, Decision};
+use super::affinity::{AffinitySpec, Binding, Grant, Hint, Ledger, Mode, SessionId};
 use super::balancer::Balance;
-use super::members::Members;
+use super::hashing::Algorithm;
+use super::load::{Blocks, Shared};
+use super::members::{Members, Recipe};
 use super::outlier::Ejection;
-use super::{
-    Backend, BackendId, BackendSpec, BackendState, Cause, InFlight, Reason, Rng, Timestamp,
-    Unavailable,
-};
+use super::queue::QueueSpec;
+use super::ready::WEIGHT_ONE;
+use super::slow_start;
+use super::state::Condition;
+use super::{Backend, BackendId, BackendSpec, BackendState, Cause, Reason, Rng, Timestamp};
 
 /// What a pool is configured to be.
 #[derive(Clone, Debug)]
@@ -28,8 +34,27 @@ pub struct PoolSpec {
     pub affinity: AffinitySpec,
     /// Passive removal, if any.
     pub ejection: Option<Ejection>,
+    /// How requests wait for a backend.
+    pub queue: QueueSpec,
+    /// How long a backend that has come up takes to get its full share, if not at once.
+    pub slow_start: Option<Duration>,
     /// The members, with unique names.
     pub backends: Vec<BackendSpec>,
+}
+
+impl PoolSpec {
+    /// A pool of these backends with the default policy.
+    pub fn new(name: impl Into<String>, backends: Vec<BackendSpec>) -> Self {
+        PoolSpec {
+            name: name.into(),
+            balance: Balance::default(),
+            affinity: AffinitySpec::default(),
+            ejection: None,
+            queue: QueueSpec::default(),
+            slow_start: None,
+            backends,
+        }
+    }
 }
 
 /// A pool at work, shared by all workers and the control tasks.
@@ -39,14 +64,17 @@ pub struct Pool {
     affinity: AffinitySpec,
     balance: Balance,
     ejection: Option<Ejection>,
+    queue: QueueSpec,
+    slow_start: Option<Duration>,
     /// What placements read, without a lock.
     members: ArcSwap<Members>,
-    /// Held while a change of state is turned into new `members`.
-    change: Mutex<()>,
+    /// Held while a change is turned into new `members`.
+    change: Mutex<Blocks>,
     /// Whose turn it is, for round robin; outlives `members`.
     position: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     ledger: Ledger,
-    /// Moves, and tokens that were not honoured, by [`Reason::index`].
+    /// Moves, detours, and tokens that were not honoured, by [`Reason::index`].
     reasons: [AtomicU64; Reason::ALL.len()],
     /// Requests that could not be placed.
     unavailable: AtomicU64,
@@ -59,13 +87,6 @@ pub struct Placement {
     pub backend: Arc<Backend>,
     /// Why.
     pub cause: Cause,
-}
-
-impl Placement {
-    /// The request starts now. It is in flight until the guard ends.
-    pub fn start(&self) -> InFlight {
-        InFlight::start(self.backend.clone(), self.cause)
-    }
 }
 
 /// A backend's visible change of state.
@@ -82,22 +103,27 @@ pub struct Transition {
 impl Pool {
     /// A pool of ready backends. `seed` is for its hash tables.
     pub fn new(spec: &PoolSpec, seed: u64) -> Self {
-        let all = spec.backends.iter().map(|b| Arc::new(Backend::new(&spec.name, b))).collect();
-        let position = Arc::default();
-        let AffinitySpec { idle_timeout, max_sessions, .. } = spec.affinity;
-        let algorithm = algorithm(spec.affinity.mode);
-        Pool {
+        let AffinitySpec { idle_timeout, max_sessions, overload, max_load, .. } = spec.affinity;
+        let queues_above = overload
+            .filter(|overload| overload.action == super::affinity::OverloadAction::Queue)
+            .map(|overload| overload.factor);
+        let pool = Pool {
             name: spec.name.as_str().into(),
             affinity: spec.affinity,
             balance: spec.balance,
             ejection: spec.ejection,
-            members: ArcSwap::from_pointee(Members::new(all, spec.balance, &position, algorithm)),
-            change: Mutex::new(()),
-            position,
+            queue: spec.queue,
+            slow_start: spec.slow_start,
+            members: ArcSwap::from_pointee(Members::none()),
+            change: Mutex::default(),
+            position: Arc::default(),
+            shared: Shared::new(overload.is_some() || max_load.is_some(), queues_above),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
             reasons: Default::default(),
             unavailable: AtomicU64::new(0),
-        }
+        };
+        pool.replace_backends(&spec.backends, None, Timestamp::ZERO);
+        pool
     }
 
     /// Its name.
@@ -130,7 +156,12 @@ impl Pool {
         &self.ledger
     }
 
-    /// How often a session moved, or a token was not honoured, for this reason.
+    /// Requests that wait for any backend.
+    pub fn waiting(&self) -> u32 {
+        self.shared.queue().len()
+    }
+
+    /// How often a session moved or was detoured, or a token was not honoured, for this reason.
     pub fn count_of(&self, reason: Reason) -> u64 {
         self.reasons[reason.index()].load(Ordering::Relaxed)
     }
@@ -145,97 +176,6 @@ impl Pool {
         self.reasons[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Decides where a request goes. `tried` are the backends that could not be reached for this
-    /// very request: they are out of the question, as if they were ejected.
-    pub fn place(
-        &self,
-        hint: &Hint,
-        tried: &[BackendId],
-        now: Timestamp,
-        rng: &mut dyn Rng,
-    ) -> Result<Placement, Unavailable> {
-        let members = self.members.load();
-        let placed = match *hint {
-            Hint::Free => {
-                let bound_from_now_on = matches!(self.affinity.mode, Mode::Cookie);
-                let cause = if bound_from_now_on { Cause::New } else { Cause::Free };
-                pick(&members, tried, cause, rng)
-            }
-            Hint::Bound(grant) if self.affinity.is_over(&grant, now) => {
-                pick(&members, tried, Cause::New, rng)
-            }
-            Hint::Bound(grant) => self.place_bound(&members, grant.backend, tried, rng),
-            Hint::Key(key) => self.place_keyed(&members, key, tried),
-        };
-        if placed.is_err() {
-            self.unavailable.fetch_add(1, Ordering::Relaxed);
-        }
-        placed
-    }
-
-    fn place_bound(
-        &self,
-        members: &Members,
-        home: BackendId,
-        tried: &[BackendId],
-        rng: &mut dyn Rng,
-    ) -> Result<Placement, Unavailable> {
-        let reason = match members.get(home) {
-            Some(backend) => match refusal(backend, tried) {
-                None => return Ok(Placement { backend: backend.clone(), cause: Cause::Bound }),
-                Some(reason) => reason,
-            },
-            None => Reason::Removed,
-        };
-        match self.affinity.when_unavailable {
-            WhenUnavailable::Rebalance => {
-                pick(members, tried, Cause::Moved { from: home, reason }, rng)
-            }
-            WhenUnavailable::Reject => Err(Unavailable::Home { backend: home, reason }),
-        }
-    }
-
-    /// The key's owner is its home; while that is out of service, the next in the key's order of
-    /// preference. The ledger remembers where the key was last, which makes two things possible
-    /// that hashing alone cannot do: a draining backend keeps the keys that it has and gets no
-    /// new ones, and every move is counted.
-    fn place_keyed(
-        &self,
-        members: &Members,
-        key: u64,
-        tried: &[BackendId],
-    ) -> Result<Placement, Unavailable> {
-        let serves = |backend: &Backend| refusal(backend, tried).is_none();
-        if self.affinity.when_unavailable == WhenUnavailable::Reject
-            && let Some(home) = members.owner(key, |_| true)
-            && let Some(reason) = refusal(home, tried)
-        {
-            return Err(Unavailable::Home { backend: home.id(), reason });
-        }
-        let last = self.ledger.home(SessionId::from_bits(key));
-        let owner = members.owner(key, serves).ok_or(Unavailable::NoBackend)?;
-        let stays = owner.state().accepts_new() || last == Some(owner.id());
-        let backend = if stays {
-            owner
-        } else {
-            let next =
-                members.owner(key, |backend| serves(backend) && backend.state().accepts_new());
-            next.ok_or(Unavailable::NoBackend)?
-        };
-        let cause = match last {
-            Some(from) if from != backend.id() => {
-                let reason = match members.get(from) {
-                    None => Reason::Removed,
-                    // It could still serve, so the key has found a home that it prefers.
-                    Some(former) => refusal(former, tried).unwrap_or(Reason::Rebalanced),
-                };
-                Cause::Moved { from, reason }
-            }
-            _ => Cause::Keyed,
-        };
-        Ok(Placement { backend: backend.clone(), cause })
-    }
-
     /// Records the session of a request that was served where `placement` says, and gives what to
     /// tell the client. Called when the response is about to go out: a session that never got an
     /// answer is none.
@@ -247,8 +187,8 @@ impl Pool {
         rng: &mut dyn Rng,
     ) -> Binding {
         let Placement { backend, cause } = placement;
-        if let Cause::Moved { reason, .. } = cause {
-            self.count(*reason);
+        if let Some(reason) = cause.reason() {
+            self.count(reason);
         }
         match (*hint, cause) {
             (hint, Cause::New) => {
@@ -265,7 +205,7 @@ impl Pool {
                     refreshed: now,
                 })
             }
-            (Hint::Free, _) => Binding::Keep,
+            (Hint::Free, _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
             (Hint::Key(key), _) => {
                 self.ledger.see(SessionId::from_bits(key), backend, now);
                 Binding::Keep
@@ -274,12 +214,25 @@ impl Pool {
                 self.ledger.see(grant.session, backend, now);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
+            // The session has moved while its home was answering this: nothing to keep any more.
+            (Hint::Bound(grant), Cause::Bound)
+                if !backend.state().accepts_bound()
+                    && self.ledger.home(grant.session).is_some_and(|home| home != backend.id()) =>
+            {
+                Binding::Keep
+            }
             (Hint::Bound(grant), _) => {
-                self.ledger.see(grant.session, backend, now);
-                if now.since(grant.refreshed) >= self.affinity.refresh_interval() {
-                    Binding::Issue(Grant { refreshed: now, ..grant })
-                } else {
-                    Binding::Keep
+                let members = self.members.load();
+                if let Some(home) = members.get(grant.backend) {
+                    self.ledger.see(grant.session, home, now);
+                }
+                match self.affinity.is_refresh_due(&grant, now) {
+                    true => Binding::Issue(Grant {
+                        issued: grant.issued.min(now),
+                        refreshed: now,
+                        ..grant
+                    }),
+                    false => Binding::Keep,
                 }
             }
         }
@@ -287,12 +240,30 @@ impl Pool {
 
     /// Makes a condition of a backend hold or not, and renews the candidates. Gives the change of
     /// state, if one is to be seen.
-    pub fn set(&self, id: BackendId, condition: Condition, holds: bool) -> Option<Transition> {
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        self.set_locked(id, condition, holds)
+    pub fn set(
+        &self,
+        id: BackendId,
+        condition: Condition,
+        holds: bool,
+        now: Timestamp,
+    ) -> Option<Transition> {
+        let transition = self.set_locked(&self.lock(), id, condition, holds, now);
+        self.settle(transition.as_ref());
+        transition
     }
 
-    fn set_locked(&self, id: BackendId, condition: Condition, holds: bool) -> Option<Transition> {
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_locked(
+        &self,
+        _change: &MutexGuard<'_, Blocks>,
+        id: BackendId,
+        condition: Condition,
+        holds: bool,
+        now: Timestamp,
+    ) -> Option<Transition> {
         let members = self.members.load();
         let backend = members.get(id)?.clone();
         let from = backend.state();
@@ -301,10 +272,98 @@ impl Pool {
         if from == to {
             return None;
         }
-        let all = members.all().to_vec();
-        let algorithm = algorithm(self.affinity.mode);
-        self.members.store(Arc::new(Members::new(all, self.balance, &self.position, algorithm)));
+        if to == BackendState::Ready && from != BackendState::Draining {
+            backend.set_ready_since(now);
+        }
+        self.renew(members.all().to_vec(), now);
         Some(Transition { backend, from, to })
+    }
+
+    /// New members from the current state of these backends. Under the change lock.
+    fn renew(&self, all: Vec<Arc<Backend>>, now: Timestamp) {
+        let weight = |backend: &Backend| self.effective_weight(backend, now);
+        let recipe = Recipe {
+            balance: self.balance,
+            algorithm: algorithm(self.affinity.mode),
+            position: &self.position,
+            has_stand_ins: self.has_detours(),
+            weight: &weight,
+        };
+        let former = self.members.load();
+        self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
+    }
+
+    /// In thousandths.
+    fn effective_weight(&self, backend: &Backend, now: Timestamp) -> u32 {
+        let part = match (self.slow_start, backend.ready_since()) {
+            (Some(duration), Some(since)) => slow_start::part(since, now, duration),
+            _ => WEIGHT_ONE,
+        };
+        backend.weight().saturating_mul(part)
+    }
+
+    fn has_detours(&self) -> bool {
+        use super::affinity::{Afterwards, OverloadAction};
+        self.affinity.when_unavailable.without_waiting() == Afterwards::Detour
+            || self.affinity.overload.is_some_and(|o| o.action == OverloadAction::Detour)
+    }
+
+    /// Tells those who wait what a change of state means for them. Not under the change lock.
+    fn settle(&self, transition: Option<&Transition>) {
+        let Some(Transition { backend, to, .. }) = transition else { return };
+        if to.accepts_bound() {
+            backend.call_waiters();
+        } else {
+            backend.queue().send_away();
+        }
+        if !self.members.load().any_ready(&[]) {
+            self.shared.queue().send_away();
+        }
+    }
+
+    /// Gives a backend another weight.
+    pub fn set_weight(&self, id: BackendId, weight: u32, now: Timestamp) {
+        let _change = self.lock();
+        let members = self.members.load();
+        if let Some(backend) = members.get(id) {
+            backend.set_weight(weight);
+            self.renew(members.all().to_vec(), now);
+        }
+    }
+
+    /// Replaces the members. Who keeps the name (and incarnation) keeps load, state and sessions;
+    /// who is new starts slowly, if the pool has a slow start.
+    pub fn set_backends(&self, specs: &[BackendSpec], now: Timestamp) {
+        let former = self.backends();
+        self.replace_backends(specs, Some(now), now);
+        let members = self.members.load();
+        for backend in former {
+            if members.get(backend.id()).is_none() {
+                backend.queue().send_away();
+            }
+        }
+        members.all().iter().for_each(Backend::call_waiters);
+    }
+
+    fn replace_backends(&self, specs: &[BackendSpec], since: Option<Timestamp>, now: Timestamp) {
+        let mut blocks = self.lock();
+        let members = self.members.load();
+        let backend = |spec: &BackendSpec| {
+            let id = BackendId::incarnation(&self.name, &spec.name, spec.incarnation.as_deref());
+            if let Some(former) = members.get(id) {
+                return Arc::new(former.reconfigured(spec));
+            }
+            let backend = Backend::new(&self.name, spec, blocks.take(), &self.shared);
+            if let Some(since) = since {
+                backend.set_ready_since(since);
+            }
+            Arc::new(backend)
+        };
+        let all: Vec<_> = specs.iter().map(backend).collect();
+        if all.iter().any(|backend| backend.max_connections().is_some()) {
+            self.shared.set_bounded();
+        }
+        self.renew(all, now);
     }
 
     /// A backend could not be connected to. Ejects it if that was once too often.
@@ -314,16 +373,29 @@ impl Pool {
         if consecutive < ejection.failures {
             return None;
         }
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let transition = self.eject(&self.lock(), ejection, backend, consecutive, now);
+        self.settle(transition.as_ref());
+        transition
+    }
+
+    fn eject(
+        &self,
+        change: &MutexGuard<'_, Blocks>,
+        ejection: Ejection,
+        backend: &Backend,
+        consecutive: u32,
+        now: Timestamp,
+    ) -> Option<Transition> {
         let members = self.members.load();
         let out = members.all().iter().filter(|b| !b.state().accepts_bound()).count();
         if !backend.state().accepts_bound()
             || !ejection.applies(consecutive, out, members.all().len())
+            || !members.any_ready(&[backend.id()])
         {
             return None;
         }
-        backend.set_ejected_until(now + ejection.duration);
-        self.set_locked(backend.id(), Condition::Ejected, true)
+        backend.set_ejected(now, now + ejection.duration);
+        self.set_locked(change, backend.id(), Condition::Ejected, true, now)
     }
 
     /// A backend was connected to.
@@ -331,42 +403,40 @@ impl Pool {
         backend.clear_failures();
     }
 
-    /// What time alone brings about: ejections end, idle sessions end. To be called every second
-    /// or so.
+    /// What time alone brings about: ejections end, idle sessions end, slow starts go on. To be
+    /// called a few times a second.
     pub fn tick(&self, now: Timestamp) -> Vec<Transition> {
         self.ledger.expire(now);
+        self.go_on_starting(now);
         let members = self.members.load();
-        let ejected = members.all().iter().filter(|b| b.state() == BackendState::Ejected);
-        let over = ejected.filter(|backend| backend.ejected_until() <= now);
+        let over = members.all().iter().filter(|backend| backend.ejection_is_over(now));
         over.filter_map(|backend| {
             // One more failure is enough to eject it again; a connection clears the count.
-            self.set(backend.id(), Condition::Ejected, false)
+            self.set(backend.id(), Condition::Ejected, false, now)
         })
         .collect()
     }
+
+    fn go_on_starting(&self, now: Timestamp) {
+        let Some(duration) = self.slow_start else { return };
+        let _change = self.lock();
+        let members = self.members.load();
+        let weight = |backend: &Arc<Backend>| self.effective_weight(backend, now);
+        let has_changed = !members.weights().eq(members.all().iter().map(weight));
+        for backend in members.all() {
+            if backend.ready_since().is_some_and(|since| now.since(since) >= duration) {
+                backend.clear_ready_since();
+            }
+        }
+        if has_changed {
+            self.renew(members.all().to_vec(), now);
+        }
+    }
 }
 
-fn algorithm(mode: Mode) -> Option<super::hashing::Algorithm> {
+fn algorithm(mode: Mode) -> Option<Algorithm> {
     match mode {
         Mode::Hash(algorithm) => Some(algorithm),
         Mode::None | Mode::Cookie => None,
     }
 }
-
-fn pick(
-    members: &Members,
-    tried: &[BackendId],
-    cause: Cause,
-    rng: &mut dyn Rng,
-) -> Result<Placement, Unavailable> {
-    let backend = members.pick(tried, rng).ok_or(Unavailable::NoBackend)?.clone();
-    Ok(Placement { backend, cause })
-}
-
-/// Why a session that lives at `backend` cannot be served there now.
-fn refusal(backend: &Backend, tried: &[BackendId]) -> Option<Reason> {
-    if tried.contains(&backend.id()) { Some(Reason::Ejected) } else { backend.state().refusal() }
-}
-
-#[cfg(test)]
-mod tests;

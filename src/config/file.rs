@@ -21,12 +21,13 @@ use super::leaf::{ExactPath, HeaderCondition, ListenAddress, Parsed, PathPrefix}
 use crate::routing::HostMatch;
 
 pub use affinity::{
-    Affinity, Algorithm, Cookie, Key, KeyField, KeyPart, Mode, SameSite, Secure, WhenUnavailable,
+    Affinity, Afterwards, Algorithm, Cookie, Key, KeyField, KeyPart, Mode, Overload,
+    OverloadAction, SameSite, Secure, Wait, WhenUnavailable,
 };
 pub use health::{Health, Initial};
 pub use pool::{
     Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
-    HostChoice, Pool,
+    HostChoice, Pool, Queue,
 };
 pub use server::{
     ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
 pub use net::{ExactPath, HostHeader, ListenAddress, PathPrefix, Target};
-pub use units::{Share, Size, StatusRange};
+pub use units::{Factor, Share, Size, StatusRange};
 
 /// A value that is written as text.
 pub trait Leaf: Sized {
@@ -105,6 +105,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<CookiePath>(),
     Format::of::<Domain>(),
     Format::of::<ExactPath>(),
+    Format::of::<Factor>(),
     Format::of::<HeaderCondition>(),
     Format::of::<HostHeader>(),
     Format::of::<ListenAddress>(),

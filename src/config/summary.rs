@@ -13,8 +13,9 @@ use super::{
     BackendTimeouts, ClientTimeouts, Config, Cookie, Forward, ForwardStyle, HealthCheck,
     HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
 };
-use crate::balance::affinity::{AffinitySpec, Mode};
+use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
+use crate::balance::{BackendSpec, PoolSpec};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,18 +128,32 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("forward", forward(&pool.forward)),
         row("timeouts", backend_timeouts(&pool.timeouts)),
         row("idle", format!("up to {idle} connections per worker and backend")),
+        row("queue", queue(&pool.spec)),
         row("eject", eject(pool.spec.ejection)),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
-    if pool.spec.affinity.mode != Mode::None {
-        rows.insert(2, row("sessions", sessions(&pool.spec.affinity)));
+    if let Some(duration) = pool.spec.slow_start {
+        rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
-    let backends = pool.spec.backends.iter().map(|backend| {
-        [backend.name.clone(), backend.address.to_string(), format!("weight {}", backend.weight)]
-    });
-    let backends: Vec<_> = backends.collect();
+    if pool.spec.affinity.mode != Mode::None {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));
+    }
+    let backends: Vec<_> = pool.spec.backends.iter().map(backend).collect();
     rows.extend(columns(&backends).map(|line| row("backend", line)));
     rows
+}
+
+fn backend(backend: &BackendSpec) -> [String; 3] {
+    let mut about = vec![format!("weight {}", backend.weight)];
+    about.extend(backend.max_connections.map(|n| format!("at most {n} requests in flight")));
+    about.extend((backend.priority > 0).then(|| format!("priority {}", backend.priority)));
+    about.extend(backend.incarnation.as_ref().map(|name| format!("incarnation {name}")));
+    [backend.name.clone(), backend.address.to_string(), about.join(", ")]
+}
+
+fn queue(spec: &PoolSpec) -> String {
+    format!("up to {} requests wait up to {}", spec.queue.length, spec.queue.timeout.show())
 }
 
 fn backend_timeouts(timeouts: &BackendTimeouts) -> String {
@@ -164,15 +179,30 @@ fn affinity(pool: &Pool) -> String {
     match pool.spec.affinity.mode {
         Mode::None => "none".into(),
         Mode::Cookie => cookie(&pool.cookie),
-        Mode::Hash(algorithm) => format!("{} of {}", algorithm.as_str(), key(&pool.key)),
+        Mode::Hash(algorithm) => {
+            let load = pool.spec.affinity.max_load;
+            let bound = load.map_or(String::new(), |factor| {
+                format!(", load up to {factor} times the fair share")
+            });
+            format!("{} of {}{bound}", algorithm.as_str(), key(&pool.key))
+        }
     }
 }
 
 fn sessions(spec: &AffinitySpec) -> String {
     let (idle, absolute) = (spec.idle_timeout.show(), spec.absolute_timeout.show());
+    let away = match spec.when_unavailable {
+        WhenUnavailable::Wait { up_to, then } => {
+            format!("wait {} and then {}", up_to.show(), then.as_str())
+        }
+        other => other.as_str().into(),
+    };
+    let overload = spec.overload.map_or(String::new(), |Overload { factor, action }| {
+        format!("{} above {factor} times the fair share, ", action.as_str())
+    });
     format!(
-        "end after {idle} idle or {absolute} in all, {} when home is unavailable, {} counted at most",
-        spec.when_unavailable.as_str(),
+        "end after {idle} idle or {absolute} in all, {away} when home is unavailable, {overload}\
+         {} counted at most",
         spec.max_sessions
     )
 }

@@ -8,9 +8,9 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::probe::{self, Report};
-use crate::balance::backend::Condition;
 use crate::balance::health::Health;
-use crate::balance::{Backend, Pool};
+use crate::balance::{Backend, Condition, Pool};
+use crate::clock;
 use crate::config::HealthCheck;
 use crate::observe;
 
@@ -23,7 +23,7 @@ pub(super) fn start(
 ) {
     for backend in pool.backends() {
         if !check.assumed_up {
-            pool.set(backend.id(), Condition::Down, true);
+            pool.set(backend.id(), Condition::Down, true, clock::now());
         }
         let checker = Checker {
             health: Health::new(check.thresholds, check.assumed_up),
@@ -76,7 +76,7 @@ impl Checker {
     }
 
     fn set(&self, condition: Condition, holds: bool, why: &str) {
-        if let Some(transition) = self.pool.set(self.backend.id(), condition, holds) {
+        if let Some(transition) = self.pool.set(self.backend.id(), condition, holds, clock::now()) {
             observe::log_transition(&self.pool, &transition, why);
         }
     }

@@ -285,21 +285,9 @@ mod tests {
 
     #[test]
     fn the_app_is_told() {
-        let spec = crate::balance::BackendSpec {
-            name: "app-1".into(),
-            address: "127.0.0.1:1".parse().unwrap(),
-            weight: 1,
-        };
-        let pool = Pool::new(
-            &crate::balance::PoolSpec {
-                name: "shop".into(),
-                balance: Default::default(),
-                affinity: Default::default(),
-                ejection: None,
-                backends: vec![spec],
-            },
-            0,
-        );
+        let address = "127.0.0.1:1".parse().unwrap();
+        let backends = vec![crate::balance::BackendSpec::new("app-1", address)];
+        let pool = Pool::new(&crate::balance::PoolSpec::new("shop", backends), 0);
         let told = |cause| {
             let mut head = Vec::new();
             tell_app(&pool, cause, &mut head);

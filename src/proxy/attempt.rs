@@ -20,8 +20,12 @@ use super::error::Problem;
 use super::exchange::{Payload, Stop};
 use super::request::{self, Admitted, Rewritten};
 use super::upstream::{Arrived, Failure, Upstream};
-use super::watch::Side;
-use crate::balance::{Backend, BackendId, Hint, InFlight, Outcome, Placement, Unavailable};
+use super::watch::{Side, ticks};
+use crate::balance::queue::{Wait, Woken};
+use crate::balance::{
+    Ask, Backend, BackendId, Decision, Hint, InFlight, Outcome, Placement, Timestamp, Unavailable,
+};
+use crate::clock;
 use crate::config::HostPolicy;
 use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
@@ -53,6 +57,10 @@ pub(crate) struct Attempt<'a> {
     sets_host: bool,
     /// Backends that could not be reached.
     tried: Vec<BackendId>,
+    /// When it came.
+    since: Timestamp,
+    /// When it was placed, if its backend's latency is of interest.
+    placed_at: Option<Timestamp>,
     /// The idle connections have proved stale: only a new one will do.
     needs_new_connection: bool,
     /// Interim responses so far.
@@ -102,6 +110,8 @@ impl<'a> Attempt<'a> {
             is_idempotent: request::is_idempotent(&head.method),
             sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
             tried: Vec::new(),
+            since: client.worker.now(),
+            placed_at: None,
             needs_new_connection: false,
             interim_heads: 0,
             failure: String::new(),
@@ -109,28 +119,76 @@ impl<'a> Attempt<'a> {
         (attempt, rewritten)
     }
 
-    /// Where does the request go (next)?
-    pub(crate) fn place(&mut self, hint: &Hint) -> Result<Placement, Problem> {
+    /// Where does the request go (next)? It is in flight there from now on.
+    pub(crate) async fn place(&mut self, hint: Hint) -> Result<(Placement, InFlight), Stop> {
+        loop {
+            let placed = match self.decide(hint)? {
+                Decision::Place(placement, in_flight) => Some((placement, in_flight)),
+                // Boxed, since it is rare, and every exchange would have room for it.
+                Decision::Wait(wait) => Box::pin(self.wait(wait)).await?,
+            };
+            let Some((placement, in_flight)) = placed else { continue };
+            tracing::debug!(
+                pool = self.destination.pool.name(),
+                backend = placement.backend.name(),
+                cause = placement.cause.as_str(),
+                reason = placement.cause.reason().map(tracing::field::display),
+                "placed"
+            );
+            if self.destination.pool.balance().wants_latency() {
+                self.placed_at = Some(clock::now());
+            }
+            return Ok((placement, in_flight));
+        }
+    }
+
+    fn decide(&self, hint: Hint) -> Result<Decision, Problem> {
         if self.tried.len() >= self.destination.attempts {
             return Err(Problem::bad_gateway(&self.failure));
         }
         let worker = &self.client.worker;
         let pool = &self.destination.pool;
-        match pool.place(hint, &self.tried, worker.now(), &mut *worker.rng.borrow_mut()) {
-            Ok(placement) => {
-                tracing::debug!(
-                    pool = pool.name(),
-                    backend = placement.backend.name(),
-                    cause = placement.cause.as_str(),
-                    reason = placement.cause.reason().map(tracing::field::display),
-                    "placed"
-                );
-                Ok(placement)
-            }
+        let ask = Ask { hint, tried: &self.tried, since: self.since };
+        match pool.place(&ask, worker.now(), &mut *worker.rng.borrow_mut()) {
+            Ok(decision) => Ok(decision),
             Err(Unavailable::NoBackend) if !self.tried.is_empty() => {
                 Err(Problem::bad_gateway(&self.failure))
             }
             Err(unavailable) => Err(Problem::unavailable(pool.name(), unavailable)),
+        }
+    }
+
+    /// Waits for a place. `None` if it is time to ask again.
+    async fn wait(&mut self, mut wait: Wait) -> Result<Option<(Placement, InFlight)>, Stop> {
+        let client = self.client;
+        tracing::debug!(pool = self.destination.pool.name(), "waits for a backend");
+        let patience = wait.deadline().since(client.worker.now());
+        client.watch.set(Side::Backend, client.worker.tick().saturating_add(ticks(patience)));
+        let woken = poll_fn(|cx| match wait.poll(cx) {
+            Poll::Ready(woken) => Poll::Ready(Some(woken)),
+            Poll::Pending if client.watch.has_fired(Side::Backend) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let woken = client.unless_left(woken).await;
+        client.watch.clear(Side::Backend);
+        match woken.ok_or(Stop::Left)? {
+            Some(Woken::Placed(placement, in_flight)) => Ok(Some((placement, in_flight))),
+            Some(Woken::Changed) => Ok(None),
+            None => {
+                self.tried.clear();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The backend has failed this request.
+    pub(crate) fn fail(&self, in_flight: InFlight) {
+        match self.placed_at {
+            None => in_flight.finish(Outcome::Failure),
+            Some(placed_at) => {
+                let now = clock::now();
+                in_flight.failed(now.since(placed_at), now);
+            }
         }
     }
 
@@ -194,6 +252,10 @@ impl<'a> Attempt<'a> {
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(head) => {
+                if let Some(placed_at) = self.placed_at {
+                    let now = clock::now();
+                    in_flight.answered(now.since(placed_at), now);
+                }
                 let client = self.client.clone();
                 let destination = self.destination.clone();
                 let lease = Lease { upstream, in_flight, destination, client };
@@ -201,7 +263,7 @@ impl<'a> Attempt<'a> {
             }
             Turn::ClientBroke(broken) => Err(broken.into()),
             Turn::TimedOut => {
-                in_flight.finish(Outcome::Failure);
+                self.fail(in_flight);
                 Err(Problem::gateway_timeout("no response head in time").into())
             }
             Turn::Failed(failure) => self.failed(&failure, &upstream, in_flight),
@@ -329,7 +391,7 @@ impl<'a> Attempt<'a> {
             self.client.worker.forget_idle(backend.id());
             return Ok(None);
         }
-        in_flight.finish(Outcome::Failure);
+        self.fail(in_flight);
         if !upstream.has_written() {
             self.could_not_reach(&backend, &failure.to_string());
             return Ok(None);

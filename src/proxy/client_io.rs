@@ -74,6 +74,19 @@ impl ClientIo {
         }
     }
 
+    /// Waits for something to read. False if there is an end instead.
+    pub(crate) fn poll_has_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        // A look, since being said to be readable is not enough: every new socket is.
+        let mut byte = [0];
+        let peeked = self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        peeked.map(|peeked| matches!(peeked, Ok(1..)))
+    }
+
+    /// Is everything that was received answered, and everything that was answered sent?
+    fn is_at_rest(&self) -> bool {
+        self.is_flushed && self.held.is_empty() && self.scanner.is_at_rest()
+    }
+
     /// Judges what was just read into `buf` from `before` on, and keeps back what belongs to the
     /// next message.
     fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
@@ -109,6 +122,8 @@ impl ClientIo {
         } else if self.scanner.is_in_head() {
             self.client.head_began();
             self.swallows = self.is_flushed;
+        } else {
+            self.client.wake_up();
         }
     }
 
@@ -252,6 +267,8 @@ impl AsyncWrite for ClientIo {
         if self.client.phase() == Phase::Exchange {
             ready!(self.poll_outbox(cx))?;
             self.look_for_eof(cx);
+        } else if self.client.is_sleepy() && self.is_at_rest() {
+            self.client.doze();
         }
         Poll::Ready(Ok(()))
     }

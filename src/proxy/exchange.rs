@@ -21,7 +21,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::{Problem, RequestId};
 use super::request::{self, Admitted, Rewritten};
-use crate::balance::{Hint, Outcome, Placement};
+use crate::balance::{Hint, Placement};
 use crate::http::fields::Found;
 
 /// The client is gone: nobody is there to answer.
@@ -190,10 +190,9 @@ async fn forward(
     map: &mut HeaderMap,
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
-        let placement = attempt.place(&hint)?;
-        let in_flight = placement.start();
+        let (placement, in_flight) = attempt.place(hint).await?;
         let Some(upstream) = attempt.acquire(&placement.backend).await? else {
-            in_flight.finish(Outcome::Failure);
+            attempt.fail(in_flight);
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {

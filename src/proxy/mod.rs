@@ -9,7 +9,8 @@
 //!
 //! | module | what happens there |
 //! | --- | --- |
-//! | [`client`] | a connection is served, from its first byte to a gentle end |
+//! | [`connection`] | a connection is served, from its first byte to a gentle end |
+//! | [`client`] | what its parts know of each other |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
@@ -27,6 +28,7 @@ mod attempt;
 mod body;
 mod client;
 mod client_io;
+mod connection;
 mod destination;
 mod error;
 mod exchange;
@@ -37,7 +39,7 @@ mod upstream;
 mod watch;
 mod worker;
 
-pub(crate) use client::serve;
+pub(crate) use connection::serve;
 pub(crate) use destination::{ClientTicks, Destination, Entrance, Site};
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,10 @@ const SPARE_BUFFERS: usize = 64;
 /// A larger head buffer than this is not worth keeping.
 const MAX_SPARE_HEAD: usize = 16 * 1024;
 
+/// Ticks after connections fell asleep until the allocator is to give back what they had. It waits
+/// a second before it believes that memory is not needed again.
+const TIDY_AFTER: Tick = 12;
+
 /// A worker thread's state.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -43,6 +48,8 @@ pub(crate) struct Worker {
     /// How many those are, for whoever deals out new ones.
     load: Arc<AtomicUsize>,
     shutting_down: Cell<bool>,
+    /// When to [tidy up](Self::tidy_up).
+    tidy_at: Cell<Tick>,
     /// Read buffers that are not in use. As many as connections that are being read from at the
     /// same time have ever been, which is few: a buffer is only held while there is something in
     /// it.
@@ -63,6 +70,7 @@ impl Worker {
             clients: RefCell::default(),
             load,
             shutting_down: Cell::new(false),
+            tidy_at: Cell::new(Tick::MAX),
             buffers: RefCell::default(),
             heads: RefCell::default(),
         })
@@ -133,6 +141,24 @@ impl Worker {
         self.now.set(clock::now());
         self.clients.borrow().iter().for_each(|(_, client)| client.sweep(tick));
         self.drop_old_connections(tick);
+        if tick >= self.tidy_at.get() {
+            self.tidy_up();
+        }
+    }
+
+    /// A connection falls asleep, and drops its buffers.
+    pub(crate) fn note_doze(&self) {
+        self.tidy_at.set(self.after(TIDY_AFTER));
+    }
+
+    /// Moves the allocator to give unused memory back to the system. It looks for some only when
+    /// it is asked for something, which may be long from now if nobody does anything; something
+    /// large makes it look at once.
+    fn tidy_up(&self) {
+        const LARGE: usize = 1 << 20;
+
+        self.tidy_at.set(Tick::MAX);
+        drop(black_box(Vec::<u8>::with_capacity(LARGE)));
     }
 
     fn drop_old_connections(&self, tick: Tick) {

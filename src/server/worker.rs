@@ -240,10 +240,7 @@ async fn take_dealt(mut queue: mpsc::Receiver<Dealt>, worker: Rc<Worker>) {
 }
 
 fn serve(stream: tokio::net::TcpStream, peer: SocketAddr, place: Place, worker: &Rc<Worker>) {
-    let worker = worker.clone();
+    let entrance = place.entrance().clone();
     // A panic in there is caught by the runtime and ends this one connection.
-    spawn_local(async move {
-        proxy::serve(stream, peer, worker, place.entrance().clone()).await;
-        drop(place);
-    });
+    spawn_local(proxy::serve(stream, peer, worker.clone(), entrance, place));
 }

@@ -22,6 +22,7 @@ mod connections;
 mod cookies;
 mod crowds;
 mod demo;
+mod dozing;
 mod drain;
 mod early_responses;
 mod ejection;

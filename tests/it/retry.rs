@@ -7,7 +7,7 @@ use std::thread;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use stickler::balance::{Hint, Reason};
+use stickler::balance::{Ask, Decision, Hint, Reason};
 use stickler::clock;
 
 use crate::support::{Backend, Client, Proxy, Visitor, apps, get};
@@ -48,8 +48,10 @@ fn of_many_retries_at_once_each_finds_the_backend_that_is_left() {
         let place = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
             for _ in 0..20_000 {
-                let placed = pool.place(&Hint::Free, &tried, clock::now(), &mut rng);
-                assert_eq!(placed.unwrap().backend.name(), "b1", "{balance}");
+                let ask = Ask { hint: Hint::Free, tried: &tried, since: clock::now() };
+                let decision = pool.place(&ask, ask.since, &mut rng).unwrap();
+                let Decision::Place(placement, _) = decision else { panic!("{decision:?}") };
+                assert_eq!(placement.backend.name(), "b1", "{balance}");
             }
         };
         let place = &place;

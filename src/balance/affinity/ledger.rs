@@ -87,7 +87,8 @@ impl Ledger {
             && stay.backend.id() == backend.id()
         {
             let last = Timestamp::from_nanos(stay.last_seen.load(Ordering::Relaxed));
-            if now.since(last) >= self.grain {
+            // Either way: a clock that was ahead must not keep the session for ever.
+            if now.since(last).max(last.since(now)) >= self.grain {
                 stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
             }
             return;
@@ -131,8 +132,12 @@ impl Ledger {
     pub fn expire(&self, now: Timestamp) -> usize {
         let over = {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-            let later = due.split_off(&self.bucket(now));
-            std::mem::replace(&mut *due, later)
+            let mut later = due.split_off(&self.bucket(now));
+            // A clock that was ahead made these: nothing is due later than that by this one.
+            let too_late = later.split_off(&(self.bucket(now + self.idle_timeout) + 2));
+            let mut over = std::mem::replace(&mut *due, later);
+            over.extend(too_late);
+            over
         };
         let mut ended = 0;
         for session in over.into_values().flatten() {
@@ -251,6 +256,7 @@ mod tests {
         ledger.see(id(1), &backends[0], at(1_000));
         ledger.see(id(1), &backends[0], at(0));
         assert_eq!(ledger.expire(at(1)), 0);
-        assert_eq!(ledger.expire(at(1_066)), 1);
+        assert_eq!(ledger.expire(at(63)), 0);
+        assert_eq!(ledger.expire(at(66)), 1, "and keeps nothing for longer");
     }
 }

@@ -112,7 +112,29 @@ pub enum WhenUnavailable {
     /// It moves to another backend for good.
     #[default]
     Rebalance,
+    /// It is served elsewhere for now, always at the same place as far as possible; the binding
+    /// stays, and it returns when its home is back.
+    Detour,
     /// The request is refused; the session stays bound and finds its home when that is back.
+    Reject,
+    /// The request is held, and if its home is not back in time, this happens.
+    Wait {
+        /// How long it is held at most.
+        up_to: Duration,
+        /// What happens then.
+        then: Afterwards,
+    },
+}
+
+/// What happens to a session that has waited for its home in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Afterwards {
+    /// As [`WhenUnavailable::Rebalance`].
+    #[default]
+    Rebalance,
+    /// As [`WhenUnavailable::Detour`].
+    Detour,
+    /// As [`WhenUnavailable::Reject`].
     Reject,
 }
 
@@ -121,18 +143,78 @@ impl WhenUnavailable {
     pub const fn as_str(self) -> &'static str {
         match self {
             WhenUnavailable::Rebalance => "rebalance",
+            WhenUnavailable::Detour => "detour",
             WhenUnavailable::Reject => "reject",
+            WhenUnavailable::Wait { .. } => "wait",
+        }
+    }
+
+    /// The choice when there is no waiting, or no more.
+    pub const fn without_waiting(self) -> Afterwards {
+        match self {
+            WhenUnavailable::Rebalance => Afterwards::Rebalance,
+            WhenUnavailable::Detour => Afterwards::Detour,
+            WhenUnavailable::Reject => Afterwards::Reject,
+            WhenUnavailable::Wait { then, .. } => then,
+        }
+    }
+}
+
+impl Afterwards {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Afterwards::Rebalance => "rebalance",
+            Afterwards::Detour => "detour",
+            Afterwards::Reject => "reject",
+        }
+    }
+}
+
+/// A bound on the load that bound sessions may bring to their home.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overload {
+    /// A home with more than this times its fair share of the requests in flight is overloaded.
+    /// Above 1.
+    pub factor: f32,
+    /// What happens to a session's request then.
+    pub action: OverloadAction,
+}
+
+/// What happens to a request of a session whose home is overloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverloadAction {
+    /// It is served elsewhere; the binding stays.
+    Detour,
+    /// The session moves for good.
+    Rebalance,
+    /// It waits until its home is no longer overloaded.
+    Queue,
+}
+
+impl OverloadAction {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OverloadAction::Detour => "detour",
+            OverloadAction::Rebalance => "rebalance",
+            OverloadAction::Queue => "queue",
         }
     }
 }
 
 /// A pool's affinity policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AffinitySpec {
     /// How a session is recognized.
     pub mode: Mode,
     /// What happens when its home cannot serve it.
     pub when_unavailable: WhenUnavailable,
+    /// What happens when its home has too much to do, if anything. For tokens.
+    pub overload: Option<Overload>,
+    /// For hashed keys: a member with more than this times its fair share of the requests in
+    /// flight is passed over for now. Above 1.
+    pub max_load: Option<f32>,
     /// A session ends when it has not been seen for so long.
     pub idle_timeout: Duration,
     /// A session ends so long after it began, however busy it is.
@@ -146,6 +228,8 @@ impl Default for AffinitySpec {
         AffinitySpec {
             mode: Mode::None,
             when_unavailable: WhenUnavailable::Rebalance,
+            overload: None,
+            max_load: None,
             idle_timeout: Duration::from_secs(30 * 60),
             absolute_timeout: Duration::from_secs(12 * 60 * 60),
             max_sessions: 1_000_000,
@@ -161,6 +245,14 @@ impl AffinitySpec {
     /// session that was just seen may be this old already.
     pub fn refresh_interval(&self) -> Duration {
         (self.idle_timeout / 20).min(Duration::from_secs(60))
+    }
+
+    /// Should the client be told again? Also if the token's times lie ahead: it was made by a clock
+    /// that has been put right since, and would never grow old.
+    pub fn is_refresh_due(&self, grant: &Grant, now: Timestamp) -> bool {
+        let interval = self.refresh_interval();
+        now.since(grant.refreshed) >= interval
+            || grant.refreshed.max(grant.issued).since(now) > interval
     }
 
     /// Is the session of this grant over at `now`?

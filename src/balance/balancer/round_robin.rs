@@ -13,12 +13,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Balancer, Candidates};
-use crate::balance::{Backend, Rng};
+use super::{Balancer, Candidates, Ready};
+use crate::balance::Rng;
 
-/// Turns in a cycle at most. Larger sums of weights are scaled down to it, which at a thousand
-/// backends still leaves 65 turns for an average one.
-const MAX_TURNS: u64 = 65_536;
+/// Turns in a cycle at most. Larger sums of weights are scaled down to it, which at a hundred
+/// backends still leaves 160 turns for an average one.
+const MAX_TURNS: u64 = 16_384;
 
 #[derive(Debug)]
 pub(super) struct RoundRobin {
@@ -29,20 +29,22 @@ pub(super) struct RoundRobin {
 }
 
 impl RoundRobin {
-    pub(super) fn new(ready: &[Arc<Backend>], position: Arc<AtomicUsize>) -> Self {
-        let weights: Vec<u32> = ready.iter().map(|backend| backend.weight()).collect();
-        RoundRobin { turns: cycle(&weights), position }
+    pub(super) fn new(ready: &Ready, position: Arc<AtomicUsize>) -> Self {
+        RoundRobin { turns: cycle(ready.weights()), position }
     }
 }
 
 impl Balancer for RoundRobin {
-    fn pick(&self, ready: &Candidates<'_>, _rng: &mut dyn Rng) -> Option<usize> {
+    fn pick(&self, candidates: &Candidates<'_>, _rng: &mut dyn Rng) -> Option<usize> {
         // One turn is taken, and looked on from there. Others take turns at the same time: whoever
         // took turn after turn could find the same backend behind each of them.
         let first = self.position.fetch_add(1, Ordering::Relaxed);
-        let turns = (0..self.turns.len()).map(|i| first.wrapping_add(i) % self.turns.len());
+        let look = self.turns.len().min(2 * candidates.ready.len());
+        let turns = (0..look).map(|i| first.wrapping_add(i) % self.turns.len());
         let mut indices = turns.map(|turn| self.turns[turn] as usize);
-        indices.find(|&index| ready.allows(index))
+        let found = indices.find(|&index| candidates.allows(index));
+        // A cycle can be long and give nearly all turns to those that are not allowed.
+        found.or_else(|| (0..candidates.ready.len()).find(|&index| candidates.allows(index)))
     }
 }
 
@@ -70,16 +72,15 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::balancer::tests::{backends, histogram, rng};
+    use crate::balance::balancer::Balance;
+    use crate::balance::balancer::tests::{backends, candidates, histogram, ready, rng};
 
     fn sequence(weights: &[u32], picks: usize) -> String {
-        let backends = backends(weights);
-        let balancer = RoundRobin::new(&backends, Arc::default());
-        let ready = Candidates { backends: &backends, tried: &[] };
+        let ready = ready(&backends(weights));
+        let balancer = RoundRobin::new(&ready, Arc::default());
         let mut rng = rng(1);
-        (0..picks)
-            .map(|_| (b'a' + balancer.pick(&ready, &mut rng).unwrap() as u8) as char)
-            .collect()
+        let mut pick = || balancer.pick(&candidates(&ready, &[]), &mut rng).unwrap();
+        (0..picks).map(|_| (b'a' + pick() as u8) as char).collect()
     }
 
     #[test]
@@ -96,10 +97,8 @@ mod tests {
 
     #[test]
     fn shares_are_exact_over_a_cycle() {
-        let weights = [7, 3, 11, 1];
-        let backends = backends(&weights);
-        let balancer = RoundRobin::new(&backends, Arc::default());
-        assert_eq!(histogram(&balancer, &backends, 22 * 3), [21, 9, 33, 3]);
+        let ready = ready(&backends(&[7, 3, 11, 1]));
+        assert_eq!(histogram(Balance::RoundRobin, &ready, 22 * 3), [21, 9, 33, 3]);
     }
 
     #[test]
@@ -111,11 +110,13 @@ mod tests {
 
     #[test]
     fn a_new_snapshot_goes_on_where_the_last_one_stopped() {
-        let backends = backends(&[1, 1, 1]);
+        let ready = ready(&backends(&[1, 1, 1]));
         let position = Arc::default();
         let mut rng = rng(1);
-        let ready = Candidates { backends: &backends, tried: &[] };
-        let mut pick = || RoundRobin::new(&backends, Arc::clone(&position)).pick(&ready, &mut rng);
+        let mut pick = || {
+            let balancer = RoundRobin::new(&ready, Arc::clone(&position));
+            balancer.pick(&candidates(&ready, &[]), &mut rng)
+        };
         assert_eq!((pick(), pick(), pick()), (Some(0), Some(1), Some(2)));
     }
 }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::balance::Unavailable;
+use crate::balance::affinity::WhenUnavailable;
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::{self, Algorithm};
 
@@ -11,17 +13,29 @@ fn start() -> Timestamp {
 }
 
 fn spec(mode: Mode, weights: &[u32]) -> PoolSpec {
-    let backend = |(i, &weight): (usize, &u32)| BackendSpec {
-        name: format!("b{i}"),
-        address: "127.0.0.1:1".parse().unwrap(),
-        weight,
+    let backend = |(i, &weight): (usize, &u32)| {
+        let spec = BackendSpec::new(format!("b{i}"), "127.0.0.1:1".parse().unwrap());
+        BackendSpec { weight, ..spec }
     };
     PoolSpec {
-        name: "shop".into(),
         balance: Balance::RoundRobin,
         affinity: AffinitySpec { mode, ..AffinitySpec::default() },
         ejection: Some(Ejection { failures: 2, duration: MINUTE }),
-        backends: weights.iter().enumerate().map(backend).collect(),
+        ..PoolSpec::new("shop", weights.iter().enumerate().map(backend).collect())
+    }
+}
+
+/// Asks for a place, and expects to get one without waiting. It is free again at once.
+fn try_place(
+    pool: &Pool,
+    hint: Hint,
+    tried: &[BackendId],
+    now: Timestamp,
+    rng: &mut dyn Rng,
+) -> Result<Placement, Unavailable> {
+    match pool.place(&Ask { hint, tried, since: now }, now, rng)? {
+        Decision::Place(placement, _) => Ok(placement),
+        Decision::Wait(wait) => panic!("has to wait: {wait:?}"),
     }
 }
 
@@ -31,7 +45,7 @@ fn id(name: &str) -> BackendId {
 
 /// Opens a session and gives its grant.
 fn open_session(pool: &Pool, rng: &mut dyn Rng) -> Grant {
-    let placement = pool.place(&Hint::Free, &[], start(), rng).unwrap();
+    let placement = try_place(pool, Hint::Free, &[], start(), rng).unwrap();
     assert_eq!(placement.cause, Cause::New);
     match pool.bind(&Hint::Free, &placement, start(), rng) {
         Binding::Issue(grant) => grant,
@@ -47,7 +61,7 @@ fn sessions(pool: &Pool) -> Vec<u32> {
 fn without_affinity_every_request_is_free() {
     let pool = Pool::new(&spec(Mode::None, &[1, 1]), 0);
     let mut rng = rng(1);
-    let mut place = || pool.place(&Hint::Free, &[], start(), &mut rng).unwrap();
+    let mut place = || try_place(&pool, Hint::Free, &[], start(), &mut rng).unwrap();
     let (a, b) = (place(), place());
     assert_eq!((a.backend.name(), b.backend.name()), ("b0", "b1"));
     assert_eq!(a.cause, Cause::Free);
@@ -62,7 +76,7 @@ fn a_session_is_bound_from_its_first_answer_on() {
     let grant = open_session(&pool, &mut rng);
     for _ in 0..10 {
         let hint = Hint::Bound(grant);
-        let placement = pool.place(&hint, &[], start(), &mut rng).unwrap();
+        let placement = try_place(&pool, hint, &[], start(), &mut rng).unwrap();
         assert_eq!((placement.backend.id(), placement.cause), (grant.backend, Cause::Bound));
         assert_eq!(pool.bind(&hint, &placement, start(), &mut rng), Binding::Keep);
     }
@@ -75,7 +89,7 @@ fn a_token_is_refreshed_when_due_and_keeps_its_beginning() {
     let mut rng = rng(1);
     let hint = Hint::Bound(open_session(&pool, &mut rng));
     let later = start() + MINUTE;
-    let placement = pool.place(&hint, &[], later, &mut rng).unwrap();
+    let placement = try_place(&pool, hint, &[], later, &mut rng).unwrap();
     match pool.bind(&hint, &placement, later, &mut rng) {
         Binding::Issue(grant) => assert_eq!((grant.issued, grant.refreshed), (start(), later)),
         Binding::Keep => panic!("a minute is the refresh interval"),
@@ -89,7 +103,7 @@ fn an_expired_session_starts_anew_and_is_counted() {
     let old = open_session(&pool, &mut rng);
     let hint = Hint::Bound(old);
     let much_later = start() + 40 * MINUTE;
-    let placement = pool.place(&hint, &[], much_later, &mut rng).unwrap();
+    let placement = try_place(&pool, hint, &[], much_later, &mut rng).unwrap();
     assert_eq!(placement.cause, Cause::New);
     match pool.bind(&hint, &placement, much_later, &mut rng) {
         Binding::Issue(grant) => assert_ne!(grant.session, old.session),
@@ -105,10 +119,10 @@ fn a_session_moves_when_its_home_is_down_with_a_counted_reason() {
     let mut rng = rng(1);
     let grant = open_session(&pool, &mut rng);
     assert_eq!(grant.backend, id("b0"));
-    let transition = pool.set(id("b0"), Condition::Down, true).unwrap();
+    let transition = pool.set(id("b0"), Condition::Down, true, start()).unwrap();
     assert_eq!((transition.from, transition.to), (BackendState::Ready, BackendState::Down));
     let hint = Hint::Bound(grant);
-    let placement = pool.place(&hint, &[], start(), &mut rng).unwrap();
+    let placement = try_place(&pool, hint, &[], start(), &mut rng).unwrap();
     let moved = Cause::Moved { from: id("b0"), reason: Reason::Down };
     assert_eq!((placement.backend.id(), placement.cause), (id("b1"), moved));
     match pool.bind(&hint, &placement, start(), &mut rng) {
@@ -128,13 +142,13 @@ fn reject_refuses_a_bound_session_and_nobody_else() {
     let pool = Pool::new(&spec, 0);
     let mut rng = rng(1);
     let hint = Hint::Bound(open_session(&pool, &mut rng));
-    pool.set(id("b0"), Condition::Down, true);
-    let refused = pool.place(&hint, &[], start(), &mut rng).unwrap_err();
+    pool.set(id("b0"), Condition::Down, true, start());
+    let refused = try_place(&pool, hint, &[], start(), &mut rng).unwrap_err();
     assert_eq!(refused, Unavailable::Home { backend: id("b0"), reason: Reason::Down });
     assert_eq!(pool.unavailable(), 1);
-    assert!(pool.place(&Hint::Free, &[], start(), &mut rng).is_ok());
-    pool.set(id("b0"), Condition::Down, false);
-    let back = pool.place(&hint, &[], start(), &mut rng).unwrap();
+    assert!(try_place(&pool, Hint::Free, &[], start(), &mut rng).is_ok());
+    pool.set(id("b0"), Condition::Down, false, start());
+    let back = try_place(&pool, hint, &[], start(), &mut rng).unwrap();
     assert_eq!((back.backend.id(), back.cause), (id("b0"), Cause::Bound));
 }
 
@@ -143,9 +157,9 @@ fn a_home_that_was_tried_in_vain_counts_as_ejected() {
     let pool = Pool::new(&spec(Mode::Cookie, &[1, 1]), 0);
     let mut rng = rng(1);
     let hint = Hint::Bound(open_session(&pool, &mut rng));
-    let placement = pool.place(&hint, &[id("b0")], start(), &mut rng).unwrap();
+    let placement = try_place(&pool, hint, &[id("b0")], start(), &mut rng).unwrap();
     assert_eq!(placement.cause, Cause::Moved { from: id("b0"), reason: Reason::Ejected });
-    let nothing_left = pool.place(&hint, &[id("b0"), id("b1")], start(), &mut rng);
+    let nothing_left = try_place(&pool, hint, &[id("b0"), id("b1")], start(), &mut rng);
     assert_eq!(nothing_left.unwrap_err(), Unavailable::NoBackend);
 }
 
@@ -154,7 +168,7 @@ fn a_home_that_is_no_longer_configured_is_removed() {
     let pool = Pool::new(&spec(Mode::Cookie, &[1]), 0);
     let mut rng = rng(1);
     let grant = Grant { backend: id("gone"), ..open_session(&pool, &mut rng) };
-    let placement = pool.place(&Hint::Bound(grant), &[], start(), &mut rng).unwrap();
+    let placement = try_place(&pool, Hint::Bound(grant), &[], start(), &mut rng).unwrap();
     assert_eq!(placement.cause, Cause::Moved { from: id("gone"), reason: Reason::Removed });
 }
 
@@ -163,10 +177,10 @@ fn draining_takes_bound_sessions_and_no_new_ones() {
     let pool = Pool::new(&spec(Mode::Cookie, &[1, 1]), 0);
     let mut rng = rng(1);
     let hint = Hint::Bound(open_session(&pool, &mut rng));
-    pool.set(id("b0"), Condition::AskedToDrain, true);
+    pool.set(id("b0"), Condition::AskedToDrain, true, start());
     for _ in 0..10 {
-        assert_eq!(pool.place(&hint, &[], start(), &mut rng).unwrap().cause, Cause::Bound);
-        let free = pool.place(&Hint::Free, &[], start(), &mut rng).unwrap();
+        assert_eq!(try_place(&pool, hint, &[], start(), &mut rng).unwrap().cause, Cause::Bound);
+        let free = try_place(&pool, Hint::Free, &[], start(), &mut rng).unwrap();
         assert_eq!(free.backend.name(), "b1");
     }
 }
@@ -176,7 +190,7 @@ fn weight_zero_takes_bound_sessions_only() {
     let pool = Pool::new(&spec(Mode::Cookie, &[0, 1]), 0);
     let mut rng = rng(1);
     let grant = Grant { backend: id("b0"), ..open_session(&pool, &mut rng) };
-    let placement = pool.place(&Hint::Bound(grant), &[], start(), &mut rng).unwrap();
+    let placement = try_place(&pool, Hint::Bound(grant), &[], start(), &mut rng).unwrap();
     assert_eq!((placement.backend.name(), placement.cause), ("b0", Cause::Bound));
     for _ in 0..10 {
         assert_eq!(open_session(&pool, &mut rng).backend, id("b1"));
@@ -185,14 +199,15 @@ fn weight_zero_takes_bound_sessions_only() {
 
 fn keyed(pool: &Pool, key: u64, rng: &mut dyn Rng) -> Placement {
     let hint = Hint::Key(key);
-    let placement = pool.place(&hint, &[], start(), rng).unwrap();
+    let placement = try_place(pool, hint, &[], start(), rng).unwrap();
     assert_eq!(pool.bind(&hint, &placement, start(), rng), Binding::Keep);
     placement
 }
 
 fn key_at(pool: &Pool, home: BackendId, rng: &mut dyn Rng) -> u64 {
-    let at_home =
-        |key: &u64| pool.place(&Hint::Key(*key), &[], start(), rng).unwrap().backend.id() == home;
+    let at_home = |key: &u64| {
+        try_place(pool, Hint::Key(*key), &[], start(), rng).unwrap().backend.id() == home
+    };
     (0..1000u64).map(|n| hashing::key(&n.to_le_bytes())).find(at_home).unwrap()
 }
 
@@ -202,11 +217,11 @@ fn a_key_goes_home_and_its_moves_away_and_back_are_counted() {
     let mut rng = rng(1);
     let key = key_at(&pool, id("b1"), &mut rng);
     assert_eq!(keyed(&pool, key, &mut rng).cause, Cause::Keyed);
-    pool.set(id("b1"), Condition::Down, true);
+    pool.set(id("b1"), Condition::Down, true, start());
     let away = keyed(&pool, key, &mut rng);
     assert_eq!(away.cause, Cause::Moved { from: id("b1"), reason: Reason::Down });
     assert_eq!(keyed(&pool, key, &mut rng).cause, Cause::Keyed, "settled");
-    pool.set(id("b1"), Condition::Down, false);
+    pool.set(id("b1"), Condition::Down, false, start());
     let back = keyed(&pool, key, &mut rng);
     assert_eq!(back.backend.id(), id("b1"));
     let reason = Reason::Rebalanced;
@@ -221,7 +236,7 @@ fn a_draining_backend_keeps_the_keys_it_has_and_gets_no_new_ones() {
     let known = key_at(&pool, id("b1"), &mut rng);
     keyed(&pool, known, &mut rng);
     let unknown = key_at(&pool, id("b1"), &mut rng) ^ 1;
-    pool.set(id("b1"), Condition::Draining, true);
+    pool.set(id("b1"), Condition::Draining, true, start());
     let stays = keyed(&pool, known, &mut rng);
     assert_eq!((stays.backend.id(), stays.cause), (id("b1"), Cause::Keyed));
     for key in 0..100 {
@@ -236,8 +251,8 @@ fn reject_refuses_a_key_whose_owner_is_away() {
     let pool = Pool::new(&spec, 0);
     let mut rng = rng(1);
     let key = key_at(&pool, id("b1"), &mut rng);
-    pool.set(id("b1"), Condition::Maintenance, true);
-    let refused = pool.place(&Hint::Key(key), &[], start(), &mut rng).unwrap_err();
+    pool.set(id("b1"), Condition::Maintenance, true, start());
+    let refused = try_place(&pool, Hint::Key(key), &[], start(), &mut rng).unwrap_err();
     assert_eq!(refused, Unavailable::Home { backend: id("b1"), reason: Reason::Down });
 }
 
@@ -245,9 +260,9 @@ fn reject_refuses_a_key_whose_owner_is_away() {
 fn nobody_ready_is_said_so() {
     let pool = Pool::new(&spec(Mode::Cookie, &[1, 1]), 0);
     let mut rng = rng(1);
-    pool.set(id("b0"), Condition::Maintenance, true);
-    pool.set(id("b1"), Condition::Down, true);
-    let refused = pool.place(&Hint::Free, &[], start(), &mut rng).unwrap_err();
+    pool.set(id("b0"), Condition::Maintenance, true, start());
+    pool.set(id("b1"), Condition::Down, true, start());
+    let refused = try_place(&pool, Hint::Free, &[], start(), &mut rng).unwrap_err();
     assert_eq!(refused, Unavailable::NoBackend);
 }
 
@@ -287,9 +302,9 @@ fn the_same_seed_gives_the_same_run() {
                 false => Hint::Free,
             };
             if step % 100 == 0 {
-                pool.set(id("b1"), Condition::Down, step % 200 == 0);
+                pool.set(id("b1"), Condition::Down, step % 200 == 0, start());
             }
-            let placement = pool.place(&hint, &[], now, &mut rng).unwrap();
+            let placement = try_place(&pool, hint, &[], now, &mut rng).unwrap();
             if let Binding::Issue(grant) = pool.bind(&hint, &placement, now, &mut rng) {
                 grants.push(grant);
             }

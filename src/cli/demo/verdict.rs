@@ -42,20 +42,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::balance::affinity::AffinitySpec;
-    use crate::balance::balancer::Balance;
     use crate::balance::{Pool, PoolSpec};
     use crate::lab::journal::{Journal, Journey};
 
     /// The summary of a run with one session, which ended like this.
     fn run_of_one(ending: Ending) -> Summary {
-        let spec = PoolSpec {
-            name: "shop".into(),
-            balance: Balance::default(),
-            affinity: AffinitySpec::default(),
-            ejection: None,
-            backends: Vec::new(),
-        };
+        let spec = PoolSpec::new("shop", Vec::new());
         let mut journal = Journal::default();
         let mut journey = Journey::new(1);
         journey.ending = ending;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Auto, seconds};
 use crate::balance::{affinity, hashing};
-use crate::config::leaf::{CookieName, CookiePath, Domain, Parsed, QueryName};
+use crate::config::leaf::{CookieName, CookiePath, Domain, Factor, Parsed, QueryName};
 
 /// How sessions stick to backends.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -28,6 +28,14 @@ pub struct Affinity {
     pub absolute_timeout: Parsed<Duration>,
     /// What happens to a session whose backend cannot serve it.
     pub when_unavailable: WhenUnavailable,
+    /// How a session waits for its backend. With `when_unavailable = "wait"` only.
+    pub wait: Option<Wait>,
+    /// What happens when bound sessions bring their backend more than its share. With
+    /// `mode = "cookie"` only. Absent: nothing.
+    pub overload: Option<Overload>,
+    /// A backend with more than this times its fair share of the requests in flight is passed over
+    /// for now. With `mode = "hash"` only. Absent: never.
+    pub max_load: Option<Parsed<Factor>>,
     /// Sessions that are counted at most; further ones are served all the same.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub max_sessions: u32,
@@ -43,6 +51,9 @@ impl Default for Affinity {
             idle_timeout: seconds(30 * 60),
             absolute_timeout: seconds(12 * 60 * 60),
             when_unavailable: WhenUnavailable::Rebalance,
+            wait: None,
+            overload: None,
+            max_load: None,
             max_sessions: 1_000_000,
         }
     }
@@ -160,33 +171,112 @@ pub struct KeyField {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
-    /// Highest random weight: when a backend leaves, only its keys move.
+    /// Highest random weight: when a backend leaves, only its keys move. For up to some hundred
+    /// backends.
     Rendezvous,
+    /// Points on a ring: when a backend leaves, only its keys move. Less even than the others.
+    Ring,
+    /// A table that the backends fill in turns: even and fast; a few keys of others move, too.
+    Maglev,
 }
 
 impl From<Algorithm> for hashing::Algorithm {
     fn from(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Rendezvous => hashing::Algorithm::Rendezvous,
+            Algorithm::Ring => hashing::Algorithm::Ring,
+            Algorithm::Maglev => hashing::Algorithm::Maglev,
         }
     }
 }
 
 /// What happens to a session whose backend cannot serve it.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenUnavailable {
     /// It moves to another backend for good.
     Rebalance,
+    /// It is served by another backend until its own is back.
+    Detour,
+    /// Its requests are held for a while, see `wait`.
+    Wait,
     /// Its requests are refused with 503 until the backend is back.
     Reject,
 }
 
-impl From<WhenUnavailable> for affinity::WhenUnavailable {
-    fn from(when: WhenUnavailable) -> Self {
-        match when {
-            WhenUnavailable::Rebalance => affinity::WhenUnavailable::Rebalance,
-            WhenUnavailable::Reject => affinity::WhenUnavailable::Reject,
+/// How a session waits for its backend.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wait {
+    /// How long a request is held at most.
+    pub up_to: Parsed<Duration>,
+    /// What happens if the backend is not back by then.
+    pub then: Afterwards,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Wait { up_to: seconds(10), then: Afterwards::Rebalance }
+    }
+}
+
+/// What happens to a session that has waited in vain.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Afterwards {
+    /// It moves to another backend for good.
+    Rebalance,
+    /// It is served by another backend until its own is back.
+    Detour,
+    /// Its requests are refused with 503.
+    Reject,
+}
+
+impl From<Afterwards> for affinity::Afterwards {
+    fn from(then: Afterwards) -> Self {
+        match then {
+            Afterwards::Rebalance => affinity::Afterwards::Rebalance,
+            Afterwards::Detour => affinity::Afterwards::Detour,
+            Afterwards::Reject => affinity::Afterwards::Reject,
+        }
+    }
+}
+
+/// A bound on what bound sessions may bring to their backend.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overload {
+    /// A backend with more than this times its fair share of the requests in flight has too much
+    /// to do.
+    pub factor: Parsed<Factor>,
+    /// What happens to a request of a session that lives there.
+    pub action: OverloadAction,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Overload { factor: Parsed(Factor(1.25)), action: OverloadAction::Detour }
+    }
+}
+
+/// What happens to a request of a session whose backend has too much to do.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OverloadAction {
+    /// It is served by another backend, and the session stays where it is.
+    Detour,
+    /// The session moves to another backend for good.
+    Rebalance,
+    /// It waits in the queue.
+    Queue,
+}
+
+impl From<OverloadAction> for affinity::OverloadAction {
+    fn from(action: OverloadAction) -> Self {
+        match action {
+            OverloadAction::Detour => affinity::OverloadAction::Detour,
+            OverloadAction::Rebalance => affinity::OverloadAction::Rebalance,
+            OverloadAction::Queue => affinity::OverloadAction::Queue,
         }
     }
 }

@@ -25,6 +25,11 @@ pub struct Pool {
     pub forward: Forward,
     /// How patient the proxy is with backends.
     pub timeouts: BackendTimeouts,
+    /// Requests that wait for a backend that is at its limit.
+    pub queue: Queue,
+    /// How long a backend that has come up takes to get its full share. Absent: it gets it at
+    /// once.
+    pub slow_start: Option<Parsed<Duration>>,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
     pub eject: Eject,
     /// How sessions stick to backends. Absent: they do not.
@@ -38,11 +43,13 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Self {
         Pool {
-            balance: Balance::LeastConnections,
+            balance: Balance::TwoChoices,
             attempts: 3,
             max_idle_connections: 256,
             forward: Forward::default(),
             timeouts: BackendTimeouts::default(),
+            queue: Queue::default(),
+            slow_start: None,
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
             health: None,
@@ -55,21 +62,46 @@ impl Default for Pool {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
+    /// The less loaded of two that are drawn by chance: fewer requests in flight, then fewer
+    /// sessions.
+    TwoChoices,
     /// Each backend in turn, as often as its weight says.
     RoundRobin,
     /// The backend with the fewest requests in flight for its weight.
     LeastConnections,
     /// By chance, as often as the weights say.
     Random,
+    /// Of two that are drawn by chance, the one that should answer sooner: recent latency times
+    /// requests in flight.
+    PeakEwma,
 }
 
 impl From<Balance> for balancer::Balance {
     fn from(balance: Balance) -> Self {
         match balance {
+            Balance::TwoChoices => balancer::Balance::TwoChoices,
             Balance::RoundRobin => balancer::Balance::RoundRobin,
             Balance::LeastConnections => balancer::Balance::LeastConnections,
             Balance::Random => balancer::Balance::Random,
+            Balance::PeakEwma => balancer::Balance::PeakEwma,
         }
+    }
+}
+
+/// Requests that wait for a backend that is at its limit, or for their session's home.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// How many wait for the same backend at most, or for any. Further ones are refused with 503.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub length: u32,
+    /// How long each of them waits for a backend that is at its limit.
+    pub timeout: Parsed<Duration>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { length: 128, timeout: seconds(5) }
     }
 }
 
@@ -191,6 +223,18 @@ pub struct Backend {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 65_535))]
     pub weight: u32,
+    /// Requests in flight at most; further ones wait in the queue. Absent: no limit.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: Option<u32>,
+    /// Backends of a higher number take new sessions only while none of a lower one can. Absent: 0.
+    #[schemars(range(min = 0, max = 100))]
+    pub priority: Option<u32>,
+    /// `true` is the same as `priority = 1`.
+    #[serde(default)]
+    pub backup: bool,
+    /// Which machine, or which run of the app, this is. When it changes, the sessions of the former
+    /// one are no longer at home here. Absent: the name alone says who it is.
+    pub incarnation: Option<Parsed<Name>>,
 }
 
 fn one() -> u32 {

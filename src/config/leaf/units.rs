@@ -86,6 +86,28 @@ impl Leaf for Share {
     }
 }
 
+/// A multiple of a fair share, above 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factor(pub f32);
+
+impl Leaf for Factor {
+    const FORMAT: &'static str = "factor";
+    const EXPECTED: &'static str = "a number above 1 and up to 100, such as 1.25";
+    const TYPES: &'static [&'static str] = &["string", "number"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let factor: f32 = text.trim().parse().map_err(|_| format!("{text:?} is not a number"))?;
+        match factor > 1.0 && factor <= 100.0 {
+            true => Ok(Factor(factor)),
+            false => Err(format!("{text:?} is not above 1 and up to 100")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// An inclusive range of response statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRange(pub u16, pub u16);

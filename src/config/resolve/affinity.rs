@@ -1,7 +1,7 @@
 //! `[pools.NAME.affinity]`.
 
 use super::Resolver;
-use crate::balance::affinity::{AffinitySpec, Mode};
+use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::hashing;
 use crate::config::at::At;
 use crate::config::file::{self, KeyField, KeyPart};
@@ -28,7 +28,12 @@ impl Resolver<'_> {
                     file::Mode::Cookie => Mode::Cookie,
                     file::Mode::Hash => Mode::Hash(algorithm),
                 },
-                when_unavailable: file.when_unavailable.into(),
+                when_unavailable: self.when_unavailable(file, at),
+                overload: file.overload.as_ref().map(|overload| Overload {
+                    factor: overload.factor.0.0,
+                    action: overload.action.into(),
+                }),
+                max_load: file.max_load.as_ref().map(|factor| factor.0.0),
                 idle_timeout: file.idle_timeout.0,
                 absolute_timeout: file.absolute_timeout.0,
                 max_sessions: usize::try_from(file.max_sessions).unwrap_or(usize::MAX),
@@ -38,11 +43,44 @@ impl Resolver<'_> {
         }
     }
 
+    fn when_unavailable(&mut self, file: &file::Affinity, at: At<'_>) -> WhenUnavailable {
+        let default = file::Wait::default();
+        let wait = file.wait.as_ref().unwrap_or(&default);
+        match file.when_unavailable {
+            file::WhenUnavailable::Wait => {
+                let up_to = self.positive(&wait.up_to, at.key("wait").key("up_to"));
+                WhenUnavailable::Wait { up_to, then: wait.then.into() }
+            }
+            file::WhenUnavailable::Rebalance => {
+                self.nobody_waits(at);
+                WhenUnavailable::Rebalance
+            }
+            file::WhenUnavailable::Detour => {
+                self.nobody_waits(at);
+                WhenUnavailable::Detour
+            }
+            file::WhenUnavailable::Reject => {
+                self.nobody_waits(at);
+                WhenUnavailable::Reject
+            }
+        }
+    }
+
+    fn nobody_waits(&mut self, at: At<'_>) {
+        let help = "write when_unavailable = \"wait\", or remove the wait";
+        self.useless(at.key("wait"), "only when_unavailable = \"wait\" waits", help);
+    }
+
     /// Each mode has keys of its own.
     fn fits_the_mode(&mut self, file: &file::Affinity, at: At<'_>) {
         if file.mode != file::Mode::Cookie {
             let help = "write mode = \"cookie\", or remove the cookie";
             self.useless(at.key("cookie"), "only mode = \"cookie\" has a cookie of its own", help);
+            let help = match file.mode {
+                file::Mode::Hash => "with mode = \"hash\" max_load does the like",
+                _ => "write mode = \"cookie\", or remove the overload",
+            };
+            self.useless(at.key("overload"), "only mode = \"cookie\" has bound sessions", help);
         }
         if file.mode == file::Mode::Hash {
             if file.key.is_none() {
@@ -55,7 +93,7 @@ impl Resolver<'_> {
             }
             return;
         }
-        for key in ["key", "algorithm"] {
+        for key in ["key", "algorithm", "max_load"] {
             let help = format!("write mode = \"hash\", or remove the {key}");
             self.useless(at.key(key), "only mode = \"hash\" hashes anything", &help);
         }

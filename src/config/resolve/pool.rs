@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Resolver;
 use crate::balance::outlier::Ejection;
+use crate::balance::queue::QueueSpec;
 use crate::balance::{BackendSpec, PoolSpec};
 use crate::config::at::At;
 use crate::config::file::{self, Eject, ForwardHost, HostChoice};
@@ -33,6 +34,14 @@ impl Resolver<'_> {
                 balance: file.balance.into(),
                 affinity: affinity.spec,
                 ejection: self.ejection(&file.eject, at.key("eject")),
+                queue: QueueSpec {
+                    length: file.queue.length,
+                    timeout: self.positive(&file.queue.timeout, at.key("queue").key("timeout")),
+                },
+                slow_start: file
+                    .slow_start
+                    .as_ref()
+                    .map(|duration| self.positive(duration, at.key("slow_start"))),
                 backends: self.backends(&file.backends, at),
             },
             key: affinity.key,
@@ -62,12 +71,25 @@ impl Resolver<'_> {
             mistake.help("leave weight out of at least one: it is 1 then");
         }
         self.distinct_names(file, at);
-        let backends = file.iter().map(|backend| BackendSpec {
+        let backends = file.iter().enumerate().map(|(i, backend)| BackendSpec {
             name: backend.name.0.0.clone(),
+            incarnation: backend.incarnation.as_ref().map(|incarnation| incarnation.0.0.clone()),
             address: backend.address.0.clone(),
             weight: backend.weight,
+            priority: self.priority(backend, at.index(i)),
+            max_connections: backend.max_connections,
         });
         backends.collect()
+    }
+
+    fn priority(&mut self, file: &file::Backend, at: At<'_>) -> u32 {
+        if let (Some(_), true) = (file.priority, file.backup) {
+            let title = format!("{} and backup exclude each other", at.key("priority").path());
+            let mistake = self.mistakes.error(at.key("priority").name(), title);
+            mistake.with(at.key("backup").name(), "see here");
+            mistake.help("leave one of them out: backup = true is priority = 1");
+        }
+        file.priority.unwrap_or(u32::from(file.backup))
     }
 
     fn distinct_names(&mut self, file: &[file::Backend], at: At<'_>) {

@@ -146,6 +146,11 @@ impl Scanner {
         self.state == State::Idle && self.partial.is_empty()
     }
 
+    /// Has nothing at all been seen since the last message, not even an empty line?
+    pub fn is_at_rest(&self) -> bool {
+        self.is_idle() && self.head.is_untouched()
+    }
+
     /// Has a part of a head been seen?
     pub fn is_in_head(&self) -> bool {
         self.state == State::Head || (self.state == State::Idle && !self.partial.is_empty())

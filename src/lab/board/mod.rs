@@ -154,17 +154,14 @@ pub(super) mod tests {
 
     /// A pool of `app-1`, `app-2`, ... with these weights.
     pub(in crate::lab) fn pool(mode: Mode, weights: &[u32]) -> Arc<Pool> {
-        let backend = |(i, &weight): (usize, &u32)| BackendSpec {
-            name: format!("app-{}", i + 1),
-            address: "127.0.0.1:1".parse().unwrap(),
-            weight,
+        let backend = |(i, &weight): (usize, &u32)| {
+            let spec = BackendSpec::new(format!("app-{}", i + 1), "127.0.0.1:1".parse().unwrap());
+            BackendSpec { weight, ..spec }
         };
         let spec = PoolSpec {
-            name: "shop".into(),
             balance: Balance::RoundRobin,
             affinity: AffinitySpec { mode, ..AffinitySpec::default() },
-            ejection: None,
-            backends: weights.iter().enumerate().map(backend).collect(),
+            ..PoolSpec::new("shop", weights.iter().enumerate().map(backend).collect())
         };
         Arc::new(Pool::new(&spec, 1))
     }
@@ -172,7 +169,7 @@ pub(super) mod tests {
     /// Places `n` requests on a backend, which are in flight while the guards live.
     pub(in crate::lab) fn place(pool: &Pool, backend: usize, n: usize) -> Vec<InFlight> {
         let backend = &pool.backends()[backend];
-        (0..n).map(|_| InFlight::start(backend.clone(), Cause::Bound)).collect()
+        (0..n).map(|_| backend.start(Cause::Bound).unwrap()).collect()
     }
 
     #[test]

@@ -81,6 +81,16 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// How much of its memory is in RAM, in bytes.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub fn resident_memory(&self) -> usize {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
     /// Sends it a signal: `TERM`, `INT`, `HUP`.
     #[track_caller]
     pub fn signal(&self, name: &str) {

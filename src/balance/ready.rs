@@ -1,0 +1,165 @@
+//! The backends that take new sessions, laid out for balancers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::load::Block;
+use super::{Backend, BackendId, Timestamp};
+
+/// A weight of 1. Effective weights are in thousandths, since a slow start begins with a fraction.
+pub(super) const WEIGHT_ONE: u32 = 1_000;
+
+/// The backends of one priority that take new sessions. Immutable: renewed when one of them
+/// changes.
+pub struct Ready {
+    backends: Vec<Arc<Backend>>,
+    /// Effective weights in thousandths, none of them zero.
+    weights: Box<[u32]>,
+    /// What one request adds to a backend's relative load: the inverse of its weight.
+    steps: Box<[u64]>,
+    /// Requests in flight at most; `u32::MAX` if there is no limit.
+    limits: Box<[u32]>,
+    /// Where the in-flight counts are, in the order of `backends`.
+    runs: Box<[Run]>,
+    has_equal_weights: bool,
+    has_limits: bool,
+}
+
+/// Consecutive backends whose counts are next to each other.
+struct Run {
+    block: Arc<Block>,
+    first: usize,
+    len: usize,
+}
+
+impl Ready {
+    /// Backends, each with its effective weight in thousandths.
+    pub(super) fn new(members: Vec<(Arc<Backend>, u32)>) -> Self {
+        let (backends, weights): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+        let step = |&weight: &u32| (u64::from(WEIGHT_ONE) << 32) / u64::from(weight.max(1));
+        let limit = |backend: &Arc<Backend>| backend.max_connections().unwrap_or(u32::MAX);
+        Ready {
+            steps: weights.iter().map(step).collect(),
+            limits: backends.iter().map(limit).collect(),
+            runs: runs(&backends),
+            has_equal_weights: weights.windows(2).all(|pair| pair[0] == pair[1]),
+            has_limits: backends.iter().any(|backend| backend.max_connections().is_some()),
+            weights: weights.into(),
+            backends,
+        }
+    }
+
+    /// The backends.
+    pub fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.backends.len()
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.backends.is_empty()
+    }
+
+    /// Effective weights in thousandths.
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// Do all of them have the same weight?
+    pub fn has_equal_weights(&self) -> bool {
+        self.has_equal_weights
+    }
+
+    /// The requests in flight at backend `index` for its weight; `u64::MAX` if it is full. Rounded,
+    /// so that 3 of weight 3 equal 1 of weight 1.
+    pub fn relative_load(&self, index: usize) -> u64 {
+        self.relative(index, self.backends[index].in_flight())
+    }
+
+    fn relative(&self, index: usize, in_flight: u32) -> u64 {
+        const ROUNDING: u32 = 12;
+        if in_flight >= self.limits[index] {
+            return u64::MAX;
+        }
+        let load = u64::from(in_flight) * self.steps[index];
+        (load + (1 << (ROUNDING - 1))) >> ROUNDING
+    }
+
+    /// Calls `look` with each index and its [`relative_load`](Self::relative_load), in order. Reads
+    /// the counts where they stand, a block at a time.
+    #[inline]
+    pub(super) fn for_each_load(&self, mut look: impl FnMut(usize, u64)) {
+        let mut index = 0;
+        for run in &self.runs {
+            for count in &run.block.in_flight[run.first..run.first + run.len] {
+                look(index, self.relative(index, count.load(Ordering::Relaxed)));
+                index += 1;
+            }
+        }
+    }
+}
+
+fn runs(backends: &[Arc<Backend>]) -> Box<[Run]> {
+    let mut runs: Vec<Run> = Vec::new();
+    for backend in backends {
+        let slot = backend.load().slot();
+        match runs.last_mut() {
+            Some(run)
+                if Arc::ptr_eq(&run.block, &slot.block) && run.first + run.len == slot.index =>
+            {
+                run.len += 1;
+            }
+            _ => runs.push(Run { block: slot.block.clone(), first: slot.index, len: 1 }),
+        }
+    }
+    runs.into()
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.backends.iter().map(|backend| backend.name());
+        f.debug_map().entries(names.zip(self.weights.iter())).finish()
+    }
+}
+
+/// What a balancer may choose from.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    /// The backends that take new sessions.
+    pub ready: &'a Ready,
+    /// Those that failed this request already. Nearly always empty.
+    pub tried: &'a [BackendId],
+    /// For what changes with time.
+    pub now: Timestamp,
+}
+
+impl Candidates<'_> {
+    /// May candidate `index` take this request?
+    pub fn allows(&self, index: usize) -> bool {
+        let backend = &self.ready.backends[index];
+        (self.tried.is_empty() || !self.tried.contains(&backend.id()))
+            && (!self.ready.has_limits || backend.has_room())
+    }
+
+    /// May all of them, without a look?
+    pub fn allows_all(&self) -> bool {
+        self.tried.is_empty() && !self.ready.has_limits
+    }
+
+    /// The less loaded of two: fewer requests in flight for its weight, and if those are equal,
+    /// fewer sessions for its weight, which will bring more. Of equals the first.
+    pub fn less_loaded(&self, a: usize, b: usize) -> usize {
+        let load = |index| (self.ready.relative_load(index), self.sessions(index));
+        if load(b) < load(a) { b } else { a }
+    }
+
+    /// Sessions bound to candidate `index` for its weight.
+    fn sessions(&self, index: usize) -> u64 {
+        u64::from(self.ready.backends[index].sessions()) * self.ready.steps[index]
+    }
+}

@@ -1,0 +1,197 @@
+//! The task that serves a client's connection, from its first byte to a gentle end.
+//!
+//! Most connections of most sites are idle at any time, and hyper's would keep two buffers of
+//! 8 KiB each. So a connection without anything to do *dozes*: it is a socket and little more, and
+//! hyper's connection is made when something comes. Busy clients come again within a second, so
+//! only who has been idle for longer falls asleep, and nobody pays who is not.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::client::{Client, Phase};
+use super::client_io::{ClientIo, Remains};
+use super::destination::Entrance;
+use super::error::{Problem, answer_bytes};
+use super::exchange::exchange;
+use super::watch::Side;
+use super::worker::Worker;
+use crate::http::framing::Refusal;
+
+/// How long the end of a connection may take while the client may still be sending.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection's HTTP has come to an end.
+enum End {
+    /// By itself, as hyper says.
+    Http(hyper::Result<()>),
+    /// Nothing came for so long.
+    Idle,
+    /// Nothing has come for a while; it goes on when something does.
+    Quiet,
+    /// A head did not arrive in time.
+    SlowHead,
+    /// The client does not take its response.
+    Stalled,
+}
+
+/// Serves one client connection until it ends, and drops `place` then. Not an `async fn`: that
+/// would keep its arguments beside what it makes of them for as long as the connection lasts.
+pub(crate) fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    worker: Rc<Worker>,
+    entrance: Arc<Entrance>,
+    place: impl Sized,
+) -> impl Future<Output = ()> {
+    let client = Client::new(worker, entrance, peer);
+    let entered = client.worker.enter(client.clone());
+    let mut io = ClientIo::new(stream, client.clone());
+    async move {
+        let _until_the_end = (entered, place);
+        // Boxed, since both are large, and an idle connection has neither.
+        let (end, unread) = loop {
+            if let Some(end) = doze(&mut io, &client).await {
+                break (end, Bytes::new());
+            }
+            let (end, unread);
+            (end, io, unread) = Box::pin(converse(io, &client)).await;
+            match end {
+                End::Quiet if unread.is_empty() => {}
+                end => break (end, unread),
+            }
+        };
+        Box::pin(finish(&client, end, io.into_remains(), unread)).await;
+    }
+}
+
+/// Waits until there is something to read. Gives why there will not be, if that comes first.
+async fn doze(io: &mut ClientIo, client: &Client) -> Option<End> {
+    poll_fn(|cx| {
+        client.watch.attach(cx.waker());
+        if client.worker.is_shutting_down() {
+            return Poll::Ready(Some(End::Http(Ok(()))));
+        }
+        if client.watch.has_fired(Side::ClientRead) {
+            return Poll::Ready(Some(End::Idle));
+        }
+        io.poll_has_more(cx).map(|has_more| (!has_more).then_some(End::Http(Ok(()))))
+    })
+    .await
+}
+
+/// Speaks HTTP until that ends or nothing has been said for a while. Gives the socket back, and
+/// what hyper has read and not used.
+async fn converse(io: ClientIo, client: &Rc<Client>) -> (End, ClientIo, Bytes) {
+    let worker = &client.worker;
+    client.wake_up();
+    let service = {
+        let client = client.clone();
+        service_fn(move |request| exchange(client.clone(), request))
+    };
+    let mut connection = builder(worker).serve_connection(TokioIo::new(io), service);
+    let mut is_ending = false;
+    let end = poll_fn(|cx| {
+        if worker.is_shutting_down() && !is_ending {
+            is_ending = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(End::Http(result)),
+            Poll::Pending if client.watch.has_fired(Side::ClientWrite) => Poll::Ready(End::Stalled),
+            // Who still takes the last response is not late with the next request.
+            Poll::Pending if client.is_blocked() => Poll::Pending,
+            Poll::Pending if client.watch.has_fired(Side::ClientRead) => match client.phase() {
+                Phase::Idle | Phase::Dozing => Poll::Ready(End::Idle),
+                Phase::Head => Poll::Ready(End::SlowHead),
+                Phase::Exchange => Poll::Pending,
+            },
+            Poll::Pending if client.phase() == Phase::Dozing => Poll::Ready(End::Quiet),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    let parts = connection.into_parts();
+    (end, parts.io.into_inner(), parts.read_buf)
+}
+
+fn builder(worker: &Worker) -> http1::Builder {
+    /// hyper keeps parsed heads of up to so many fields on the stack.
+    const ON_THE_STACK: usize = 100;
+
+    let mut builder = http1::Builder::new();
+    // We look for the client's end ourselves, and only when a request takes long: hyper would
+    // allocate a read buffer for every request to do so. Large bodies are written from where
+    // they are; hyper would copy them into a buffer that it keeps.
+    builder.half_close(true).writev(true);
+    let fields = worker.site.limits.header_count;
+    if fields > ON_THE_STACK {
+        builder.max_headers(fields);
+    }
+    builder
+}
+
+/// What is left to do when HTTP is done: nothing, a tunnel, or a last word and a gentle end.
+async fn finish(client: &Rc<Client>, end: End, mut remains: Remains, unread: Bytes) {
+    let tunnel = client.tunnel.take();
+    if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
+        return tunnel.run(client, remains, unread).await;
+    }
+    let problem = match (&end, client.head_refusal()) {
+        (End::Stalled, _) => return abort(&remains.stream, true),
+        (End::SlowHead, _) => Some(Problem::request_timeout()),
+        (End::Idle | End::Quiet, _) => None,
+        // Whether hyper takes a refused head for an error depends on how much of it it has seen.
+        (End::Http(_), Some(refusal)) => Some(Problem::refused(refusal)),
+        (End::Http(Err(error)), None) if remains.owes_answer => {
+            Some(match error.is_parse_too_large() {
+                true => Problem::refused(Refusal::HeadTooLarge),
+                false => Problem::malformed(),
+            })
+        }
+        (End::Http(Err(_)), None) if client.is_broken() || client.phase() == Phase::Exchange => {
+            return abort(&remains.stream, client.is_broken());
+        }
+        (End::Http(_), None) => None,
+    };
+    if let Some(problem) = &problem {
+        problem.log(client);
+        let answer = answer_bytes(problem, &client.worker.rng);
+        let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
+    }
+    let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;
+    if may_be_sending && !client.has_left() {
+        linger(&mut remains.stream).await;
+    }
+}
+
+/// Lets the client read our last words before the connection is gone: closing a socket with
+/// unread input resets it, and a reset destroys what is on its way (RFC 9112, section 9.6).
+async fn linger(stream: &mut TcpStream) {
+    let drain = async {
+        if stream.shutdown().await.is_ok() {
+            let mut sink = [0; 4096];
+            while matches!(stream.read(&mut sink).await, Ok(n) if n > 0) {}
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// Ends a connection in the middle of a response. A reset, if need be: a body that ends with the
+/// connection would look complete after an orderly end.
+fn abort(stream: &TcpStream, reset: bool) {
+    if reset {
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+}
