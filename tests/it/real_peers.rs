@@ -55,6 +55,14 @@ impl Nginx {
     }
 }
 
+impl Drop for Nginx {
+    /// Killed outright, its worker would live on.
+    fn drop(&mut self) {
+        self.process.signal("TERM");
+        wait_until("nginx ends", || self.process.has_ended());
+    }
+}
+
 fn free_address(listen: &str) -> SocketAddr {
     TcpListener::bind(listen).unwrap().local_addr().unwrap()
 }

@@ -8,11 +8,11 @@ use crate::balance::hashing::{self, Algorithm};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000)
 }
 
-fn spec(mode: Mode, weights: &[u32]) -> PoolSpec {
+pub(super) fn spec(mode: Mode, weights: &[u32]) -> PoolSpec {
     let backend = |(i, &weight): (usize, &u32)| {
         let spec = BackendSpec::new(format!("b{i}"), "127.0.0.1:1".parse().unwrap());
         BackendSpec { weight, ..spec }
@@ -39,7 +39,7 @@ fn try_place(
     }
 }
 
-fn id(name: &str) -> BackendId {
+pub(super) fn id(name: &str) -> BackendId {
     BackendId::new("shop", name)
 }
 
