@@ -37,6 +37,7 @@ mod limits;
 mod mutations;
 mod old_clients;
 mod pipelining;
+mod queues;
 mod real_peers;
 mod restarts;
 mod retry;

@@ -22,7 +22,7 @@ pub use files::Files;
 pub use gate::Gate;
 pub use process::{Ended, Process, STICKLER, app_process, stickler};
 pub use proxy::{Proxy, pool};
-pub use visitor::{Visitor, app_at, apps};
+pub use visitor::{Visitor, app, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a
 /// busy machine fails no test, and a hang still does.
