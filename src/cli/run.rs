@@ -28,7 +28,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let loaded = Config::load(&args.file, &super::environment);
     let Loaded { config, warnings } =
         loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
-    observe::init(&config.server.log);
+    let logging = observe::init(&config.server.log, terminal.error_color());
+    let _logging = logging.map_err(Failure::failed)?;
     for warning in &warnings {
         let (line, column) = warning.position().unzip();
         tracing::warn!(file = %args.file.display(), line, column, "{}", warning.title());
