@@ -36,10 +36,14 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     for file in &args.files {
         let result = Config::load(file, &super::environment);
         all_good &= result.is_ok();
-        if args.json {
-            terminal.print(&format!("{}\n", as_json(file, &result)))?;
-        } else {
-            report(file, &result, args.quiet, terminal)?;
+        let reported = match args.json {
+            true => terminal.print(&format!("{}\n", as_json(file, &result))),
+            false => report(file, &result, args.quiet, terminal),
+        };
+        match reported {
+            // The exit code still says what the reader did not wait for.
+            Ok(()) | Err(Failure::ReaderLeft) => {}
+            Err(failure) => return Err(failure),
         }
     }
     if all_good { Ok(()) } else { Err(Failure::Explained) }
@@ -74,7 +78,7 @@ fn as_json(file: &Path, result: &Result<Loaded, ConfigError>) -> Value {
         Ok(loaded) => (&loaded.warnings[..], &[][..]),
         Err(error) => (&[][..], error.mistakes()),
     };
-    let list = |mistakes: &[Mistake]| mistakes.iter().map(place_and_title).collect::<Value>();
+    let list = |mistakes: &[Mistake]| mistakes.iter().map(mistake).collect::<Value>();
     json!({
         "file": file.display().to_string(),
         "ok": result.is_ok(),
@@ -83,9 +87,15 @@ fn as_json(file: &Path, result: &Result<Loaded, ConfigError>) -> Value {
     })
 }
 
-fn place_and_title(mistake: &Mistake) -> Value {
+fn mistake(mistake: &Mistake) -> Value {
     let (line, column) = mistake.position().unzip();
-    json!({ "line": line, "column": column, "message": mistake.title() })
+    json!({
+        "line": line,
+        "column": column,
+        "message": mistake.title(),
+        "label": mistake.explanation(),
+        "help": mistake.advice(),
+    })
 }
 
 #[cfg(test)]
@@ -101,6 +111,9 @@ mod tests {
         let lines: Vec<_> =
             bad["mistakes"].as_array().unwrap().iter().map(|m| &m["line"]).collect();
         assert!(lines.contains(&&json!(1)) && lines.contains(&&json!(3)), "{bad}");
+        let balance = bad["mistakes"].as_array().unwrap().iter().find(|m| m["line"] == 3).unwrap();
+        assert!(balance["help"].as_str().unwrap().contains("round_robin"), "{balance}");
+        assert_eq!(balance["label"], "there is no such value");
         let good = "[[listeners]]\naddress = \":80\"\n[[pools.p.backends]]\nname = \"a\"\naddress = \"a:1\"\n";
         let good = as_json(Path::new("a.toml"), &parse(good));
         assert_eq!((&good["ok"], &good["mistakes"]), (&json!(true), &json!([])));

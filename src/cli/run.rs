@@ -14,7 +14,7 @@ Examples:
   stickler run /etc/stickler/stickler.toml 2> stickler.log
 
 Logs go to standard error. SIGTERM or Ctrl-C lets requests in flight finish, for at most
-`server.shutdown_timeout`; a second one ends the process at once.";
+`server.shutdown_timeout`; a second one ends the process at once. SIGHUP changes nothing yet.";
 
 /// Run the proxy
 #[derive(Debug, clap::Args)]
@@ -28,11 +28,16 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let loaded = Config::load(&args.file, &super::environment);
     let Loaded { config, warnings } =
         loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
-    observe::init(&config.server.log);
+    let logging = observe::init(&config.server.log, terminal.error_color());
+    let _logging = logging.map_err(Failure::failed)?;
     for warning in &warnings {
         let (line, column) = warning.position().unzip();
         tracing::warn!(file = %args.file.display(), line, column, "{}", warning.title());
     }
+    signals::on_hang_up(|| {
+        tracing::warn!("SIGHUP: there is no reloading yet; restart for another configuration");
+    })
+    .map_err(Failure::failed)?;
     let running = server::start(config).map_err(Failure::failed)?;
     for address in running.addresses() {
         tracing::info!("listening on {address}");

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use terminal_size::{Height, Width, terminal_size_of};
+
 use super::failure::Failure;
 
 /// Standard output and standard error.
@@ -43,9 +45,10 @@ impl Terminal {
         self.error_color
     }
 
-    /// Columns, if standard output is a terminal.
-    pub(super) fn width(&self) -> Option<u16> {
-        if self.is_live { comfy_table::Table::new().width() } else { None }
+    /// Columns and lines, if standard output is a terminal.
+    pub(super) fn size(&self) -> Option<(u16, u16)> {
+        let (Width(columns), Height(lines)) = terminal_size_of(io::stdout())?;
+        self.is_live.then_some((columns, lines))
     }
 
     /// Writes to standard output at once.

@@ -10,34 +10,50 @@ pub(super) struct At<'a> {
     node: &'a Node,
     /// `node` is what was asked for, not only a table around it.
     found: bool,
-    /// Something in `node` or in the table around it was refused.
+    /// If it is found, something in it was refused; if not, it may have been refused itself.
     doubtful: bool,
 }
 
 impl<'a> At<'a> {
     pub(super) fn root(node: &'a Node) -> Self {
-        At { node, found: true, doubtful: node.doubtful }
+        At { node, found: true, doubtful: node.is_doubtful() }
     }
 
     /// The entry of a table.
     pub(super) fn key(self, key: &str) -> At<'a> {
-        self.step(self.node.get(key))
+        let refused = &self.node.refused;
+        self.step(self.node.get(key), refused.unknown || refused.keys.contains(key))
     }
 
     /// The item of a list; of a single value that stands for a list, the value.
     pub(super) fn index(self, index: usize) -> At<'a> {
         match &self.node.value {
-            Value::Array(items) => self.step(items.get(index)),
+            Value::Array(items) => self.step(items.get(index), self.node.is_doubtful()),
             _ => self,
         }
     }
 
-    fn step(self, child: Option<&'a Node>) -> At<'a> {
+    fn step(self, child: Option<&'a Node>, doubtful_without: bool) -> At<'a> {
         match child {
-            Some(node) if self.found => {
-                At { node, found: true, doubtful: self.node.doubtful || node.doubtful }
-            }
-            _ => At { found: false, ..self },
+            _ if !self.found => self,
+            Some(node) => At { node, found: true, doubtful: node.is_doubtful() },
+            None => At { found: false, doubtful: doubtful_without, ..self },
+        }
+    }
+
+    /// The items of a list, refused ones included, in the order of the file.
+    pub(super) fn all_items(self) -> Vec<At<'a>> {
+        let Value::Array(items) = &self.node.value else { return Vec::new() };
+        let mut nodes: Vec<&Node> = items.iter().chain(&self.node.refused.items).collect();
+        nodes.sort_by_key(|node| node.span.start);
+        nodes.into_iter().map(At::root).collect()
+    }
+
+    /// What it is, if it is a string.
+    pub(super) fn text(self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::String(text) if self.found => Some(text),
+            _ => None,
         }
     }
 
@@ -46,22 +62,21 @@ impl<'a> At<'a> {
         self.found
     }
 
+    /// Was something in it refused, or, if it is not in the file, may it have been refused itself?
+    pub(super) fn is_doubtful(self) -> bool {
+        self.doubtful
+    }
+
     /// The keys that lead here, joined by dots.
     pub(super) fn path(self) -> &'a str {
         &self.node.path
     }
 
-    /// The place of the value, for a mistake that is one whatever stands beside it.
-    pub(super) fn alone(self) -> Place {
-        let doubtful = if self.found { self.node.doubtful } else { self.doubtful };
-        Place { doubtful, ..self.into() }
-    }
-
-    /// The place of the key, where the key is what is wrong. A table in a list has none: its
-    /// header.
+    /// The place of the key, where the key is what is wrong, whatever its value. A table in a list
+    /// has none: its header.
     pub(super) fn name(self) -> Place {
-        let place = Place::from(self);
-        Place { span: self.node.key.clone().or(place.span), ..place }
+        let span = self.node.key.clone().or(Place::from(self).span);
+        Place { span, doubtful: self.doubtful && !self.found }
     }
 }
 
@@ -95,15 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn doubt_reaches_the_entries_of_a_table_but_no_further() {
+    fn doubt_reaches_what_is_missing_in_a_table_and_not_what_is_there() {
         let text = "[t]\nbroken = x\na.b = 1";
         let mut document = Document::parse(text);
         document.mend(text);
         let table = At::root(&document.root).key("t");
-        let doubtful = |place: Place| place.doubtful;
-        assert!(doubtful(table.into()) && doubtful(table.key("a").into()));
-        assert!(doubtful(table.key("missing").alone()));
-        assert!(!doubtful(table.key("a").alone()));
-        assert!(!doubtful(table.key("a").key("b").into()));
+        assert!(table.is_doubtful() && table.key("missing").is_doubtful());
+        assert!(!table.key("a").is_doubtful() && !table.key("a").key("b").is_doubtful());
+        assert!(!table.key("a").key("missing").is_doubtful());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It finds every unknown and missing key, wrong type, unknown word, number out of range and text
 //! that its format's parser refuses, and replaces variables on the way. What it refuses it takes
-//! out of the tree and marks the table around it as doubtful, so that the rest can go on to the
+//! out of the tree and notes in the table around it that it was there, so that the rest can go on to the
 //! second stage: that stage's mistakes are then reported together with these.
 
 use std::ops::Range;
@@ -32,10 +32,10 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Checks a value and what is in it. False if it cannot be used.
     fn node(&mut self, node: &mut Node, schema: Schema<'_>) -> bool {
-        if !self.replace_variables(node) {
+        let alternatives = schema.alternatives();
+        if !self.replace_variables(node, &alternatives) {
             return false;
         }
-        let alternatives = schema.alternatives();
         let json_type = node.value.json_type();
         let fitting: Vec<_> = alternatives.iter().filter(|s| s.admits(json_type)).collect();
         let Some(&&first) = fitting.first() else {
@@ -52,7 +52,7 @@ impl Checker<'_> {
                 match fitting.iter().find(|schema| schema.words().is_empty()) {
                     _ if words.contains(&text.as_str()) => true,
                     Some(inner) => self.format(node, text, **inner, schema),
-                    None => self.unknown_word(node, text, &words),
+                    None => self.unknown_word(node, text, &words, schema),
                 }
             }
             Value::Integer(number) => self.integer(node, *number, first, schema),
@@ -63,20 +63,26 @@ impl Checker<'_> {
 
     fn table(&mut self, node: &mut Node, schema: Schema<'_>) -> bool {
         let Value::Table(table) = &mut node.value else { return true };
-        let written: Vec<String> = table.keys().cloned().collect();
-        let mut meant = Vec::new(); // keys that are there, only misspelled
-        table.retain(|key, child| match schema.property(key) {
-            None => {
-                meant.extend(self.unknown_key(key, child, &node.path, schema));
-                false
+        let refused = &mut node.refused;
+        table.retain(|key, child| {
+            let (meant, is_right) = match schema.property(key) {
+                None => (self.unknown_key(key, child, &node.path, schema), false),
+                Some(property) => (
+                    Some(key.as_str()),
+                    self.key_format(key, child, schema) && self.node(child, property),
+                ),
+            };
+            match meant {
+                _ if is_right => {}
+                Some(meant) => drop(refused.keys.insert(meant.to_owned())),
+                None => refused.unknown = true,
             }
-            Some(property) => self.key_format(key, child, schema) && self.node(child, property),
+            is_right
         });
-        node.doubtful |= table.len() < written.len();
         let missing: Vec<_> = schema.required().filter(|key| !table.contains_key(*key)).collect();
         for key in &missing {
             // What was refused or is misspelled has been reported already.
-            if !written.iter().any(|written| written == key) && !meant.contains(key) {
+            if !node.refused.keys.contains(*key) {
                 self.missing_key(key, node, schema);
             }
         }
@@ -93,9 +99,7 @@ impl Checker<'_> {
 
     fn array(&mut self, node: &mut Node, items: Schema<'_>) -> bool {
         let Value::Array(list) = &mut node.value else { return true };
-        let before = list.len();
-        list.retain_mut(|item| self.node(item, items));
-        node.doubtful |= list.len() < before;
+        node.refused.items.extend(list.extract_if(.., |item| !self.node(item, items)));
         true
     }
 
@@ -159,7 +163,13 @@ impl Checker<'_> {
         false
     }
 
-    fn unknown_word(&mut self, node: &Node, text: &str, words: &[&str]) -> bool {
+    fn unknown_word(
+        &mut self,
+        node: &Node,
+        text: &str,
+        words: &[&str],
+        schema: Schema<'_>,
+    ) -> bool {
         let title = match node.secret {
             true => format!("{}: not right once the variable is replaced", node.path),
             false => format!("{}: unknown value {text:?}", node.path),
@@ -169,17 +179,27 @@ impl Checker<'_> {
             Some(meant) => mistake.label(format!("did you mean {meant:?}?")),
             None => mistake.label("there is no such value"),
         };
-        let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
-        mistake.help(format!("the values here are {}", words.join(", ")));
+        mistake.help(format!("expected {}", schema.in_words()));
         false
     }
 
-    fn replace_variables(&mut self, node: &mut Node) -> bool {
+    /// The environment has only texts: where there can be an integer and no text, one that is an
+    /// integer stands for it.
+    fn replace_variables(&mut self, node: &mut Node, alternatives: &[Schema<'_>]) -> bool {
         let Value::String(text) = &mut node.value else { return true };
         match expand(text, self.environment) {
             Ok(expanded) => {
+                let is_replaced = expanded.text != *text;
                 *text = expanded.text;
                 node.secret = expanded.secret;
+                let wants_text = |s: &Schema<'_>| s.admits("string") && s.words().is_empty();
+                if is_replaced
+                    && alternatives.iter().any(|schema| schema.admits("integer"))
+                    && !alternatives.iter().any(wants_text)
+                    && let Ok(number) = text.parse()
+                {
+                    node.value = Value::Integer(number);
+                }
                 true
             }
             Err(problems) => {

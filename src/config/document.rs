@@ -4,7 +4,7 @@
 //! full, and what was refused can be taken out of it, so that serde reads the rest; and what the
 //! second stage has to say about a value still finds its place ([`At`](super::at::At)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -16,6 +16,8 @@ pub(super) struct Document {
     pub(super) root: Node,
     /// What is not TOML, and why.
     pub(super) errors: Vec<(Range<usize>, String)>,
+    /// A bracket is never closed: nobody knows how what is behind it was meant.
+    is_open: bool,
 }
 
 /// A value and where it is.
@@ -30,8 +32,19 @@ pub(super) struct Node {
     pub(super) value: Value,
     /// It holds a variable's value, which must not be shown.
     pub(super) secret: bool,
-    /// Something that stood in it was refused and taken out.
-    pub(super) doubtful: bool,
+    /// What stood in it and was refused and taken out.
+    pub(super) refused: Refused,
+}
+
+/// What was taken out of a table or a list.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// Entries, by their keys, or by the keys that were meant.
+    pub(super) keys: BTreeSet<String>,
+    /// Items of a list, as far as they can still be looked at.
+    pub(super) items: Vec<Node>,
+    /// Something of which nobody knows what it was meant to be.
+    pub(super) unknown: bool,
 }
 
 /// A value.
@@ -55,24 +68,33 @@ impl Document {
         let errors = errors
             .iter()
             .map(|error| (error.span().unwrap_or_default(), error.message().to_owned()));
-        Document { root, errors: errors.collect() }
+        let mut errors: Vec<_> = errors.collect();
+        let end =
+            errors.iter().find(|(_, message)| is_unclosed(message)).map(|(span, _)| span.start);
+        let open = end.and_then(|end| root.bracket_around(end, text));
+        if let Some(open) = open {
+            // The rest of the file was read as a part of it, which gives a mistake a line.
+            errors.retain(|(span, _)| span.start < open);
+            errors.push((open..open + 1, "this bracket is never closed".into()));
+        }
+        Document { root, errors, is_open: open.is_some() }
     }
 
     /// Takes out what shares a line with a mistake, so that the rest can be checked.
     ///
     /// False if nothing can be said about the rest: after a mistake in a header nobody knows to
-    /// which table the keys below it belong.
+    /// which table the keys below it belong, and after a bracket that is never closed nothing else.
     pub(super) fn mend(&mut self, text: &str) -> bool {
         let lines: Vec<_> = self.errors.iter().map(|(span, _)| line_around(text, span)).collect();
         let is_header = |line: &Range<usize>| text[line.clone()].trim_start().starts_with('[');
         self.root.take_out(&lines);
-        !lines.iter().any(is_header)
+        !self.is_open && !lines.iter().any(is_header)
     }
 }
 
 impl Node {
     fn new(path: String, key: Option<Range<usize>>, span: Range<usize>, value: Value) -> Node {
-        Node { path, key, span, value, secret: false, doubtful: false }
+        Node { path, key, span, value, secret: false, refused: Refused::default() }
     }
 
     /// The entry of this key, if this is a table that has it.
@@ -81,6 +103,11 @@ impl Node {
             Value::Table(table) => table.get(key),
             _ => None,
         }
+    }
+
+    /// Was something in it refused?
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.refused.unknown || !self.refused.keys.is_empty() || !self.refused.items.is_empty()
     }
 
     /// The tree without places, for serde.
@@ -98,11 +125,31 @@ impl Node {
         }
     }
 
+    /// The first bracket that opens a list or table which reaches so far, or does not end in the
+    /// other one.
+    fn bracket_around(&self, end: usize, text: &str) -> Option<usize> {
+        let written = text.get(self.span.clone()).unwrap_or_default();
+        let is_open = |open: char, close: char| {
+            written.starts_with(open) && (self.span.end >= end || !written.ends_with(close))
+        };
+        match &self.value {
+            Value::Array(_) if is_open('[', ']') => Some(self.span.start),
+            Value::Table(_) if is_open('{', '}') => Some(self.span.start),
+            Value::Array(items) => {
+                items.iter().filter_map(|item| item.bracket_around(end, text)).min()
+            }
+            Value::Table(table) => {
+                table.values().filter_map(|node| node.bracket_around(end, text)).min()
+            }
+            _ => None,
+        }
+    }
+
     fn take_out(&mut self, lines: &[Range<usize>]) {
         let Value::Table(table) = &mut self.value else { return };
         let before = table.len();
         table.retain(|_, node| !node.touches(lines));
-        self.doubtful |= table.len() < before;
+        self.refused.unknown |= table.len() < before;
         for node in table.values_mut() {
             if let Value::Array(items) = &mut node.value {
                 items.iter_mut().for_each(|item| item.take_out(lines));
@@ -178,6 +225,11 @@ fn saturating(integer: &DeInteger<'_>) -> i64 {
     i64::from_str_radix(text, integer.radix()).unwrap_or(extreme)
 }
 
+/// Does the parser say that the end of the file came before that of a list or table?
+fn is_unclosed(message: &str) -> bool {
+    message.starts_with("unclosed array,") || message.starts_with("unclosed inline table")
+}
+
 /// The line on which a span begins.
 fn line_around(text: &str, span: &Range<usize>) -> Range<usize> {
     let at = span.start.min(text.len());
@@ -218,16 +270,29 @@ mod tests {
         assert!(document.mend(text));
         assert!(document.errors.len() >= 3, "{:?}", document.errors);
         assert_eq!(keys(&document.root), ["b", "t"]);
-        assert!(document.root.doubtful);
+        assert!(document.root.is_doubtful());
         let table = document.root.get("t").unwrap();
         assert_eq!(keys(table), ["d", "e"], "of two entries one is kept");
-        assert!(table.doubtful);
+        assert!(table.is_doubtful());
     }
 
     #[test]
     fn a_mistake_in_a_header_costs_everything() {
         let text = "[a\nx = 1\n";
         assert!(!Document::parse(text).mend(text));
+    }
+
+    #[test]
+    fn of_a_bracket_that_is_never_closed_only_the_bracket_is_reported() {
+        for open in ["[1, 2", "{ b = 1,", "[[1], [2]"] {
+            let text = format!("x = 1s\na = {open}\n\n[[t]]\nc = 'd'\n[u.v]\ne = 2\n[w]\nf = []\n");
+            let mut document = Document::parse(&text);
+            let starts: Vec<_> = document.errors.iter().map(|(span, _)| span.start).collect();
+            assert_eq!(starts, [4, 11], "{text}{:?}", document.errors);
+            assert!(!document.mend(&text));
+        }
+        let text = "a = [[1], { b = [2] }]\n[[t]]\nc = {}\n[u]\n";
+        assert!(Document::parse(text).errors.is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a file to a [`Config`], stage by stage.
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,10 +29,10 @@ impl Config {
     /// Reads a file, and the files with secrets that it names.
     pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigError> {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
+        match read(path) {
+            Ok(bytes) => {
                 let directory = path.parent().unwrap_or(Path::new(""));
-                Config::parse(&name, &text, directory, environment)
+                Config::parse_bytes(&name, &bytes, directory, environment)
             }
             Err(error) => {
                 let mut mistakes = Mistakes::new(Arc::new(Source::new(&name, "")));
@@ -48,11 +49,27 @@ impl Config {
         directory: &Path,
         environment: Environment<'_>,
     ) -> Result<Loaded, ConfigError> {
+        Config::parse_bytes(name, text.as_bytes(), directory, environment)
+    }
+
+    fn parse_bytes(
+        name: &str,
+        bytes: &[u8],
+        directory: &Path,
+        environment: Environment<'_>,
+    ) -> Result<Loaded, ConfigError> {
+        let text = &*String::from_utf8_lossy(bytes);
         let json_schema = schema();
         let schema = Schema::root(&json_schema);
         let mut document = Document::parse(text);
         let source = without_secrets(Source::new(name, text), &document, schema);
         let mut mistakes = Mistakes::new(Arc::new(source));
+        if let Err(error) = std::str::from_utf8(bytes) {
+            let at = error.valid_up_to();
+            let span = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+            let mistake = mistakes.error(span, "not UTF-8");
+            mistake.label("no character").help("save the file in UTF-8");
+        }
         not_toml(&document, &mut mistakes);
         if !document.mend(text) {
             return Err(mistakes.into_error());
@@ -69,6 +86,19 @@ impl Config {
         let config = resolve::resolve(&file, at, directory, environment, &mut mistakes);
         Ok(Loaded { warnings: mistakes.verdict()?, config })
     }
+}
+
+/// Bytes that a file may have: far more than any configuration, and no endless device.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads a file of a sensible size.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// Blacks out what is secret in the text, except the names of variables.

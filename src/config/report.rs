@@ -11,7 +11,7 @@ use annotate_snippets::{
     AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str,
 };
 
-use super::source::{Place, Source};
+use super::source::{Place, Source, without_keys};
 
 /// A configuration that cannot be used, with everything that is wrong with it.
 #[derive(Debug)]
@@ -74,6 +74,16 @@ impl Mistake {
         &self.title
     }
 
+    /// What there is to say about the place.
+    pub fn explanation(&self) -> Option<&str> {
+        self.notes.first().map(|(_, label)| label.as_str()).filter(|label| !label.is_empty())
+    }
+
+    /// What to do next.
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// Line and column of the place, counted from 1; `None` when it is about the whole file.
     pub fn position(&self) -> Option<(usize, usize)> {
         self.start().map(|start| self.source.position(start))
@@ -114,7 +124,7 @@ impl Mistake {
     /// Says beside the underlined text what is wrong with it.
     pub(super) fn label(&mut self, label: impl AsRef<str>) -> &mut Self {
         if let Some((_, first)) = self.notes.first_mut() {
-            *first = normalize_untrusted_str(label.as_ref());
+            *first = clean(label.as_ref());
         }
         self
     }
@@ -124,7 +134,7 @@ impl Mistake {
         let place = place.into();
         self.doubtful |= place.doubtful;
         if let Some(span) = place.span {
-            self.notes.push((self.source.fit(span), normalize_untrusted_str(label.as_ref())));
+            self.notes.push((self.source.fit(span), clean(label.as_ref())));
         }
         self
     }
@@ -137,7 +147,7 @@ impl Mistake {
 
     /// Says what to do next.
     pub(super) fn help(&mut self, help: impl AsRef<str>) -> &mut Self {
-        let lines: Vec<_> = help.as_ref().lines().map(normalize_untrusted_str).collect();
+        let lines: Vec<_> = help.as_ref().lines().map(clean).collect();
         self.help = Some(lines.join("\n"));
         self
     }
@@ -147,6 +157,11 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }
+}
+
+/// A text of which parts may have been written by anybody, as it may be shown.
+fn clean(text: &str) -> String {
+    without_keys(&normalize_untrusted_str(text))
 }
 
 /// The mistakes of one file, while they are collected.
@@ -180,7 +195,7 @@ impl Mistakes {
         self.list.push(Mistake {
             severity,
             source: self.source.clone(),
-            title,
+            title: without_keys(&title),
             notes: notes.into_iter().collect(),
             help: None,
             doubtful: place.doubtful,

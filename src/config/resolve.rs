@@ -39,7 +39,7 @@ pub(super) fn resolve(
     let pools = resolver.pools(&file.pools, at);
     let routes = resolver.routes(&file.routes, &pools, at);
     resolver.no_loops(&listeners, &pools, at);
-    resolver.cookies_are_kept(&routes, &pools, at);
+    resolver.cookies_are_kept(&listeners, &routes, &pools, at);
     Config { server, listeners, routes, pools }
 }
 
@@ -54,7 +54,7 @@ impl Resolver<'_> {
     /// A duration that cannot be zero.
     fn positive(&mut self, duration: &Parsed<Duration>, at: At<'_>) -> Duration {
         if duration.0.is_zero() {
-            let mistake = self.mistakes.error(at.alone(), format!("{} cannot be zero", at.path()));
+            let mistake = self.mistakes.error(at, format!("{} cannot be zero", at.path()));
             mistake.label("expected more than zero").help("leave it out for the default");
         }
         duration.0
@@ -71,18 +71,19 @@ impl Resolver<'_> {
     }
 
     /// A list that may be left out but not be empty.
-    fn not_empty<T>(&mut self, list: &[T], at: At<'_>) {
+    fn not_empty<T>(&mut self, list: &[T], at: At<'_>, help: &str) {
         if list.is_empty() {
-            let mistake = self.mistakes.error(at.alone(), format!("{} is empty", at.path()));
-            mistake.label("nothing can match this").help("leave it out to match everything");
+            let mistake = self.mistakes.error(at, format!("{} is empty", at.path()));
+            mistake.label("nothing can match this").help(help);
         }
     }
 
-    /// Reports a key that stands where it has no effect.
-    fn useless(&mut self, at: At<'_>, why: &str, help: &str) {
+    /// Reports a key that has no effect because of what `cause` says.
+    fn useless(&mut self, at: At<'_>, why: &str, help: &str, cause: At<'_>) {
         if at.exists() {
             let title = format!("{} has no effect", at.path());
-            self.mistakes.error(at.name(), title).label(why).help(help);
+            let mistake = self.mistakes.error(at.name(), title);
+            mistake.label(why).help(help).depends_on(cause);
         }
     }
 

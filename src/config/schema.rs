@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::document::{Node, Value};
 use super::file::File;
 use super::leaf::Format;
-use super::suggest::list;
+use super::suggest::{list, nearest};
 
 /// The JSON Schema (draft 2020-12) of the configuration file, for editors.
 pub fn schema() -> Json {
@@ -163,12 +163,23 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// The places of all secrets in a tree. Under a key that is `writeOnly`, every string is one,
-    /// those under misspelled keys included, except where a key expressly is not.
+    /// The keys of the file that are `writeOnly`, and those in their tables.
+    fn secret_keys(self) -> Vec<&'a str> {
+        let root = Schema::root(self.root);
+        let top = root.keys().into_iter().filter_map(|key| Some((key, root.property(key)?)));
+        let secret = top.filter(|(_, schema)| schema.json["writeOnly"] == true);
+        let with_inner = secret.flat_map(|(key, schema)| {
+            let tables = schema.alternatives();
+            [key].into_iter().chain(tables.into_iter().flat_map(Schema::keys))
+        });
+        with_inner.collect()
+    }
+
+    /// The places of all secrets in a tree. Under a key that is `writeOnly`, and under an unknown
+    /// one that may be meant as such, every value is one, except where a key expressly is not.
     pub(super) fn secrets(self, node: &Node, secret: bool, found: &mut Vec<Range<usize>>) {
         let secret = self.json["writeOnly"].as_bool().unwrap_or(secret);
         match &node.value {
-            Value::String(_) if secret => found.push(node.span.clone()),
             Value::Array(items) => {
                 let schema = self.alternatives().into_iter().find(|s| s.admits("array"));
                 let schema = schema.map_or(self.at(&Json::Null), Schema::items);
@@ -177,11 +188,16 @@ impl<'a> Schema<'a> {
             Value::Table(table) => {
                 let schema = self.alternatives().into_iter().find(|s| s.admits("object"));
                 for (key, node) in table {
-                    let property = schema.and_then(|schema| schema.property(key));
-                    let property = property.unwrap_or(self.at(&Json::Null));
-                    property.secrets(node, secret, found);
+                    match schema.and_then(|schema| schema.property(key)) {
+                        Some(property) => property.secrets(node, secret, found),
+                        None => {
+                            let secret = secret || nearest(key, self.secret_keys()).is_some();
+                            self.at(&Json::Null).secrets(node, secret, found);
+                        }
+                    }
                 }
             }
+            _ if secret => found.push(node.span.clone()),
             _ => {}
         }
     }

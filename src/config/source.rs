@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use crate::balance::affinity::Key;
+
 /// A text that mistakes point into. Secrets in it are blacked out.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -26,9 +31,9 @@ impl From<Range<usize>> for Place {
 }
 
 impl Source {
-    /// A text with a name that an editor can open.
+    /// A text with a name that an editor can open. What looks like a key is blacked out in both.
     pub(super) fn new(name: &str, text: &str) -> Self {
-        Source { name: name.into(), text: text.into() }
+        Source { name: without_keys(name), text: without_keys(text) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -75,6 +80,29 @@ impl Source {
     }
 }
 
+/// The text with everything blacked out that could be a key, wherever it stands: a token key may be
+/// written into a comment, under a wrong name, or without quotes.
+pub(super) fn without_keys(text: &str) -> String {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    let bytes = text.as_bytes();
+    let mut shown = text.to_owned();
+    let mut rest = 0;
+    while let Some(start) = bytes[rest..].iter().position(is_digit).map(|offset| rest + offset) {
+        let length = bytes[start..].iter().take_while(|byte| is_digit(byte)).count();
+        rest = start + length;
+        if is_key(&bytes[start..rest]) {
+            shown.replace_range(start..rest, &"*".repeat(length));
+        }
+    }
+    shown
+}
+
+/// Is this a key in base64, in either alphabet and without padding?
+fn is_key(digits: &[u8]) -> bool {
+    digits.len() == (Key::LEN * 8).div_ceil(6)
+        && [STANDARD_NO_PAD, URL_SAFE_NO_PAD].iter().any(|base64| base64.decode(digits).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +122,16 @@ mod tests {
         let end = source.text().find(" #").unwrap();
         source.black_out(4..end);
         assert_eq!(source.text(), "a = '***\n****' # b");
+    }
+
+    #[test]
+    fn keys_are_found_wherever_they_stand() {
+        let key = "9lV/MzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
+        for text in ["keys = KEY=", "ä # KEY=", "KEY", "a=KEY= KEY\n'KEY'"] {
+            let written = text.replace("KEY", key);
+            assert_eq!(without_keys(&written), text.replace("KEY", &"*".repeat(key.len())));
+        }
+        let path = "unix:/run/some/very/long/path/that/is/not-a-key/really.sock";
+        assert_eq!(without_keys(path), path);
     }
 }

@@ -1,13 +1,35 @@
 //! "Did you mean": the nearest of the words that would have been right.
 
+/// What other proxies call it, and what we do.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("leastconn", "least_connections"),
+    ("least_request", "least_connections"),
+    ("roundrobin", "round_robin"),
+    ("rr", "round_robin"),
+    ("p2c", "two_choices"),
+    ("ewma", "peak_ewma"),
+    ("source", "source_address"),
+    ("sticky", "cookie"),
+    ("consistent_hash", "hash"),
+    ("maxconn", "max_connections"),
+    ("servers", "backends"),
+    ("upstream", "pool"),
+    ("bind", "address"),
+    ("listen", "address"),
+];
+
 /// The word that was probably meant, if one is near enough.
 pub(super) fn nearest<'a>(
     written: &str,
     right: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let written = normalize(written);
-    let near =
-        right.into_iter().filter_map(|word| Some((distance(&written, &normalize(word))?, word)));
+    let ours = ELSEWHERE.iter().find(|(theirs, _)| *theirs == written).map(|(_, ours)| *ours);
+    let distance = |word: &str| match ours {
+        Some(ours) if ours == word => Some(0),
+        _ => distance(&written, &normalize(word)),
+    };
+    let near = right.into_iter().filter_map(|word| Some((distance(word)?, word)));
     near.min().map(|(_, word)| word)
 }
 
@@ -51,6 +73,12 @@ mod tests {
             Some("least_connections")
         );
         assert_eq!(nearest("idle_timeout", ["idle", "tunnel"]), Some("idle"));
+        assert_eq!(
+            nearest("leastconn", ["random", "least_connections"]),
+            Some("least_connections")
+        );
+        assert_eq!(nearest("roundrobin", ["round_robin"]), Some("round_robin"));
+        assert_eq!(nearest("leastconn", ["random"]), None, "only what would be right here");
         assert_eq!(nearest("shp", ["shop"]), Some("shop"));
         assert_eq!(nearest("xff", ["off"]), None);
         assert_eq!(nearest("zzz", keys), None);

@@ -143,6 +143,7 @@ fn contradictions() {
         ),
         ("[[listeners]]\naddress = ':8080'", "4:11 two listeners on one address"),
         ("[pools.app.health]\nbody = 'ok'", "2:1 pools.app.health.body has no effect"),
+        ("[pools.app.health]\npath = '/'\nexpect = []", "3:10 pools.app.health.expect is empty"),
         (
             "[pools.app.health]\nfast_interval = '3s'",
             "2:17 pools.app.health: fast_interval is longer than interval",
@@ -176,17 +177,91 @@ fn affinity_contradictions() {
         ("mode = 'hash'", "mode \"hash\" needs a key"),
         ("mode = 'hash'\nkey = {}", "key is not one field of the request"),
         ("mode = 'hash'\nkey = { header = 'a', query = 'b' }", "key is not one field"),
-        ("absolute_timeout = '1m'", "idle_timeout is longer than absolute_timeout"),
-        ("idle_timeout = '0s'", "idle_timeout cannot be zero"),
+        (
+            "mode = 'cookie'\nabsolute_timeout = '1m'",
+            "idle_timeout is longer than absolute_timeout",
+        ),
+        ("mode = 'cookie'\nidle_timeout = '0s'", "idle_timeout cannot be zero"),
+        ("idle_timeout = '1m'", "idle_timeout has no effect"),
+        ("absolute_timeout = '1d'", "absolute_timeout has no effect"),
+        ("when_unavailable = 'reject'", "when_unavailable has no effect"),
+        ("max_sessions = 1", "max_sessions has no effect"),
+        ("mode = 'hash'\nkey = 'path'\nabsolute_timeout = '1d'", "absolute_timeout has no effect"),
+        ("mode = 'cookie'\ncookie = { same_site = 'none' }", "SameSite=None"),
+        ("mode = 'cookie'\ncookie = { name = '__Host-x' }", "this name"),
+        ("mode = 'cookie'\ncookie = { partitioned = true }", "Partitioned"),
+        ("mode = 'cookie'\ncookie = { max_age = '900ms' }", "max_age is too short"),
         ("mode = 'cookie'\ncookie = { same_site = 'none', secure = false }", "SameSite=None"),
         ("mode = 'cookie'\ncookie = { partitioned = true, secure = false }", "Partitioned"),
         ("mode = 'cookie'\ncookie = { name = '__Secure-x', secure = false }", "this name"),
-        ("mode = 'cookie'\ncookie = { name = '__Host-x', path = '/x' }", "__Host- cookie"),
+        (
+            "mode = 'cookie'\ncookie = { name = '__Host-x', path = '/x', secure = true }",
+            "__Host- cookie",
+        ),
         ("mode = 'cookie'\ncookie = { max_age = '0s' }", "max_age cannot be zero"),
     ] {
         let found = mistakes_in(&format!("[pools.app.affinity]\n{text}"));
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         assert!(found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn behind_a_proxy_that_ends_tls_cookies_are_secure_where_they_must_be() {
+    let listener = "[[listeners]]\naddress = ':80'\ntrusted_proxies = ['10.0.0.0/8']\n";
+    let cookie = "affinity = { mode = 'cookie', cookie = { same_site = 'none' } }\n";
+    assert!(parse(&format!("{listener}[pools.app]\n{cookie}{POOL}")).is_ok());
+    assert!(parse(&format!("{LISTENER}[pools.app]\n{cookie}{POOL}")).is_err());
+}
+
+#[test]
+fn a_mistake_hides_no_other_that_has_nothing_to_do_with_it() {
+    for (text, expected) in [
+        (
+            "[server.limits]\nmin_rate = '-1'\nheader_count = 1\nheader_bytes = '1GiB'\n\
+             uri_length = '64KiB'",
+            &["min_rate", "header_count", "header_bytes is out", "uri_length is out"][..],
+        ),
+        (
+            "[pools.app.affinity]\nmode = 'cokie'\nidle_timeout = '13h'\nabsolute_timeout = '1h'",
+            &["mode", "idle_timeout is longer"],
+        ),
+        (
+            "[pools.app.affinity]\nmode = 'cookie'\n\
+             cookie = { name = 'a b', same_site = 'none', secure = false }",
+            &["name", "SameSite=None"],
+        ),
+        (
+            "[pools.app.health]\nrise = 0\nfast_interval = '1h'\nbody = 'ok'",
+            &["rise", "fast_interval is longer", "body has no effect"],
+        ),
+        ("[token]\nkeys = ['x']\nkeys_file = 'y'", &["keys", "exclude each other"]),
+        ("[token]\nkees = ['x']\nkeys_file = '/no/such'", &["unknown key", "cannot be read"]),
+        (
+            "[[routes]]\npool = 'x'\n[pools.x]\n\
+             backends = [{ name = 'a', address = 'x' }, { name = 'a', address = 'y' }]",
+            &["address", "two backends are named 'a'", "address"],
+        ),
+    ] {
+        let found = mistakes_in(text);
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, part) in found.iter().zip(expected) {
+            assert!(found.contains(part), "{part}: {found}");
+        }
+    }
+}
+
+#[test]
+fn and_says_nothing_that_may_only_follow_from_it() {
+    for text in [
+        "[pools.app.health]\ninterval = '1x'\nfast_interval = '3s'",
+        "[pools.app.health]\npaht = '/'\nbody = 'ok'",
+        "[pools.app.affinity]\nmode = 'hahs'\nkey = 'path'\nidle_timeout = '13h'",
+        "[pools.app.affinity]\nmode = 'hash'\nkeey = 'path'",
+        "[server.limits]\nheader_bytes = 'x'\nuri_length = '48KiB'",
+    ] {
+        let found = mistakes_in(text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
     }
 }
 
@@ -283,6 +358,46 @@ fn variables_stand_for_strings_and_are_never_shown() {
 }
 
 #[test]
+fn numbers_come_from_the_environment_too() {
+    let config = config(
+        "server.workers = '${WORKERS:-3}'\nserver.limits.requests_per_connection = '${PORT}'\n\
+         [pools.app.health]\nport = '${PORT}'\npath = '/'\nbody = '${PORT}'",
+    );
+    assert_eq!((config.server.workers, config.server.limits.requests_per_connection), (3, 8081));
+    let health = config.pools[0].health.as_ref().unwrap();
+    assert_eq!(health.port, Some(8081));
+    for (text, expected) in [
+        ("server.workers = '4'", "expected \"auto\", or an integer from 1 to 1024"),
+        ("server.workers = '${SECRET}'", "expected \"auto\", or an integer from 1 to 1024"),
+        ("[pools.app.health]\nport = '${SECRET}'", "expected an integer from 1 to 65535"),
+        ("[pools.app.health]\nport = '8080'", "expected an integer from 1 to 65535"),
+    ] {
+        let error = parse(&format!("{text}\n{LISTENER}{POOL}")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn keys_are_hidden_where_they_do_not_belong() {
+    for text in [
+        format!("[server]\ntoken.keys = ['{KEY}']"),
+        "[server]\ntoken.keys = ['tooshort']".into(),
+        format!("keys = ['{KEY}']"),
+        format!("[token]\nkeys = {KEY}"),
+        "[token]\nkeys = 9lV/MzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into(),
+        format!("[token]\nkeys = ['x'] # not {KEY}"),
+        format!("[token]\n{KEY}\n"),
+        format!("[token]\n'{KEY}' = 1\n"),
+        format!("[token]\nkeys_file = '{KEY}'"),
+    ] {
+        let error = parse(&format!("{text}\n{LISTENER}{POOL}")).unwrap_err().to_string();
+        let key = KEY.trim_end_matches('=');
+        assert!(!error.contains(key) && !error.contains("tooshort"), "{text}\n{error}");
+        assert!(!error.contains("9lV/"), "{error}");
+    }
+}
+
+#[test]
 fn secrets_in_the_file_are_blacked_out() {
     for text in [
         format!("[token]\nkeys = [ '{KEY}', 'tooshort' ]"),
@@ -322,12 +437,40 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_file_that_is_not_utf_8_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("latin.toml");
+    std::fs::write(
+        &path,
+        [b"[server]\n# Gr\xfc\xdfe\nworkers = 0\n", LISTENER.as_bytes()].concat(),
+    )
+    .unwrap();
+    let error = Config::load(&path, &environment).unwrap_err();
+    let found: Vec<_> = error.mistakes().iter().map(|m| (m.position(), m.title())).collect();
+    assert_eq!(
+        found[1..3],
+        [(Some((2, 5)), "not UTF-8"), (Some((3, 11)), "server.workers is out of range")]
+    );
+}
+
+#[test]
+fn a_file_without_an_end_is_not_read_forever() {
+    let error = Config::load(Path::new("/dev/zero"), &environment).unwrap_err();
+    assert!(error.to_string().contains("larger than 16 MiB"), "{error}");
+}
+
+#[test]
 fn what_is_strange_but_works_is_a_warning() {
     let other = "[[pools.other.backends]]\nname = 'a'\naddress = 'a:1'\n";
     let text = format!("[[listeners]]\naddress = ':0'\n[[routes]]\npool = 'app'\n{POOL}{other}");
     let warnings = parse(&text).unwrap().warnings;
     let titles: Vec<_> = warnings.iter().map(Mistake::title).collect();
     assert_eq!(titles, ["listeners.address has port 0", "no route leads to pool `other`"]);
+    let check = "[pools.app.health]\npath = '/'\ndrain_status = 204\n";
+    let warnings = parse(&format!("{LISTENER}{check}{POOL}")).unwrap().warnings;
+    assert!(warnings[0].title().contains("drain_status is one of the expected"), "{warnings:?}");
+    let apart = format!("{LISTENER}{check}expect = [200]\n{POOL}");
+    assert!(parse(&apart).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -7,32 +7,44 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
+use super::keep_running;
 use super::probe::{self, Report};
 use crate::balance::health::Health;
-use crate::balance::{Backend, Condition, Pool};
+use crate::balance::{Backend, BackendState, Condition, Pool};
 use crate::clock;
 use crate::config::HealthCheck;
 use crate::observe;
 
+/// What a pool's backends count as before their first check.
+pub(super) fn assume(pool: &Arc<Pool>, check: &HealthCheck) {
+    if check.assumed_up {
+        return;
+    }
+    for backend in pool.backends() {
+        set(pool, &backend, Condition::Down, true, "not checked yet");
+    }
+}
+
 /// Starts the checks of a pool's backends.
 pub(super) fn start(
     pool: &Arc<Pool>,
-    check: Arc<HealthCheck>,
+    check: &Arc<HealthCheck>,
     tasks: &mut JoinSet<()>,
     rng: &mut StdRng,
 ) {
     for backend in pool.backends() {
-        if !check.assumed_up {
-            pool.set(backend.id(), Condition::Down, true, clock::now());
-        }
-        let checker = Checker {
-            health: Health::new(check.thresholds, check.assumed_up),
-            pool: pool.clone(),
-            backend,
-            check: check.clone(),
-            rng: StdRng::from_rng(rng),
-        };
-        tasks.spawn(checker.run());
+        let (pool, check) = (pool.clone(), check.clone());
+        let mut rng = StdRng::from_rng(rng);
+        tasks.spawn(keep_running("health checks", move || {
+            let checker = Checker {
+                health: Health::new(check.thresholds, backend.state() != BackendState::Down),
+                pool: pool.clone(),
+                backend: backend.clone(),
+                check: check.clone(),
+                rng: StdRng::from_rng(&mut rng),
+            };
+            checker.run()
+        }));
     }
 }
 
@@ -58,7 +70,10 @@ impl Checker {
 
     fn take(&mut self, report: Report) {
         let (success, why, asks_to_drain) = match report {
-            Report::Well { asks_to_drain } => (true, "health check passes".into(), asks_to_drain),
+            Report::Well { asks_to_drain: true } => {
+                (true, "health check passes, and the app asks to be drained".into(), true)
+            }
+            Report::Well { asks_to_drain: false } => (true, "health check passes".into(), false),
             Report::Ill(why) => (false, format!("health check fails: {why}"), false),
         };
         // The wish first: who comes up with it has never been ready.
@@ -76,9 +91,7 @@ impl Checker {
     }
 
     fn set(&self, condition: Condition, holds: bool, why: &str) {
-        if let Some(transition) = self.pool.set(self.backend.id(), condition, holds, clock::now()) {
-            observe::log_transition(&self.pool, &transition, why);
-        }
+        set(&self.pool, &self.backend, condition, holds, why);
     }
 
     fn pause(&mut self) -> Duration {
@@ -88,5 +101,11 @@ impl Checker {
         };
         let jitter = self.rng.random::<f64>().mul_add(2.0, -1.0) * self.check.jitter;
         interval.mul_f64((1.0 + jitter).max(0.0))
+    }
+}
+
+fn set(pool: &Pool, backend: &Backend, condition: Condition, holds: bool, why: &str) {
+    if let Some(transition) = pool.set(backend.id(), condition, holds, clock::now()) {
+        observe::log_transition(pool, &transition, why);
     }
 }

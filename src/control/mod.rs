@@ -24,6 +24,9 @@ use crate::observe;
 /// How often idle sessions and ejections are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long after a panic a task is started again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
 /// The control thread.
 pub(crate) struct Handle {
     thread: thread::JoinHandle<()>,
@@ -36,15 +39,22 @@ impl Handle {
     }
 }
 
-/// Starts the control thread. It ends when `stopping` becomes true.
+/// Starts the control thread. It ends when `stopping` becomes true. What a health check finds out
+/// first is assumed when this returns.
 pub(crate) fn start(
     config: &Config,
     pools: &[Arc<Pool>],
     mut stopping: watch::Receiver<bool>,
     rng: &mut StdRng,
 ) -> io::Result<Handle> {
-    let checks: Vec<Option<HealthCheck>> = config.pools.iter().map(|p| p.health.clone()).collect();
+    let checks: Vec<Option<Arc<HealthCheck>>> =
+        config.pools.iter().map(|pool| pool.health.clone().map(Arc::new)).collect();
     let pools = pools.to_vec();
+    for (pool, check) in pools.iter().zip(&checks) {
+        if let Some(check) = check {
+            health_check::assume(pool, check);
+        }
+    }
     let mut rng = StdRng::from_rng(rng);
     let (ready, is_ready) = mpsc::channel();
     let thread = thread::Builder::new().name("control".into()).spawn(move || {
@@ -56,9 +66,10 @@ pub(crate) fn start(
         runtime.block_on(async move {
             let mut tasks = JoinSet::new();
             for (pool, check) in pools.iter().zip(checks) {
-                tasks.spawn(tick(pool.clone()));
+                let ticked = pool.clone();
+                tasks.spawn(keep_running("what time brings about", move || tick(ticked.clone())));
                 if let Some(check) = check {
-                    health_check::start(pool, Arc::new(check), &mut tasks, &mut rng);
+                    health_check::start(pool, &check, &mut tasks, &mut rng);
                 }
             }
             let _ = stopping.wait_for(|&stop| stop).await;
@@ -68,6 +79,20 @@ pub(crate) fn start(
     Ok(Handle { thread })
 }
 
+/// Runs a task for good: after a panic, which is a mistake of ours, again.
+async fn keep_running<F>(name: &'static str, mut task: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        match tokio::spawn(task()).await {
+            Err(error) if error.is_panic() => tracing::error!("{name}: starts again after a panic"),
+            Ok(()) | Err(_) => return,
+        }
+        tokio::time::sleep(AFTER_PANIC).await;
+    }
+}
+
 async fn tick(pool: Arc<Pool>) {
     let mut interval = tokio::time::interval(TICK);
     loop {
@@ -75,5 +100,22 @@ async fn tick(pool: Arc<Pool>) {
         for transition in pool.tick(clock::now()) {
             observe::log_transition(&pool, &transition, "its ejection is over");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_goes_on_after_a_panic() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let mut runs = 0;
+        runtime.block_on(keep_running("it", || {
+            runs += 1;
+            let is_first = runs == 1;
+            async move { assert!(!is_first, "as intended") }
+        }));
+        assert_eq!(runs, 2);
     }
 }

@@ -63,7 +63,8 @@ where
         Probe::Tcp => return Ok(Report::Well { asks_to_drain: false }),
         Probe::Http(probe) => probe,
     };
-    let request = request(probe, backend.address()).map_err(|error| error.to_string())?;
+    let request =
+        request(probe, backend.address(), check.port).map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let exchange = async {
@@ -95,10 +96,17 @@ async fn read(mut body: Incoming, wanted: &str) -> Result<Vec<u8>, String> {
     Ok(read)
 }
 
-fn request(probe: &HttpProbe, address: &Address) -> Result<Request<Empty<Bytes>>, http::Error> {
+fn request(
+    probe: &HttpProbe,
+    address: &Address,
+    other_port: Option<u16>,
+) -> Result<Request<Empty<Bytes>>, http::Error> {
     let host = match (&probe.host, address) {
         (Some(host), _) => host.clone(),
-        (None, Address::Tcp { .. }) => HeaderValue::try_from(address.to_string())?,
+        (None, Address::Tcp { host, port }) => {
+            let asked = Address::Tcp { host: host.clone(), port: other_port.unwrap_or(*port) };
+            HeaderValue::try_from(asked.to_string())?
+        }
         (None, Address::Unix(_)) => HeaderValue::from_static("localhost"),
     };
     Request::get(probe.path.as_str())
@@ -161,8 +169,12 @@ mod tests {
     #[test]
     fn the_request_names_its_host() {
         let address: Address = "[::1]:80".parse().unwrap();
-        assert_eq!(request(&probe(), &address).unwrap().headers()[HOST], "[::1]:80");
+        let host = |probe: &HttpProbe, port| {
+            request(probe, &address, port).unwrap().headers()[HOST].clone()
+        };
+        assert_eq!(host(&probe(), None), "[::1]:80");
+        assert_eq!(host(&probe(), Some(81)), "[::1]:81", "it is that port that is asked");
         let named = HttpProbe { host: Some(HeaderValue::from_static("shop")), ..probe() };
-        assert_eq!(request(&named, &address).unwrap().headers()[HOST], "shop");
+        assert_eq!(host(&named, Some(81)), "shop");
     }
 }

@@ -14,8 +14,15 @@ use crate::balance::affinity::Key;
 /// The key in `state_dir`. Made on the first start.
 pub(super) fn own(state_dir: &Path, rng: &mut dyn Rng) -> Result<Key, StartError> {
     let path = state_dir.join("token.key");
-    read_or_make(state_dir, &path, rng)
-        .map_err(|source| StartError::Key { path: path.display().to_string(), source })
+    let shown = path.display();
+    let key = read_or_make(state_dir, &path, rng)
+        .map_err(|source| StartError::Key { path: shown.to_string(), source })?;
+    tracing::info!(
+        path = %shown,
+        "tokens are sealed with a key of this proxy's own; proxies that are to share sessions \
+         need a shared key in [token]"
+    );
+    Ok(key)
 }
 
 fn read_or_make(state_dir: &Path, path: &Path, rng: &mut dyn Rng) -> io::Result<Key> {
@@ -26,26 +33,16 @@ fn read_or_make(state_dir: &Path, path: &Path, rng: &mut dyn Rng) -> io::Result<
                 let path = path.display();
                 tracing::warn!(%path, "others may read the token key; chmod 600 it");
             }
-            return Key::from_base64(&text).map_err(io::Error::other);
+            let spoilt = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+            return Key::from_base64(&text).map_err(spoilt);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     fs::create_dir_all(state_dir)?;
     let key = Key::random(rng);
-    // Written whole under another name first: nobody ever reads half a key.
-    let fresh = path.with_extension(format!("new-{}", std::process::id()));
-    let written = write(&fresh, &key).and_then(|()| fs::hard_link(&fresh, path));
-    let _ = fs::remove_file(&fresh);
-    match written {
-        Ok(()) => {
-            let path = path.display();
-            tracing::info!(
-                %path,
-                "made a token key; proxies that are to share sessions need a shared key in [token]"
-            );
-            Ok(key)
-        }
+    match write(&key, path, rng) {
+        Ok(()) => Ok(key),
         // Another process was faster: its key counts.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.exists() => {
             read_or_make(state_dir, path, rng)
@@ -54,10 +51,16 @@ fn read_or_make(state_dir: &Path, path: &Path, rng: &mut dyn Rng) -> io::Result<
     }
 }
 
-fn write(path: &Path, key: &Key) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{}", key.to_base64())?;
-    file.sync_all()
+/// Writes the key whole under a name that nobody else uses, and then gives it its own: nobody ever
+/// reads half a key.
+fn write(key: &Key, path: &Path, rng: &mut dyn Rng) -> io::Result<()> {
+    let fresh = path.with_extension(format!("new-{:016x}", rng.next_u64()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let written = writeln!(file, "{}", key.to_base64())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&fresh, path));
+    let _ = fs::remove_file(&fresh);
+    written
 }
 
 #[cfg(test)]
@@ -83,7 +86,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("token.key"), "half a ke").unwrap();
         let error = own(dir.path(), &mut StdRng::seed_from_u64(1)).unwrap_err().to_string();
-        assert!(error.contains("token.key") && error.contains("state_dir"), "{error}");
+        assert!(error.contains("token.key") && error.contains("remove it"), "{error}");
+        assert!(!error.contains("may write"), "not a matter of rights: {error}");
         assert_eq!(fs::read_to_string(dir.path().join("token.key")).unwrap(), "half a ke");
+    }
+
+    #[test]
+    fn what_another_process_left_behind_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        // In a container every proxy is process 1.
+        let left = dir.path().join(format!("token.new-{}", std::process::id()));
+        fs::write(&left, "half a ke").unwrap();
+        own(dir.path(), &mut StdRng::seed_from_u64(1)).unwrap();
+        assert!(left.exists(), "it may be another proxy's that is at it");
     }
 }

@@ -42,9 +42,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The token key can neither be read nor made.
-    #[error(
-        "cannot keep the token key in {path}: {source}\n  set server.state_dir to a directory that this user may write, or give the key in [token]"
-    )]
+    #[error("cannot keep the token key in {path}: {source}\n  {}", key_hint(.source))]
     Key {
         /// The file.
         path: String,
@@ -66,6 +64,17 @@ fn hint(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => "\n  no interface of this machine has that address",
         _ => "",
+    }
+}
+
+fn key_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::InvalidData => {
+            "restore the file, or remove it: then a new key is made, and sessions begin anew"
+        }
+        _ => {
+            "set server.state_dir to a directory that this user may write, or give the key in [token]"
+        }
     }
 }
 

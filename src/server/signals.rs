@@ -1,10 +1,11 @@
-//! Signals that ask the process to end.
+//! Signals: to end, and to reload.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -33,4 +34,12 @@ pub fn wait() -> io::Result<Signal> {
         Some(SIGINT) => Ok(Signal::Interrupt),
         _ => Ok(Signal::Terminate),
     }
+}
+
+/// From now on SIGHUP does this, on a thread of its own, and does not end the process.
+pub fn on_hang_up(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP])?;
+    let watch = move || signals.forever().for_each(|_| act());
+    thread::Builder::new().name("hang-up".into()).spawn(watch)?;
+    Ok(())
 }

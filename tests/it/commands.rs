@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Ended, Files, Process, STICKLER, app_process, get, stickler};
+use crate::support::{Ended, Files, Process, STICKLER, app_process, get, pool, stickler};
 
 const GOOD: &str = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n\
                     [pools.shop.affinity]\nmode = \"cookie\"\n\
@@ -68,6 +68,19 @@ fn check_looks_at_every_file() {
     );
     let quiet = check(directory.path(), &["--quiet", "good.toml", "good.toml"]);
     assert_eq!((quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()), (Some(0), "", ""));
+}
+
+#[test]
+fn check_finds_mistakes_even_if_nobody_reads_on() {
+    let files = Files::with(&pool(&["127.0.0.1:1".into()], ""));
+    let good = files.config().display().to_string();
+    for files in [["/no/such.toml", good.as_str()], [good.as_str(), "/no/such.toml"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(STICKLER);
+        let status = command.arg("check").args(files).stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{files:?}");
+    }
 }
 
 #[test]

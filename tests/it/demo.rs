@@ -35,6 +35,24 @@ fn it_ends_by_itself_with_a_summary_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_table_that_does_not_fit_on_the_terminal_becomes_lines() {
+    let drawn_over = |lines: u16| {
+        let demo = format!(
+            "stty rows {lines} cols 100; {STICKLER} demo --listen 127.0.0.1:0 --for 1500ms"
+        );
+        let mut script = Command::new("script");
+        let ended =
+            Process::of_package("bsdutils", script.args(["-qec", &demo, "/dev/null"])).end();
+        assert!(ended.stdout.contains("Summary"), "{}", ended.stdout);
+        let is_upward = |sequence: &str| {
+            sequence.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with('F')
+        };
+        ended.stdout.split("\u{1b}[").any(is_upward)
+    };
+    assert!(drawn_over(40) && !drawn_over(6));
+}
+
+#[test]
 fn without_affinity_it_shows_what_is_lost_and_with_hashing_nothing_is() {
     let quiet = ["--quiet", "--for", "2s", "--think", "exp:50ms"];
     let none = demo(&[&quiet[..], &["--affinity", "none"]].concat()).end();

@@ -27,7 +27,8 @@ fn without_keys_one_is_made_and_sessions_survive_a_restart() {
     assert!(said.contains("shared key") && said.contains("token.key"), "{said}");
     assert!(!said.contains(key.trim()), "the log tells the key: {said}");
     proxy.kill();
-    let (_proxy, address) = files.run();
+    let (proxy, address) = files.run();
+    assert!(proxy.stderr().contains("shared key"), "at every start");
     assert_eq!(Visitor::with(address, &visitor.cookie.unwrap()).visit(), "b0 bound");
     assert_eq!(fs::read_to_string(files.key()).unwrap(), key, "it is made once");
 }

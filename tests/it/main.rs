@@ -34,6 +34,7 @@ mod interim;
 mod keys;
 mod lifetimes;
 mod limits;
+mod logging;
 mod mutations;
 mod old_clients;
 mod pipelining;

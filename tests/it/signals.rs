@@ -87,6 +87,18 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn a_hang_up_changes_nothing() {
+    let backend = Backend::named("a");
+    let files = Files::with(&pool(&[backend.address.to_string()], ""));
+    let (proxy, address) = files.run();
+    proxy.signal("HUP");
+    wait_until("it says so", || proxy.stderr().contains("no reloading yet"));
+    assert_eq!(get(address, "/", "").status, 200);
+    proxy.signal("TERM");
+    assert_eq!(proxy.end().code, Some(0));
+}
+
+#[test]
 fn without_work_it_ends_at_once() {
     let backend = Backend::named("a");
     let files = Files::with(&pool(&[backend.address.to_string()], ""));

@@ -74,6 +74,11 @@ fn who_comes_up_and_asks_to_be_drained_was_never_ready() {
     let files = Files::with(&format!("{SERVER}{}", pool(&addresses, &settings)));
     let (proxy, _) = files.run();
     app.check("429 Leaving");
-    let [only] = &transitions(&proxy)[..] else { panic!("{:?}", transitions(&proxy)) };
-    assert!(only.starts_with("down draining, 0: "), "{only}");
+    let transitions = transitions(&proxy);
+    let [first, second] = &transitions[..] else { panic!("{transitions:?}") };
+    assert_eq!(first, "ready down, 0: not checked yet");
+    assert!(second.starts_with("down draining, 0: ") && second.contains("asks to be drained"));
+    let said = proxy.stderr();
+    let line = said.lines().find(|line| line.contains("asks to be drained")).unwrap();
+    assert!(line.contains("INFO"), "it is better off than before: {line}");
 }

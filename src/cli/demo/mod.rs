@@ -192,9 +192,6 @@ async fn play(
     let crowd = Crowd::start(plan(args, seed, proxy)?);
     let stopwatch = Stopwatch::start();
     let mut board = Board::new(pool.clone());
-    let mut ticks = tokio::time::interval(screen.period());
-    // There is nothing to see yet.
-    ticks.reset();
     let end = async {
         match args.length {
             Some(length) => sleep(length).await,
@@ -209,7 +206,7 @@ async fn play(
                 received?;
                 break;
             }
-            _ = ticks.tick() => {
+            () = sleep(screen.period()) => {
                 for news in apps.news() {
                     screen.note(&news)?;
                 }

@@ -45,9 +45,17 @@ impl Screen {
     pub(super) fn show(&mut self, frame: &Frame) -> Result<(), Failure> {
         match &mut self.mode {
             Mode::Table { drawn } => {
-                let table = render::table(frame, self.terminal.color(), self.terminal.width());
+                let size = self.terminal.size();
+                let table =
+                    render::table(frame, self.terminal.color(), size.map(|(columns, _)| columns));
+                let lines = table.lines().count();
+                if size.is_some_and(|(_, height)| lines >= usize::from(height)) {
+                    // What has left the screen cannot be drawn over.
+                    self.mode = Mode::Lines;
+                    return self.show(frame);
+                }
                 let text = format!("{}{}", above(*drawn), overwriting(&table));
-                *drawn = table.lines().count();
+                *drawn = lines;
                 self.terminal.print(&text)
             }
             Mode::Lines => self.terminal.print(&render::lines(frame)),

@@ -24,7 +24,7 @@ pub struct Affinity {
     pub algorithm: Option<Algorithm>,
     /// A session ends when it has not been seen for so long.
     pub idle_timeout: Parsed<Duration>,
-    /// A session ends so long after it began, however busy it is.
+    /// A session ends so long after it began, however busy it is. With `mode = "cookie"` only.
     pub absolute_timeout: Parsed<Duration>,
     /// What happens to a session whose backend cannot serve it.
     pub when_unavailable: WhenUnavailable,
@@ -36,7 +36,8 @@ pub struct Affinity {
     /// A backend with more than this times its fair share of the requests in flight is passed over
     /// for now. With `mode = "hash"` only. Absent: never.
     pub max_load: Option<Parsed<Factor>>,
-    /// Sessions that are counted at most; further ones are served all the same.
+    /// Sessions that are counted at most; further ones are served all the same. A client that never
+    /// sends its cookie back begins a session with each request.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub max_sessions: u32,
 }

@@ -39,7 +39,7 @@ pub struct Health {
     /// Consecutive failures after which a backend counts as down.
     #[schemars(range(min = 1, max = 1000))]
     pub fall: u32,
-    /// What a backend counts as before its first check.
+    /// What a backend counts as before its first check, which decides alone.
     pub initial: Initial,
     /// A status by which the app asks to be drained; the check counts as a success. Absent: none.
     #[schemars(range(min = 200, max = 599))]

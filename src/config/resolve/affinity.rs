@@ -68,34 +68,49 @@ impl Resolver<'_> {
 
     fn nobody_waits(&mut self, at: At<'_>) {
         let help = "write when_unavailable = \"wait\", or remove the wait";
-        self.useless(at.key("wait"), "only when_unavailable = \"wait\" waits", help);
+        let why = "only when_unavailable = \"wait\" waits";
+        self.useless(at.key("wait"), why, help, at.key("when_unavailable"));
     }
 
     /// Each mode has keys of its own.
     fn fits_the_mode(&mut self, file: &file::Affinity, at: At<'_>) {
+        let at_mode = at.key("mode");
+        let is_hash = file.mode == file::Mode::Hash;
         if file.mode != file::Mode::Cookie {
             let help = "write mode = \"cookie\", or remove the cookie";
-            self.useless(at.key("cookie"), "only mode = \"cookie\" has a cookie of its own", help);
-            let help = match file.mode {
-                file::Mode::Hash => "with mode = \"hash\" max_load does the like",
-                _ => "write mode = \"cookie\", or remove the overload",
+            let why = "only mode = \"cookie\" has a cookie of its own";
+            self.useless(at.key("cookie"), why, help, at_mode);
+            let help = match is_hash {
+                true => "with mode = \"hash\" max_load does the like",
+                false => "write mode = \"cookie\", or remove the overload",
             };
-            self.useless(at.key("overload"), "only mode = \"cookie\" has bound sessions", help);
+            let why = "only mode = \"cookie\" has bound sessions";
+            self.useless(at.key("overload"), why, help, at_mode);
+            let help = "write mode = \"cookie\", or remove the absolute_timeout";
+            let why = "only mode = \"cookie\" knows when a session began";
+            self.useless(at.key("absolute_timeout"), why, help, at_mode);
         }
-        if file.mode == file::Mode::Hash {
-            if file.key.is_none() {
-                let title = format!("{}: mode \"hash\" needs a key", at.path());
-                let mistake = self.mistakes.error(at.key("mode"), title);
-                mistake.label("what is to be hashed?").help(
-                    "write key = { header = \"x-user\" }, { cookie = \"uid\" }, { query = \"user\" }, \
-                     \"source_address\" or \"path\"",
-                );
+        if !is_hash {
+            for key in ["key", "algorithm", "max_load"] {
+                let help = format!("write mode = \"hash\", or remove the {key}");
+                self.useless(at.key(key), "only mode = \"hash\" hashes anything", &help, at_mode);
             }
-            return;
         }
-        for key in ["key", "algorithm", "max_load"] {
-            let help = format!("write mode = \"hash\", or remove the {key}");
-            self.useless(at.key(key), "only mode = \"hash\" hashes anything", &help);
+        if file.mode == file::Mode::None {
+            for key in ["idle_timeout", "when_unavailable", "max_sessions"] {
+                let help =
+                    format!("write mode = \"cookie\" or mode = \"hash\", or remove the {key}");
+                self.useless(at.key(key), "mode is \"none\": no session sticks", &help, at_mode);
+            }
+        }
+        if is_hash && file.key.is_none() {
+            let title = format!("{}: mode \"hash\" needs a key", at.path());
+            let mistake = self.mistakes.error(at_mode, title);
+            mistake.label("what is to be hashed?").help(
+                "write key = { header = \"x-user\" }, { cookie = \"uid\" }, { query = \"user\" }, \
+                 \"source_address\" or \"path\"",
+            );
+            mistake.depends_on(at.key("key"));
         }
     }
 
@@ -103,8 +118,11 @@ impl Resolver<'_> {
         let (at_idle, at_absolute) = (at.key("idle_timeout"), at.key("absolute_timeout"));
         let idle = self.positive(&file.idle_timeout, at_idle);
         let absolute = self.positive(&file.absolute_timeout, at_absolute);
+        // Only with a cookie both have an effect. A mode that was refused may have been meant as one.
+        let is_meant = at.key("mode").is_doubtful() && at_idle.exists() && at_absolute.exists();
+        let both_count = file.mode == file::Mode::Cookie || is_meant;
         // Zero has been reported already, and would be shorter than anything.
-        if idle > absolute && !absolute.is_zero() {
+        if both_count && idle > absolute && !absolute.is_zero() {
             let help = format!(
                 "idle_timeout is {}, absolute_timeout is {}",
                 self.in_words(at_idle, idle),
@@ -114,6 +132,7 @@ impl Resolver<'_> {
             let title = format!("{}: idle_timeout is longer than absolute_timeout", at.path());
             let mistake = self.mistakes.error(place, title);
             mistake.label("no session could ever idle out").help(help);
+            mistake.depends_on(at_idle).depends_on(at_absolute);
         }
     }
 

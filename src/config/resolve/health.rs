@@ -17,6 +17,7 @@ impl Resolver<'_> {
             let help = format!("interval is {}", self.in_words(at.key("interval"), interval));
             let mistake = self.mistakes.error(at.key("fast_interval"), title);
             mistake.label("this would be the slower one").help(help);
+            mistake.depends_on(at.key("interval"));
         }
         HealthCheck {
             probe: self.probe(file, at),
@@ -35,17 +36,26 @@ impl Resolver<'_> {
             for key in ["host", "expect", "body", "drain_status", "drain_header"] {
                 let help =
                     "add a path to check by HTTP, or remove this to check by connecting only";
-                self.useless(at.key(key), "only a check by HTTP has this", help);
+                self.useless(at.key(key), "only a check by HTTP has this", help, at.key("path"));
             }
             return Probe::Tcp;
         };
         let expect = match &file.expect {
             None => vec![(200, 399)],
             Some(ranges) => {
-                self.not_empty(ranges, at.key("expect"));
+                self.not_empty(ranges, at.key("expect"), "leave it out for 200 to 399");
                 ranges.iter().map(|range| (range.0.0, range.0.1)).collect()
             }
         };
+        if let Some(status) = file.drain_status
+            && expect.iter().any(|&(first, last)| (first..=last).contains(&status))
+        {
+            let title = format!("{}: drain_status is one of the expected statuses", at.path());
+            let mistake = self.mistakes.warning(at.key("drain_status"), title);
+            mistake.label("a backend that answers with this is drained");
+            mistake.help("take it out of expect if that is meant, or choose another status");
+            mistake.depends_on(at.key("expect"));
+        }
         Probe::Http(HttpProbe {
             path: path.0.0.clone(),
             host: file.host.as_ref().map(|host| host.0.0.clone()),

@@ -3,7 +3,7 @@
 use super::Resolver;
 use crate::balance::affinity::Mode;
 use crate::config::at::At;
-use crate::config::{Pool, Route};
+use crate::config::{Listener, Pool, Route};
 use crate::routing::HostMatch;
 
 /// A pool with an affinity cookie.
@@ -43,7 +43,19 @@ impl Resolver<'_> {
     /// Pools that one host can reach need cookies of different names: otherwise browsers overwrite
     /// one with the other, and a session moves whenever the user changes between them. And a
     /// cookie is only kept if its domain is that of the host which sets it.
-    pub(super) fn cookies_are_kept(&mut self, routes: &[Route], pools: &[Pool], at: At<'_>) {
+    pub(super) fn cookies_are_kept(
+        &mut self,
+        listeners: &[Listener],
+        routes: &[Route],
+        pools: &[Pool],
+        at: At<'_>,
+    ) {
+        let may_know_tls = may_know_tls(listeners, at.key("listeners"));
+        for pool in pools {
+            let is_used = pool.spec.affinity.mode == Mode::Cookie;
+            let at = at.key("pools").key(&pool.spec.name).key("affinity").key("cookie");
+            self.kept_by_browsers(&pool.cookie, may_know_tls || !is_used, at);
+        }
         let with_cookie = pools.iter().enumerate();
         let with_cookie = with_cookie.filter(|(_, pool)| pool.spec.affinity.mode == Mode::Cookie);
         let bakers: Vec<_> =
@@ -70,6 +82,17 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Does some listener believe what a proxy says about the client's scheme, as far as it could be
+/// read?
+fn may_know_tls(listeners: &[Listener], at: At<'_>) -> bool {
+    let mut each = listeners.iter().enumerate();
+    at.is_doubtful()
+        || each.any(|(i, listener)| {
+            let is_doubtful = at.index(i).key("trusted_proxies").is_doubtful();
+            is_doubtful || !listener.trusted_proxies.is_empty()
+        })
 }
 
 /// Is there a host that both match?

@@ -26,9 +26,8 @@ impl Resolver<'_> {
                 mistake.label("the kernel will choose a port");
             }
             if let Some(other) = listeners.iter().position(|other| clash(other.address, address)) {
-                let mistake =
-                    self.mistakes.error(at_address.alone(), "two listeners on one address");
-                let at_other = at.index(other).key("address").alone();
+                let mistake = self.mistakes.error(at_address, "two listeners on one address");
+                let at_other = at.index(other).key("address");
                 mistake.label("this is taken").with(at_other, "by this");
             }
             listeners.push(Listener {
@@ -50,9 +49,9 @@ impl Resolver<'_> {
                     let at_address = at_pool.key("backends").index(i).key("address");
                     let at_own = at.key("listeners").index(own).key("address");
                     let title = format!("{} is a listener of this proxy", at_address.path());
-                    let mistake = self.mistakes.error(at_address.alone(), title);
+                    let mistake = self.mistakes.error(at_address, title);
                     mistake.label("requests would go round in circles");
-                    mistake.with(at_own.alone(), "this listener");
+                    mistake.with(at_own, "this listener");
                 }
             }
         }

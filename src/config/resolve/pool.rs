@@ -70,7 +70,7 @@ impl Resolver<'_> {
             mistake.label("no new session could go anywhere");
             mistake.help("leave weight out of at least one: it is 1 then");
         }
-        self.distinct_names(file, at);
+        self.distinct_names(at);
         let backends = file.iter().enumerate().map(|(i, backend)| BackendSpec {
             name: backend.name.0.0.clone(),
             incarnation: backend.incarnation.as_ref().map(|incarnation| incarnation.0.0.clone()),
@@ -92,14 +92,15 @@ impl Resolver<'_> {
         file.priority.unwrap_or(u32::from(file.backup))
     }
 
-    fn distinct_names(&mut self, file: &[file::Backend], at: At<'_>) {
+    /// Looks at those that were refused for their address, too.
+    fn distinct_names(&mut self, at: At<'_>) {
         let mut seen: HashMap<&str, At<'_>> = HashMap::new();
-        for (i, backend) in file.iter().enumerate() {
-            let at_name = at.index(i).key("name");
-            if let Some(first) = seen.insert(&backend.name.0.0, at_name) {
+        for at_name in at.all_items().into_iter().map(|backend| backend.key("name")) {
+            let Some(name) = at_name.text() else { continue };
+            if let Some(first) = seen.insert(name, at_name) {
                 let title = format!("two backends are named {}", self.written(at_name));
-                let mistake = self.mistakes.error(at_name.alone(), title);
-                mistake.label("this name is taken").with(first.alone(), "by this one");
+                let mistake = self.mistakes.error(at_name, title);
+                mistake.label("this name is taken").with(first, "by this one");
                 mistake.help("sessions are bound to names, so each backend needs its own");
             }
         }

@@ -31,9 +31,12 @@ impl Resolver<'_> {
             for rule in self.rules(route, at_route) {
                 if let Some(other) = routes.iter().position(|other| other.rule == rule) {
                     let title = "two routes match the same requests";
-                    let mistake = self.mistakes.error(at_route.alone(), title);
+                    let mistake = self.mistakes.error(at_route, title);
                     mistake.label("this one is never reached");
-                    mistake.with(places[other].alone(), "because of this");
+                    mistake.with(places[other], "because of this");
+                    for route in [at_route, places[other]] {
+                        mistake.depends_on(route.key("headers")).depends_on(route.key("method"));
+                    }
                     mistake.help("change one of host, path, method and headers, or leave one out");
                 }
                 routes.push(Route { rule, pool: pool.unwrap_or(0) });
@@ -68,7 +71,7 @@ impl Resolver<'_> {
         if found.is_none() && !pools.is_empty() {
             let names = || pools.iter().map(|pool| pool.spec.name.as_str());
             let title = format!("there is no pool {}", self.written(at.key("pool")));
-            let mistake = self.mistakes.error(at.key("pool").alone(), title);
+            let mistake = self.mistakes.error(at.key("pool"), title);
             match nearest(name, names()) {
                 Some(meant) => mistake.label(format!("did you mean `{meant}`?")),
                 None => mistake.label("no such pool"),
@@ -104,7 +107,7 @@ impl Resolver<'_> {
     }
 
     fn items<T: Clone>(&mut self, list: &OneOrMany<Parsed<T>>, at: At<'_>) -> Vec<T> {
-        self.not_empty(list.as_slice(), at);
+        self.not_empty(list.as_slice(), at, "leave it out to match everything");
         list.as_slice().iter().map(|item| item.0.clone()).collect()
     }
 

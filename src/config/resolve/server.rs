@@ -8,6 +8,7 @@ use crate::balance::affinity::Key;
 use crate::config::at::At;
 use crate::config::file::{self, Limit, LogFormat, Workers};
 use crate::config::leaf::{Leaf, Size};
+use crate::config::load;
 use crate::config::{ClientTimeouts, Limits, Log, Server};
 
 impl Resolver<'_> {
@@ -102,6 +103,7 @@ impl Resolver<'_> {
             );
             let mistake = self.mistakes.error(place, title);
             mistake.label("the target is a part of the head").help(help);
+            mistake.depends_on(at_target).depends_on(at_head);
         }
     }
 
@@ -127,8 +129,9 @@ impl Resolver<'_> {
 
     fn keys_of_file(&mut self, path: &std::path::Path, at: At<'_>) -> Vec<Key> {
         let at = at.key("keys_file");
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let text = match load::read(path) {
+            // Lines that are not UTF-8 are no keys.
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
                 let title = "token.keys_file: the file cannot be read";
                 self.mistakes.error(at, title).label(error.to_string());

@@ -46,10 +46,19 @@ impl Process {
     }
 
     fn try_start(command: &mut Command) -> std::io::Result<Self> {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn()?;
-        let stdout = Output::of(child.stdout.take().unwrap());
-        let stderr = Output::of(child.stderr.take().unwrap());
+        Process::spawn(command.stderr(Stdio::piped()))
+    }
+
+    /// Starts a process whose standard error somebody else takes.
+    #[track_caller]
+    pub fn with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
+        Process::spawn(command.stderr(stderr)).unwrap()
+    }
+
+    fn spawn(command: &mut Command) -> std::io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdout = Output::of(child.stdout.take());
+        let stderr = Output::of(child.stderr.take());
         Ok(Process { child, stdout, stderr })
     }
 
@@ -154,10 +163,12 @@ struct Output {
 }
 
 impl Output {
-    fn of(pipe: impl Read + Send + 'static) -> Self {
+    /// What comes out of this pipe; nothing, if there is none.
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
         let text: Arc<Mutex<String>> = Arc::default();
         let kept = text.clone();
         let reader = thread::spawn(move || {
+            let Some(pipe) = pipe else { return };
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while matches!(pipe.read_until(b'\n', &mut line), Ok(length) if length > 0) {
