@@ -349,6 +349,9 @@ impl Pool {
             let Some(backend) = members.get(id) else { return };
             backend.set_weight(weight);
             self.renew(members.all().to_vec(), now);
+            if weight == 0 {
+                backend.queue().send_away(); // only the bound may stay: let them ask
+            }
         }
         self.call_waiters();
     }
@@ -385,6 +388,9 @@ impl Pool {
         }
         self.renew(all, now);
         let members = self.members.load();
+        for emptied in members.all().iter().filter(|backend| backend.weight() == 0) {
+            emptied.queue().send_away(); // only the bound may stay: let them ask
+        }
         change.departed.retain(|b| b.is_remembered() && members.get(b.id()).is_none());
         for gone in former.all().iter().filter(|backend| members.get(backend.id()).is_none()) {
             gone.depart();

@@ -20,6 +20,15 @@ pub struct Request {
     pub waits: u32,
 }
 
+impl Request {
+    /// May it go to this backend, and has nobody called it yet? Calls of one moment are heard in any
+    /// order.
+    pub fn waits_for(&self, id: BackendId) -> bool {
+        let has_rung = matches!(&self.phase, Phase::Waiting(_, bell) if bell.has_rung());
+        !has_rung && !self.tried.contains(&id)
+    }
+}
+
 /// Where a request is on its way.
 pub enum Phase {
     /// About to ask.

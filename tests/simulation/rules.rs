@@ -37,6 +37,12 @@ impl Rules<'_> {
         self.shadow.all_members().filter(|(id, b)| b.takes_new() && !self.tried(*id))
     }
 
+    /// Of those, whoever could take it at once. Its home has sent it away.
+    fn free(&self) -> impl Iterator<Item = (BackendId, &Known)> {
+        let is_home = |id: BackendId| self.facts().kind == Kind::Bound(id);
+        self.open().filter(move |(id, b)| b.has_room() && !is_home(*id))
+    }
+
     fn is_late(&self) -> bool {
         self.now >= self.request.since + self.shadow.spec.queue.timeout
     }
@@ -149,12 +155,7 @@ impl Rules<'_> {
         ensure!(known.has_room(), "placed on a full backend");
         match self.facts().kind {
             Kind::Free(_) => self.best_tier(known)?,
-            Kind::Bound(home) if home == id => {
-                ensure!(
-                    self.shadow.line(Line::One(id)) == 0 || self.is_passed(id),
-                    "overtook at home"
-                );
-            }
+            Kind::Bound(home) if home == id => {}
             Kind::Bound(home) => {
                 let reason = cause.reason();
                 if matches!(cause, Cause::Moved { .. }) {
@@ -179,11 +180,6 @@ impl Rules<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Are those who wait there waiting for something else?
-    fn is_passed(&self, id: BackendId) -> bool {
-        self.shadow.known(id).has_room() && self.overload() != Some(OverloadAction::Queue)
     }
 
     fn best_tier(&self, known: &Known) -> Result<(), String> {
@@ -213,8 +209,7 @@ impl Rules<'_> {
             weight: b.spec.weight * 1_000,
         };
         let hashing = algorithm.prepare(&members.iter().map(member).collect::<Vec<_>>());
-        let tier =
-            members.iter().filter(|(_, b)| b.takes_new()).map(|(_, b)| b.spec.priority).min();
+        let tier = shadow.first_tier();
         let owner =
             hashing.owner(key, &|i| tier.is_none_or(|tier| members[i].1.spec.priority == tier));
         let Some((home, known)) = owner.map(|i| members[i]) else {
@@ -261,8 +256,10 @@ impl Rules<'_> {
             (Line::Any, Kind::Keyed(..)) => return Err("a key waits for anybody".into()),
             (Line::Any, _) => {
                 ensure!(self.open().next().is_some(), "waits for anybody, and there is nobody");
-                let mut free = self.open().filter(|(_, b)| b.has_room());
-                ensure!(free.next().is_none(), "waits, though somebody has room");
+                let mut free = self.free();
+                // Waiters in front of it may be held to a bound.
+                let is_free = self.overload() != Some(OverloadAction::Queue);
+                ensure!(!is_free || free.next().is_none(), "waits, though somebody has room");
                 return Ok(());
             }
             (Line::One(_), Kind::Free(_)) => {
@@ -299,14 +296,17 @@ impl Rules<'_> {
             }
             (Unavailable::NoBackend, Kind::Keyed(..)) => {
                 let tier = self.open().map(|(_, b)| b.spec.priority).min();
-                let first = self.shadow.all_members().filter(|(_, b)| b.takes_new());
-                let first = first.map(|(_, b)| b.spec.priority).min();
+                let first = self.shadow.first_tier();
                 ensure!(tier.is_none() || tier != first, "no backend, and yet there is one");
             }
             (Unavailable::Full, Kind::Free(_) | Kind::Bound(_)) => {
-                let free = self.open().find(|(_, b)| b.has_room());
+                let free = self.free().next();
                 let free = free.map(|(id, _)| self.shadow.name(id));
-                ensure!(free.is_none(), "all are full, and yet there is room at {free:?}");
+                let is_free = self.overload() != Some(OverloadAction::Queue);
+                ensure!(
+                    !is_free || free.is_none(),
+                    "all are full, and yet there is room at {free:?}"
+                );
                 let may = self.is_late() || self.is_crowded(Line::Any);
                 ensure!(may, "there was room in the queue");
             }
@@ -379,6 +379,27 @@ pub fn nobody_waits_in_vain(shadow: &Shadow, requests: &[Request]) -> Result<(),
     Ok(())
 }
 
+/// Whoever was placed at once did not overtake those who wait for that and asked before it.
+pub fn nobody_was_first(
+    shadow: &Shadow,
+    requests: &[Request],
+    since: Timestamp,
+    placement: &Placement,
+) -> Result<(), String> {
+    let id = placement.backend.id();
+    let line = match placement.cause {
+        Cause::Bound | Cause::Keyed => Line::One(id),
+        Cause::Free | Cause::New => Line::Any,
+        Cause::Moved { .. } | Cause::Detoured(_) => return Ok(()),
+    };
+    let mut waiters = shadow.lines.get(&line).into_iter().flatten();
+    let is_first = |other: &Request| other.waits_for(id) && other.since < since;
+    match waiters.find(|&&number| is_first(&requests[number])) {
+        Some(other) => Err(format!("it overtook request {other} in {line:?}")),
+        None => Ok(()),
+    }
+}
+
 /// Whoever was called from a line stood first among those who could go there.
 pub fn in_turn(
     shadow: &Shadow,
@@ -389,7 +410,7 @@ pub fn in_turn(
 ) -> Result<(), String> {
     let id = placement.backend.id();
     let mut ahead = shadow.lines[&line].iter().take_while(|&&other| other != number);
-    if let Some(other) = ahead.find(|&&other| !requests[other].tried.contains(&id)) {
+    if let Some(other) = ahead.find(|&&other| requests[other].waits_for(id)) {
         return Err(format!("request {number} overtook request {other} in {line:?}"));
     }
     let known = shadow.known(id);
@@ -399,7 +420,7 @@ pub fn in_turn(
         Line::One(_) => return Ok(()),
     };
     let mut others = shadow.lines.get(&other_line).into_iter().flatten();
-    let first = others.find(|&&other| !requests[other].tried.contains(&id));
+    let first = others.find(|&&other| requests[other].waits_for(id));
     match first.filter(|&&other| requests[other].since < requests[number].since) {
         Some(other) => {
             Err(format!("request {number} of {line:?} came before request {other}, which is older"))

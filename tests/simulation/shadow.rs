@@ -61,6 +61,8 @@ impl Known {
 struct Stay {
     home: BackendId,
     seen: Timestamp,
+    /// By a clock that may have been ahead.
+    latest: Timestamp,
 }
 
 pub struct Shadow {
@@ -215,9 +217,9 @@ impl Shadow {
     fn see(&mut self, session: SessionId, home: BackendId, seen: Timestamp) {
         let is_full = self.stays.len() >= self.affinity().max_sessions;
         match self.stays.get_mut(&session.to_bits()) {
-            Some(stay) => *stay = Stay { home, seen },
+            Some(stay) => *stay = Stay { home, seen, latest: seen.max(stay.latest) },
             None if is_full => self.untracked += 1,
-            None => drop(self.stays.insert(session.to_bits(), Stay { home, seen })),
+            None => drop(self.stays.insert(session.to_bits(), Stay { home, seen, latest: seen })),
         }
     }
 
@@ -292,7 +294,7 @@ impl Shadow {
             if !is_there && now + grain < stay.seen + idle {
                 return Err(format!("session {session:x} ended too early: {stay:?}"));
             }
-            if is_there && now > stay.seen + idle + 4 * grain {
+            if is_there && now > stay.latest + idle + 4 * grain {
                 return Err(format!("session {session:x} should be over: {stay:?} at {now:?}"));
             }
             over.extend((!is_there).then_some(session));
@@ -309,8 +311,7 @@ impl Shadow {
         if self.spec.slow_start.is_some() {
             return None;
         }
-        let tier =
-            self.all_members().filter(|(_, b)| b.takes_new()).map(|(_, b)| b.spec.priority).min();
+        let tier = self.first_tier();
         let takes_part =
             |b: &Known| b.is_member && b.state().accepts_new() && Some(b.spec.priority) == tier;
         let weights = |b: &Known| u64::from(b.spec.weight) * 1_000;
@@ -321,6 +322,12 @@ impl Shadow {
         let share = if total == 0 { 1.0 } else { weights(known) as f32 / total as f32 };
         let in_flight: u32 = self.known.values().map(|b| b.in_flight).sum::<u32>() + 1;
         Some((factor * share * in_flight as f32).ceil().max(1.0) as u32)
+    }
+
+    /// The priority of those that take new sessions now.
+    pub fn first_tier(&self) -> Option<u32> {
+        let open = self.all_members().filter(|(_, b)| b.takes_new());
+        open.map(|(_, b)| b.spec.priority).min()
     }
 
     pub fn is_above(&self, id: BackendId, factor: f32) -> bool {
@@ -369,8 +376,11 @@ impl Shadow {
                 }
             }
         }
-        let has_no_choice = matches!(kind, Kind::Keyed(..))
-            && !self.all_members().any(|(id, b)| b.takes_new() && !tried.contains(&id));
+        let tier = self.first_tier();
+        let serves = |id: BackendId, b: &Known| {
+            b.takes_new() && Some(b.spec.priority) == tier && !tried.contains(&id)
+        };
+        let has_no_choice = !self.all_members().any(|(id, b)| serves(id, b));
         Facts { kind, reasons, has_no_choice }
     }
 

@@ -242,7 +242,17 @@ impl World {
             Ok(Decision::Place(placement, in_flight)) => {
                 let to = self.shadow.name(placement.backend.id());
                 journal.write(format_args!("        {number} -> {to} {:?}", placement.cause));
-                rules.placed_at_once(&placement).map_err(about)?;
+                rules
+                    .placed_at_once(&placement)
+                    .and_then(|()| {
+                        rules::nobody_was_first(
+                            &self.shadow,
+                            &self.requests,
+                            request.since,
+                            &placement,
+                        )
+                    })
+                    .map_err(about)?;
                 self.place(number, placement, in_flight, journal)
             }
             Ok(Decision::Wait(mut wait)) => {
