@@ -71,6 +71,19 @@ impl Backend {
         self.queue.send_away();
     }
 
+    /// Does anything still point here, by way of any configuration that it ever had: a session,
+    /// or a request in flight?
+    pub(super) fn is_remembered(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.load) > 1
+    }
+
+    /// It comes back after it was removed: as ready as somebody new, whatever was true of it then.
+    pub(super) fn begin_anew(&self, since: Timestamp) {
+        self.load.conditions.store(0, Ordering::Relaxed);
+        self.clear_failures();
+        self.set_ready_since(since);
+    }
+
     /// Who it is.
     pub fn id(&self) -> BackendId {
         self.id

@@ -7,7 +7,7 @@ mod tests;
 mod waiting_tests;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -87,12 +87,12 @@ pub struct Pool {
 struct Change {
     blocks: Blocks,
     /// Former members that still have sessions, or requests in flight. Who returns finds its own.
-    departed: Vec<Weak<Backend>>,
+    departed: Vec<Arc<Backend>>,
 }
 
 impl Change {
-    fn departed(&self, id: BackendId) -> Option<Arc<Backend>> {
-        self.departed.iter().filter_map(Weak::upgrade).find(|backend| backend.id() == id)
+    fn departed(&self, id: BackendId) -> Option<&Arc<Backend>> {
+        self.departed.iter().find(|backend| backend.id() == id)
     }
 }
 
@@ -351,6 +351,9 @@ impl Pool {
             let Some(backend) = members.get(id) else { return };
             backend.set_weight(weight);
             self.renew(members.all().to_vec(), now);
+            if weight == 0 {
+                backend.queue().send_away(); // only the bound may stay: let them ask
+            }
         }
         self.call_waiters();
     }
@@ -367,8 +370,11 @@ impl Pool {
         let former = self.members.load();
         let backend = |spec: &BackendSpec| {
             let id = BackendId::incarnation(&self.name, &spec.name, spec.incarnation.as_deref());
-            let known = former.get(id).cloned().or_else(|| change.departed(id));
-            if let Some(known) = known {
+            if let Some(known) = former.get(id) {
+                return Arc::new(known.reconfigured(spec));
+            }
+            if let Some(known) = change.departed(id) {
+                known.begin_anew(since.unwrap_or_default());
                 return Arc::new(known.reconfigured(spec));
             }
             let slot = change.blocks.take();
@@ -384,11 +390,14 @@ impl Pool {
         }
         self.renew(all, now);
         let members = self.members.load();
+        for emptied in members.all().iter().filter(|backend| backend.weight() == 0) {
+            emptied.queue().send_away(); // only the bound may stay: let them ask
+        }
+        change.departed.retain(|b| b.is_remembered() && members.get(b.id()).is_none());
         for gone in former.all().iter().filter(|backend| members.get(backend.id()).is_none()) {
             gone.depart();
-            change.departed.push(Arc::downgrade(gone));
+            change.departed.push(gone.clone());
         }
-        change.departed.retain(|backend| backend.strong_count() > 0);
     }
 
     /// A backend could not be connected to. Ejects it if that was once too often.

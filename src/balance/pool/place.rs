@@ -83,14 +83,15 @@ impl Placing<'_> {
         home: Option<BackendId>,
         rng: &mut dyn Rng,
     ) -> Result<Decision, Unavailable> {
-        // Nobody overtakes those who wait already.
-        if self.pool.waiting() == 0 {
-            for _ in 0..RACES {
-                let picked = self.members.pick(self.ask.tried, self.now, rng);
-                let Some(backend) = picked else { break };
-                if let Some(placed) = start(backend, cause) {
-                    return Ok(placed);
-                }
+        // Nobody overtakes those who wait already, unless they may not go there.
+        let is_awaited = |b: &Backend| self.pool.shared.queue().first(b.id()).is_some();
+        // Nor at home, if it can be reached at all: it has sent this one away.
+        let others: Vec<_> = self.ask.tried.iter().copied().chain(home).collect();
+        for _ in 0..RACES {
+            let picked = self.members.pick(&others, self.now, rng);
+            let Some(backend) = picked.filter(|b| !is_awaited(b)) else { break };
+            if let Some(placed) = start(backend, cause) {
+                return Ok(placed);
             }
         }
         if !self.members.any_ready(self.ask.tried) {
@@ -140,7 +141,8 @@ impl Placing<'_> {
                 self.anywhere(Cause::Moved { from: home, reason: lost.reason }, Some(home), rng)
             }
             Afterwards::Detour => {
-                let stand_in = self.members.stand_in(session, |backend| self.serves_new(backend));
+                let is_other = |b: &Backend| b.id() != home && self.serves_new(b);
+                let stand_in = self.members.stand_in(session, is_other);
                 let cause = Cause::Detoured(lost.reason);
                 let decision = stand_in.and_then(|backend| start(backend, cause));
                 decision.map_or_else(|| self.anywhere(cause, Some(home), rng), Ok)
@@ -266,7 +268,9 @@ impl Placing<'_> {
     /// At home, or in the queue for it. `None` if it is full and so is its queue, or the time to
     /// wait is over.
     fn at_home(&self, home: &Arc<Backend>, cause: Cause) -> Option<Decision> {
-        if home.waiting() == 0
+        // What they wait for may have come with the load of others.
+        home.call_waiters();
+        if home.queue().first(home.id()).is_none()
             && let Some(placed) = start(home, cause)
         {
             return Some(placed);
