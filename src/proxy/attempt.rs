@@ -364,8 +364,19 @@ impl<'a> Attempt<'a> {
             let mut body =
                 std::mem::replace(&mut self.body, RequestBody::Whole(Default::default()));
             let head = std::mem::take(&mut self.head);
+            if let Some(progress) = &self.progress {
+                progress.is_detached.set(true);
+            }
+            let client = self.client.clone();
             Some(tokio::task::spawn_local(async move {
-                let _ = poll_fn(|cx| sending.poll(&mut writer, &head, &mut body, cx)).await;
+                let sent = poll_fn(|cx| {
+                    client.watch.attach_uploader(cx.waker());
+                    sending.poll(&mut writer, &head, &mut body, cx)
+                });
+                if let Err(SendError::Client(broken)) = sent.await {
+                    client.upload_broke.set(Some(broken));
+                    client.watch.wake();
+                }
             }))
         };
         let decoder = BodyDecoder::new(head.body);

@@ -11,6 +11,7 @@ use std::task::Poll;
 use http::Version;
 
 use super::affinity::Memo;
+use super::body::Broken;
 use super::destination::Entrance;
 use super::request;
 use super::tunnel::Tunnel;
@@ -57,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) is_trusted: bool,
     /// Deadlines.
     pub(crate) watch: Watch,
+    /// Why an upload that went on beside its response broke off.
+    pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
     /// The last token that was opened: a browser sends the same one again and again.
@@ -99,6 +102,7 @@ impl Client {
             peer,
             forward_lines: request::usual_lines(peer),
             watch,
+            upload_broke: Cell::new(None),
             outbox: RefCell::default(),
             memo: RefCell::default(),
             tunnel: RefCell::default(),
@@ -152,6 +156,8 @@ impl Client {
     /// The response has been handed over completely.
     pub(crate) fn end_exchange(&self) {
         self.watch.clear(Side::Backend);
+        self.watch.detach_uploader();
+        self.upload_broke.set(None);
         self.rest();
         self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
     }

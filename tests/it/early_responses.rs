@@ -135,3 +135,45 @@ fn a_response_that_ends_before_its_request_frees_the_backend() {
     gate.wait();
     proxy.wait_until_quiet();
 }
+
+/// A backend that answers half a body as soon as the head of a request is there, and then waits.
+fn half_answering() -> Backend {
+    Backend::new(|mut conversation| {
+        conversation.head().unwrap();
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        conversation.wait_for_close();
+    })
+}
+
+const BEGINNING: &str =
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+
+#[test]
+fn a_response_that_stalls_after_its_upload_has_ended_is_broken_off() {
+    let backend = half_answering();
+    let proxy = Proxy::before(&[&backend], "timeouts = { response_body = \"300ms\" }");
+    let mut client = Client::connect(proxy.address());
+    client.send(BEGINNING).head();
+    let (rest, is_orderly) = client.send("0\r\n\r\n").rest();
+    assert_eq!((rest.as_slice(), is_orderly), (&b"hello"[..], false));
+    proxy.wait_until_quiet();
+    assert_eq!(proxy.member("b0").outcomes(), [0, 1, 0]);
+}
+
+#[test]
+fn an_upload_beside_its_response_is_held_to_its_pace_and_its_size() {
+    for (settings, more) in [
+        ("[server.timeouts]\nrequest_body = \"300ms\"", String::new()),
+        ("[server.limits]\nmin_rate = \"1MiB\"", String::new()),
+        ("[server.limits]\nbody_bytes = 1000", format!("3e8\r\n{}\r\n", "x".repeat(1000))),
+    ] {
+        let backend = half_answering();
+        let proxy = Proxy::configured(settings, &[&backend], "");
+        let mut client = Client::connect(proxy.address());
+        client.send(BEGINNING).head();
+        let (rest, is_orderly) = client.send(more).rest();
+        assert_eq!((rest.as_slice(), is_orderly), (&b"hello"[..], false), "{settings}");
+        proxy.wait_until_quiet();
+        assert_eq!(proxy.member("b0").outcomes(), [0, 0, 1], "{settings}: not the backend's fault");
+    }
+}

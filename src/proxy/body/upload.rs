@@ -38,6 +38,8 @@ pub(crate) struct Progress {
     pub(crate) is_wanted: Cell<bool>,
     /// It is the client that we wait for, not the backend.
     pub(crate) waits_for_client: Cell<bool>,
+    /// It goes on by itself, in a task of its own beside the response.
+    pub(crate) is_detached: Cell<bool>,
 }
 
 impl Upload {
@@ -71,8 +73,12 @@ impl Upload {
         }
         let polled = self.pace.poll_frame(&mut self.incoming, &self.client, cx);
         self.progress.waits_for_client.set(polled.is_pending());
-        // Either way the backend has done its part for now.
+        // Either way the backend has done its part for now. Beside a response, whoever waits for
+        // more of it sets the deadline anew.
         self.client.watch.clear(Side::Backend);
+        if self.progress.is_detached.get() {
+            self.client.watch.wake();
+        }
         let frame = ready!(polled);
         Poll::Ready(frame)
     }
