@@ -10,7 +10,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -85,11 +85,13 @@ pub(crate) async fn exchange(
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
-    if is_last
+    // A tunnel ends with its connection anyway, and `close` would take the place of `upgrade`.
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let closes = is_last
         || ends_with_connection
         || client.body_refusal().is_some()
-        || client.worker.is_shutting_down()
-    {
+        || client.worker.is_shutting_down();
+    if closes && !switches {
         client.close_after_this();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -273,3 +273,38 @@ fn hints_may_come_before_a_switch() {
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(client.bytes(7), b"welcome");
 }
+
+#[test]
+fn the_last_request_of_a_connection_may_switch_too() {
+    let backend = switching(echo);
+    let tables = "[server.limits]\nrequests_per_connection = 1";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    assert_eq!(tunnelled(&proxy).send("x").bytes(1), b"x");
+}
+
+#[test]
+fn a_switch_in_the_middle_of_a_shutdown_is_one() {
+    let gate = Gate::new();
+    let may_answer = gate.clone();
+    let backend = Backend::new(move |mut conversation| {
+        conversation.head().unwrap();
+        may_answer.wait();
+        conversation.send(SWITCH);
+        echo(conversation);
+    });
+    let tables = "[server]\nworkers = 1\nshutdown_timeout = \"15s\"";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let address = proxy.address();
+    let mut client = Client::connect(address);
+    client.send(ASK);
+    wait_until("it is in flight", || proxy.in_flight() == 1);
+    let shutting_down = std::thread::spawn(move || proxy.shut_down());
+    wait_until("nothing listens any more", || std::net::TcpStream::connect(address).is_err());
+    gate.open();
+    let head = client.head().to_lowercase();
+    assert!(head.contains("upgrade: websocket\r\n"), "{head}");
+    assert!(head.lines().any(|line| line.starts_with("connection: upgrade")), "{head}");
+    assert_eq!(client.send("x").bytes(1), b"x");
+    drop(client);
+    shutting_down.join().unwrap();
+}
