@@ -395,7 +395,11 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<Answered>, Stop> {
         let backend = in_flight.backend().clone();
         let is_whole = matches!(self.body, RequestBody::Whole(_));
-        let may_repeat = !upstream.has_written() || (self.is_idempotent && is_whole);
+        // A piece of a body that streams is gone once it has been taken, written or not.
+        let is_intact =
+            is_whole || self.progress.as_ref().is_none_or(|progress| !progress.has_begun.get());
+        let is_unseen = is_intact && !upstream.has_written();
+        let may_repeat = is_unseen || (self.is_idempotent && is_whole);
         if upstream.is_reused() && !upstream.has_received() && may_repeat {
             tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
@@ -403,7 +407,7 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         self.fail(in_flight);
-        if !upstream.has_written() {
+        if is_unseen {
             self.could_not_reach(&backend, &failure.to_string());
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use stickler::balance::{Ask, Decision, Hint, Reason};
 use stickler::clock;
 
-use crate::support::{Backend, Client, Proxy, Visitor, apps, get};
+use crate::support::{Backend, Client, Conversation, Proxy, Visitor, apps, get};
 
 const COOKIE: &str = "balance = \"round_robin\"\neject = false\n\
                       [pools.pool.affinity]\nmode = \"cookie\"\n";
@@ -156,4 +156,23 @@ fn a_session_whose_home_died_behind_a_kept_connection_moves_once() {
     }
     assert_eq!(proxy.pool().count_of(Reason::Ejected), 5);
     assert_eq!(proxy.in_flight(), 0);
+}
+
+/// What of a body has been taken from the client cannot be sent once more, so a streamed request
+/// is lost with it, never sent without it.
+#[test]
+fn a_streamed_body_arrives_whole_or_not_at_all() {
+    let rude = Backend::new(Conversation::reset);
+    let [other] = apps();
+    let proxy = Proxy::before(&[&rude, &other], "balance = \"round_robin\"\neject = false\n");
+    let body = "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
+    for _ in 0..200 {
+        let mut client = Client::connect(proxy.address());
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let status = client.send(body).response().status;
+        assert!(matches!(status, 200 | 502), "{status}");
+    }
+    let requests = other.requests();
+    assert!(requests.len() >= 100);
+    assert!(requests.iter().all(|request| request.body == b"hello world"));
 }

@@ -38,6 +38,8 @@ pub(crate) struct Progress {
     pub(crate) is_wanted: Cell<bool>,
     /// It is the client that we wait for, not the backend.
     pub(crate) waits_for_client: Cell<bool>,
+    /// A part of it has been taken, so it cannot be sent once more.
+    pub(crate) has_begun: Cell<bool>,
     /// It goes on by itself, in a task of its own beside the response.
     pub(crate) is_detached: Cell<bool>,
 }
@@ -80,6 +82,7 @@ impl Upload {
             self.client.watch.wake();
         }
         let frame = ready!(polled);
+        self.progress.has_begun.set(true);
         Poll::Ready(frame)
     }
 }
