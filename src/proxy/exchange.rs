@@ -165,7 +165,7 @@ async fn receive(
 
 /// Reads a whole body of a known length.
 async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result<Bytes, Stop> {
-    let mut pace = Pace::new(client);
+    let mut pace = Pace::default();
     let mut whole = BytesMut::new();
     loop {
         let frame = poll_fn(|cx| match pace.poll_frame(incoming, client, cx) {

@@ -55,7 +55,7 @@ impl Upload {
         let progress = Rc::new(Progress::default());
         let upload = Upload {
             incoming,
-            pace: Pace::new(&client),
+            pace: Pace::default(),
             client,
             progress: progress.clone(),
             patience: expects_continue.then(|| Box::pin(tokio::time::sleep(PATIENCE))),
@@ -88,19 +88,16 @@ impl Upload {
 }
 
 /// Reads a client's body, and holds the client to a pace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pace {
-    began: Tick,
+    /// When it was first asked for: before, the client may have been held back.
+    began: Option<Tick>,
     received: u64,
 }
 
 impl Pace {
     /// The minimum rate does not apply before so long.
     const GRACE: Tick = 5_000 / TICK.as_millis() as Tick;
-
-    pub(crate) fn new(client: &Client) -> Self {
-        Pace { began: client.worker.tick(), received: 0 }
-    }
 
     /// The next frame. While there is none, a deadline runs: the one for silence, or the one by
     /// which the rate would be too low, whichever is earlier.
@@ -111,6 +108,7 @@ impl Pace {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let site = &client.worker.site;
+        self.began.get_or_insert_with(|| client.worker.tick());
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {
                 return Poll::Ready(Some(Err(Broken::ClientStalled)));
@@ -137,7 +135,8 @@ impl Pace {
         let ticks_a_second = 1_000 / TICK.as_millis() as u64;
         let covered = self.received * ticks_a_second / u64::from(bytes_per_second);
         let covered = Tick::try_from(covered).unwrap_or(Tick::MAX);
-        self.began.saturating_add(Self::GRACE).saturating_add(covered)
+        let began = self.began.unwrap_or_default();
+        began.saturating_add(Self::GRACE).saturating_add(covered)
     }
 }
 
@@ -147,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_minimum_rate_gives_grace_and_then_counts() {
-        let pace = |received| Pace { began: 1_000, received };
+        let pace = |received| Pace { began: Some(1_000), received };
         assert_eq!(pace(0).too_slow_at(240), 1_050, "five seconds");
         assert_eq!(pace(2_400).too_slow_at(240), 1_150, "ten seconds' worth more");
         assert_eq!(pace(u64::MAX / 1_000).too_slow_at(1), Tick::MAX);
