@@ -19,7 +19,7 @@ use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
 use super::request::{self, Admitted, Rewritten};
-use super::upstream::{Arrived, Failure, Upstream};
+use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
@@ -211,17 +211,27 @@ impl<'a> Attempt<'a> {
             }
         }
         let timeout = self.destination.timeouts.connect;
-        // Boxed, since it is large, and most requests find an idle connection.
-        let connect = Upstream::connect(backend.address(), worker);
-        let connect = tokio::time::timeout(timeout, Box::pin(connect));
         let pool = &self.destination.pool;
-        let error = match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
-            Ok(Ok(upstream)) => {
-                pool.connect_succeeded(backend);
-                return Ok(Some(upstream));
+        let error = loop {
+            // Boxed, since it is large, and most requests find an idle connection.
+            let connect = Box::pin(Upstream::connect(backend.address(), worker));
+            let connect = tokio::time::timeout(timeout, connect);
+            match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
+                Ok(Ok(upstream)) => {
+                    pool.connect_succeeded(backend);
+                    return Ok(Some(upstream));
+                }
+                // No fault of the backend's. What an idle connection to another one occupies may
+                // be all that is missing.
+                Ok(Err(error)) if is_shortage_of_ours(&error) => {
+                    if !worker.close_any_idle() {
+                        let detail = format!("{}/{}: {error}", pool.name(), backend.name());
+                        return Err(Problem::shortage(detail).into());
+                    }
+                }
+                Ok(Err(error)) => break error.to_string(),
+                Err(_) => break format!("no connection within {timeout:?}"),
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no connection within {timeout:?}"),
         };
         self.could_not_reach(backend, &error);
         Ok(None)

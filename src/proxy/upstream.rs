@@ -63,6 +63,17 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// Is it we who are short of something, and not the backend that cannot be reached?
+pub(crate) fn is_shortage_of_ours(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+        // The latter: all ports for connections to that address are taken.
+        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable)
+}
+
 /// A head that has arrived.
 #[derive(Debug)]
 pub(crate) enum Arrived {

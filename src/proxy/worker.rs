@@ -188,6 +188,12 @@ impl Worker {
         }
     }
 
+    /// Closes an idle connection, to whomever. False if there is none.
+    pub(crate) fn close_any_idle(&self) -> bool {
+        let idle = self.caches.borrow_mut().values_mut().find_map(Vec::pop);
+        idle.is_some()
+    }
+
     /// Closes every idle connection to a backend: one of them turned out to be dead.
     pub(crate) fn forget_idle(&self, backend: BackendId) {
         let idle = self.caches.borrow_mut().remove(&backend);
