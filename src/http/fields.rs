@@ -120,6 +120,30 @@ impl Found {
         }
     }
 
+    /// May a trailer section pass a field of this name on? Whoever merges trailers into the head
+    /// would believe it, so nothing that is judged, replaced or left out there may come in through
+    /// the back door, nor what routes, frames, authenticates or describes the content (RFC 9110,
+    /// section 6.5.1).
+    pub fn may_be_trailer(name: &str) -> bool {
+        const OTHERS: [&str; 8] = [
+            "authorization",
+            "proxy-authorization",
+            "proxy-authenticate",
+            "www-authenticate",
+            "set-cookie",
+            "cache-control",
+            "location",
+            "trailer",
+        ];
+        let begins = |prefix: &str| {
+            name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+        };
+        Found::of_text(name) == Found::default()
+            && !begins("content-")
+            && !name.contains('_')
+            && !OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other))
+    }
+
     /// Is any of these in it?
     pub const fn has(self, any_of: Found) -> bool {
         self.0 & any_of.0 != 0
@@ -235,6 +259,19 @@ mod tests {
         let listed: Vec<_> = hop.connection.listed.iter().map(HeaderName::as_str).collect();
         assert_eq!(listed, ["x-trace", "cookie"]);
         assert!(hop.connection.says_close && hop.wants_trailers && !hop.connection.says_upgrade);
+    }
+
+    #[test]
+    fn trailers_are_for_what_concerns_nobody_on_the_way() {
+        for name in ["x-checksum", "Server-Timing", "grpc-status", "etag", "digest"] {
+            assert!(Found::may_be_trailer(name), "{name}");
+        }
+        for name in ["Cookie", "te", "X-Forwarded-For", "Stickler-Affinity", "host", "Set-Cookie"] {
+            assert!(!Found::may_be_trailer(name), "{name}");
+        }
+        for name in ["authorization", "Content-Type", "x_forwarded_for", "upgrade", "trailer"] {
+            assert!(!Found::may_be_trailer(name), "{name}");
+        }
     }
 
     #[test]

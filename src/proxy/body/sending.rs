@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::{Broken, Upload};
+use crate::http::fields::Found;
 use crate::http::request_head;
 use crate::proxy::upstream::{Failure, Upstream};
 
@@ -159,7 +160,7 @@ impl Sending {
 
 fn trailer_section(trailers: &HeaderMap) -> Vec<u8> {
     let mut section = b"0\r\n".to_vec();
-    for (name, value) in trailers {
+    for (name, value) in trailers.iter().filter(|(name, _)| Found::may_be_trailer(name.as_str())) {
         request_head::field(&mut section, name.as_str(), value.as_bytes());
     }
     section.extend_from_slice(b"\r\n");
