@@ -26,8 +26,8 @@ pub struct Outgoing<'a> {
     pub without: Found,
     /// Of the fields that end here, what they said.
     pub hop: &'a Hop,
-    /// A cookie of ours, to be left out.
-    pub cookie: Option<&'a CookieName>,
+    /// Cookies of ours, to be left out.
+    pub cookies: &'a [CookieName],
 }
 
 impl Outgoing<'_> {
@@ -54,10 +54,8 @@ impl Outgoing<'_> {
             if flag.has(without) || (!listed.is_empty() && listed.contains(name)) {
                 continue;
             }
-            if let Some(cookie) = self.cookie
-                && flag.has(Found::COOKIE)
-            {
-                cookie.write_without(value.as_bytes(), to);
+            if flag.has(Found::COOKIE) {
+                CookieName::write_without(self.cookies, value.as_bytes(), to);
                 continue;
             }
             field(to, name.as_str(), value.as_bytes());
@@ -94,7 +92,7 @@ mod tests {
             headers: &headers,
             without,
             hop: &hop,
-            cookie: cookie.then_some(&name),
+            cookies: if cookie { std::slice::from_ref(&name) } else { &[] },
         };
         let mut bytes = Vec::new();
         outgoing.write(&mut bytes);

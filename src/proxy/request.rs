@@ -129,7 +129,7 @@ pub(crate) fn write(
         headers: &head.headers,
         without,
         hop: &hop,
-        cookie: destination.affinity.cookie(),
+        cookies: &destination.cookies,
     };
     outgoing.write(to);
     match (upgrade, hop.wants_trailers) {

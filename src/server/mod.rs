@@ -133,7 +133,7 @@ fn raise_descriptors(config: &Config) {
 fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
     let with_config = pools.iter().zip(&config.pools);
     let destinations: Vec<_> = with_config
-        .map(|(pool, config)| Arc::new(Destination::new(pool.clone(), config)))
+        .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
         .collect();
     let is_sealing = |pool: &config::Pool| pool.spec.affinity.mode == Mode::Cookie;
     let needs_key = config.pools.iter().any(is_sealing);
