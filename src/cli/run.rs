@@ -41,6 +41,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     tracing::info!(?signal, "shutting down");
     match running.shut_down() {
         Shutdown::Complete => Ok(()),
+        Shutdown::Forced { connections: 1 } => Err(Failure::failed("1 connection was cut off")),
         Shutdown::Forced { connections } => {
             Err(Failure::failed(format!("{connections} connections were cut off")))
         }
