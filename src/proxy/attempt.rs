@@ -4,6 +4,7 @@
 //! that certain? When connecting failed, or nothing could be written; and, for requests that may
 //! be repeated anyway, when an idle connection was closed without a single byte in answer.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -361,9 +362,16 @@ impl<'a> Attempt<'a> {
         mut lease: Lease,
         mut sending: Sending,
     ) -> Result<Answered, Stop> {
+        let backend = lease.in_flight.backend().clone();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Answered::Switching(head, lease));
+            if sending.is_done() && !sending.is_cut() {
+                return Ok(Answered::Switching(head, lease));
+            }
+            // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
+            lease.fail();
+            return Err(self.bad_gateway(&backend, &"an upgrade before the request's end").into());
         }
+        let keeps_alive = head.keeps_alive && !sending.is_cut();
         let uploader = if sending.is_done() {
             None
         } else {
@@ -390,8 +398,7 @@ impl<'a> Attempt<'a> {
             }))
         };
         let decoder = BodyDecoder::new(head.body);
-        let backend = lease.in_flight.backend().clone();
-        let begun = Download::begin(decoder, lease, head.keeps_alive, uploader);
+        let begun = Download::begin(decoder, lease, keeps_alive, uploader);
         let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
         Ok(Answered::Plain(head, begun))
     }
@@ -424,7 +431,7 @@ impl<'a> Attempt<'a> {
         Err(self.bad_gateway(&backend, failure).into())
     }
 
-    fn bad_gateway(&self, backend: &Backend, failure: &Failure) -> Problem {
+    fn bad_gateway(&self, backend: &Backend, failure: &dyn fmt::Display) -> Problem {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }

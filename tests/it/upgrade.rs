@@ -308,3 +308,20 @@ fn a_switch_in_the_middle_of_a_shutdown_is_one() {
     drop(client);
     shutting_down.join().unwrap();
 }
+
+#[test]
+fn a_switch_before_the_end_of_the_request_is_none() {
+    let backend = Backend::new(|mut conversation| {
+        conversation.head().unwrap();
+        conversation.send(SWITCH);
+        conversation.wait_for_close();
+    });
+    let proxy = Proxy::before(&[&backend], "");
+    let head = ASK.replace("GET", "POST").replace("\r\n\r\n", "\r\n");
+    let mut client = Client::connect(proxy.address());
+    client.send(head).send("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    let response = client.response();
+    assert_eq!((response.status, response.field("connection")), (502, Some("close")));
+    client.assert_closed();
+    assert_eq!(proxy.in_flight(), 0);
+}
