@@ -94,6 +94,10 @@ pub(crate) async fn exchange(
     if closes && !switches {
         client.close_after_this();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if head.version == Version::HTTP_10 {
+            // Else hyper would say `keep-alive` beside it.
+            *response.version_mut() = Version::HTTP_10;
+        }
     }
     if let ResponseBody::Whole(_) = response.body() {
         client.end_exchange(); // else the body does it when it ends
