@@ -83,6 +83,8 @@ pub(crate) struct Client {
     is_broken: Cell<bool>,
     /// We said `Connection: close`, not the client.
     closes: Cell<bool>,
+    /// Not all of the current request's body has been read.
+    owes_body: Cell<bool>,
     /// The current request is HTTP/1.1.
     speaks_interim: Cell<bool>,
     /// The current request asks for the options of the whole server.
@@ -115,6 +117,7 @@ impl Client {
             has_left: Cell::new(false),
             is_broken: Cell::new(false),
             closes: Cell::new(false),
+            owes_body: Cell::new(false),
             speaks_interim: Cell::new(false),
             is_about_server: Cell::new(false),
         })
@@ -145,12 +148,23 @@ impl Client {
         self.is_about_server.get()
     }
 
-    /// A request's service begins. Gives how many there have been.
-    pub(crate) fn begin_exchange(&self, version: Version) -> u64 {
+    /// A request's service begins; `owes_body`: it has a body. Gives how many there have been.
+    pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
+        self.owes_body.set(owes_body);
         self.speaks_interim.set(version >= Version::HTTP_11);
         let exchanges = self.exchanges.get() + 1;
         self.exchanges.set(exchanges);
         exchanges
+    }
+
+    /// All of the current request's body has been read.
+    pub(crate) fn body_arrived(&self) {
+        self.owes_body.set(false);
+    }
+
+    /// Is there more to come of the current request's body?
+    pub(crate) fn owes_body(&self) -> bool {
+        self.owes_body.get()
     }
 
     /// The response has been handed over completely.

@@ -66,8 +66,8 @@ pub(crate) async fn exchange(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
-    let count = client.begin_exchange(request.version());
     let (mut head, body) = request.into_parts();
+    let count = client.begin_exchange(head.version, !body.is_end_stream());
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(stop) => {
@@ -89,6 +89,7 @@ pub(crate) async fn exchange(
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let closes = is_last
         || ends_with_connection
+        || ends_unread(&client, &response)
         || client.body_refusal().is_some()
         || client.worker.is_shutting_down();
     if closes && !switches {
@@ -103,6 +104,14 @@ pub(crate) async fn exchange(
         client.end_exchange(); // else the body does it when it ends
     }
     Ok(response)
+}
+
+/// Will the connection end with this response because nobody reads the rest of the request? Not if
+/// both may go on side by side, as with an app that answers while it reads.
+fn ends_unread(client: &Client, response: &Response<ResponseBody>) -> bool {
+    let status = response.status();
+    let is_whole = matches!(response.body(), ResponseBody::Whole(_));
+    client.owes_body() && (is_whole || status.is_client_error() || status.is_server_error())
 }
 
 async fn serve(

@@ -109,7 +109,7 @@ impl Pace {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let site = &client.worker.site;
         self.began.get_or_insert_with(|| client.worker.tick());
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {
                 return Poll::Ready(Some(Err(Broken::ClientStalled)));
             }
@@ -120,6 +120,11 @@ impl Pace {
             return Poll::Pending;
         };
         client.watch.clear(Side::ClientRead);
+        let is_last =
+            |frame: &Result<Frame<Bytes>, _>| frame.as_ref().is_ok_and(Frame::is_trailers);
+        if frame.as_ref().is_none_or(is_last) || incoming.is_end_stream() {
+            client.body_arrived();
+        }
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(|_| Broken::Client)?;
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
