@@ -128,8 +128,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Connections at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// Whose `Forwarded` and `X-Forwarded-*` fields are believed.
+    /// Whose fields about their clients are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which fields those are.
+    pub forwarded: Family,
 }
 
 /// A match that names a pool.

@@ -16,6 +16,7 @@ use super::{
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, PoolSpec};
+use crate::http::forwarded::Family;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +113,11 @@ fn listener(listener: &Listener) -> [String; 3] {
     [
         listener.address.to_string(),
         format!("at most {} connections", listener.max_connections),
-        if trusted.is_empty() { String::new() } else { format!("trusts {}", trusted.join(", ")) },
+        match (trusted.is_empty(), listener.forwarded) {
+            (true, _) => String::new(),
+            (_, Family::XForwarded) => format!("trusts X-Forwarded-* of {}", trusted.join(", ")),
+            (_, Family::Forwarded) => format!("trusts Forwarded of {}", trusted.join(", ")),
+        },
     ]
 }
 

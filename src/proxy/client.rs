@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::Version;
+use http::{HeaderMap, Version};
 
 use super::affinity::Memo;
 use super::body::Broken;
@@ -17,7 +17,8 @@ use super::request;
 use super::tunnel::Tunnel;
 use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
-use crate::http::forwarded;
+use crate::config::Family;
+use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
 
 /// Ticks before a request is worth a look at whether its client still waits for it. Most are over
@@ -121,6 +122,21 @@ impl Client {
             speaks_interim: Cell::new(false),
             is_about_server: Cell::new(false),
         })
+    }
+
+    /// What a trusted peer says about its client.
+    pub(crate) fn origin(&self, headers: &HeaderMap) -> Origin {
+        let Entrance { trusted_proxies, forwarded: family, .. } = &*self.entrance;
+        let family = match family {
+            Family::XForwarded => forwarded::Family::XForwarded,
+            Family::Forwarded => forwarded::Family::Forwarded,
+        };
+        Origin::behind(self.peer, headers, trusted_proxies, family)
+    }
+
+    /// Is this peer believed in these fields?
+    pub(crate) fn trusts(&self, family: Family) -> bool {
+        self.is_trusted && self.entrance.forwarded == family
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -11,6 +11,7 @@ use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
 use crate::config::{self, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
+use crate::http::forwarded::Family;
 use crate::http::framing::HeadLimits;
 use crate::routing::Table;
 
@@ -183,8 +184,10 @@ impl Destination {
 pub(crate) struct Entrance {
     /// Where it really listens.
     pub(crate) address: SocketAddr,
-    /// Whose forwarding fields are believed.
+    /// Who is believed about its clients.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// In which fields.
+    pub(crate) forwarded: Family,
     /// Connections at once.
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
