@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    BackendTimeouts, ClientTimeouts, Config, Cookie, Forward, ForwardStyle, HealthCheck,
+    BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
     HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, PoolSpec};
-use crate::http::forwarded::Family;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,6 +57,10 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         n => format!("{n} given, the first seals"),
     };
     let shutdown = server.shutdown_timeout.show();
+    let names = match server.underscores_in_headers {
+        true => "underscores pass",
+        false => "those with underscores are removed",
+    };
     let format = if server.log.json { "JSON" } else { "text" };
     vec![
         row("workers", server.workers.to_string()),
@@ -67,6 +70,7 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("log", format!("{} as {format}", server.log.filter)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
+        row("field names", names.into()),
     ]
 }
 

@@ -9,9 +9,8 @@ use super::affinity::AffinityCookie;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
-use crate::config::{self, ForwardStyle, KeySource};
+use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
-use crate::http::forwarded::Family;
 use crate::http::framing::HeadLimits;
 use crate::routing::Table;
 
@@ -26,6 +25,8 @@ pub(crate) struct Site {
     pub(crate) limits: config::Limits,
     /// How long we wait for a client.
     pub(crate) timeouts: ClientTicks,
+    /// May the names of request fields have underscores?
+    pub(crate) underscores_in_headers: bool,
 }
 
 impl Site {

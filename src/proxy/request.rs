@@ -11,10 +11,10 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use crate::balance::Address;
-use crate::config::{ForwardStyle, HostPolicy};
+use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::http::forwarded::Origin;
 use crate::http::request_head::{Outgoing, field};
-use crate::http::forwarded::{Family, Origin};
 use crate::http::{authority, forwarded};
 
 /// What the head of an admitted request said about itself.
@@ -130,6 +130,7 @@ pub(crate) fn write(
         headers: &head.headers,
         without,
         hop: &hop,
+        underscores: client.worker.site.underscores_in_headers,
         cookies: &destination.cookies,
     };
     outgoing.write(to);
@@ -228,9 +229,7 @@ fn forward(
             _ if client.trusts(Family::Forwarded) => {
                 forwarded::appended(&head.headers, &FORWARDED, &element)
             }
-            Some(named) => {
-                format!("{}, {element}", forwarded::element(named, scheme, None)).into()
-            }
+            Some(named) => format!("{}, {element}", forwarded::element(named, scheme, None)).into(),
             None => element.into(),
         };
         field(to, FORWARDED.as_str(), &list);

@@ -401,6 +401,7 @@ mod tests {
                 response_write: 1,
                 idle: 1,
             },
+            underscores_in_headers: false,
         };
         Worker::new(Arc::new(site), rng, Arc::default())
     }

@@ -150,6 +150,7 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         keyring: Keyring::new(&keys),
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
+        underscores_in_headers: config.server.underscores_in_headers,
     })
 }
 
