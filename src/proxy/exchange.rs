@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -94,7 +94,9 @@ pub(crate) async fn exchange(
         || client.worker.is_shutting_down();
     if closes && !switches {
         client.close_after_this();
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let names_upgrade = response.headers().contains_key(UPGRADE); // as 426 does
+        let last = if names_upgrade { "upgrade, close" } else { "close" };
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static(last));
         if head.version == Version::HTTP_10 {
             // Else hyper would say `keep-alive` beside it.
             *response.version_mut() = Version::HTTP_10;

@@ -325,3 +325,20 @@ fn a_switch_before_the_end_of_the_request_is_none() {
     client.assert_closed();
     assert_eq!(proxy.in_flight(), 0);
 }
+
+#[test]
+fn a_demand_to_upgrade_says_to_which_protocol() {
+    let backend = Backend::answering(|_| {
+        "HTTP/1.1 426 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+            .into()
+    });
+    let tables = "[server.limits]\nrequests_per_connection = 2";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let mut client = Client::connect(proxy.address());
+    for connection in ["upgrade", "upgrade, close"] {
+        let response = client.get("/", "");
+        assert_eq!(response.field("upgrade"), Some("websocket"));
+        assert_eq!((response.status, response.field("connection")), (426, Some(connection)));
+    }
+    client.assert_closed();
+}
