@@ -218,10 +218,7 @@ impl<'a> Attempt<'a> {
             let connect = Box::pin(Upstream::connect(backend.address(), worker));
             let connect = tokio::time::timeout(timeout, connect);
             match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
-                Ok(Ok(upstream)) => {
-                    pool.connect_succeeded(backend);
-                    return Ok(Some(upstream));
-                }
+                Ok(Ok(upstream)) => return Ok(Some(upstream)),
                 // No fault of the backend's. What an idle connection to another one occupies may
                 // be all that is missing.
                 Ok(Err(error)) if is_shortage_of_ours(&error) => {
@@ -240,7 +237,7 @@ impl<'a> Attempt<'a> {
 
     fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
-        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot connect");
+        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot be reached");
         if let Some(transition) = pool.connect_failed(backend, self.client.worker.now()) {
             crate::observe::log_transition(pool, &transition, "connections fail");
         }
@@ -263,6 +260,8 @@ impl<'a> Attempt<'a> {
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(head) => {
+                // Not when a connection was made: some that accept connections serve nobody.
+                self.destination.pool.connect_succeeded(&placement.backend);
                 if let Some(placed_at) = self.placed_at {
                     let now = clock::now();
                     in_flight.answered(now.since(placed_at), now);
@@ -424,7 +423,8 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         self.fail(in_flight);
-        if is_unseen {
+        // What may be repeated may be so elsewhere as well.
+        if is_unseen || (may_repeat && !upstream.has_received()) {
             self.could_not_reach(&backend, &failure.to_string());
             return Ok(None);
         }
