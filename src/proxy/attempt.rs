@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -24,7 +25,8 @@ use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
-    Ask, Backend, BackendId, Decision, Hint, InFlight, Outcome, Placement, Timestamp, Unavailable,
+    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Timestamp,
+    Unavailable,
 };
 use crate::clock;
 use crate::config::HostPolicy;
@@ -35,6 +37,10 @@ use crate::http::response_head::ResponseHead;
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
+
+/// When a session's home refuses a connection, it is asked once more after so long: it may just be
+/// starting again, and a session that moves is lost.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bytes of interim responses that wait for the client at most.
 const MAX_OUTBOX: usize = 16 * 1024;
@@ -64,6 +70,8 @@ pub(crate) struct Attempt<'a> {
     placed_at: Option<Timestamp>,
     /// The idle connections have proved stale: only a new one will do.
     needs_new_connection: bool,
+    /// The session's home has been asked a second time.
+    has_insisted: bool,
     /// Interim responses so far.
     interim_heads: usize,
     /// What went wrong last.
@@ -114,6 +122,7 @@ impl<'a> Attempt<'a> {
             since: client.worker.now(),
             placed_at: None,
             needs_new_connection: false,
+            has_insisted: false,
             interim_heads: 0,
             failure: String::new(),
         };
@@ -196,8 +205,9 @@ impl<'a> Attempt<'a> {
     /// A connection to the backend, an idle one if there is any. `None` if it cannot be reached.
     pub(crate) async fn acquire(
         &mut self,
-        backend: &Arc<Backend>,
+        placement: &Placement,
     ) -> Result<Option<Upstream>, Stop> {
+        let backend = &placement.backend;
         let worker = &self.client.worker;
         while !self.needs_new_connection
             && let Some(mut upstream) = worker.take_idle(backend.id())
@@ -226,6 +236,11 @@ impl<'a> Attempt<'a> {
                         let detail = format!("{}/{}: {error}", pool.name(), backend.name());
                         return Err(Problem::shortage(detail).into());
                     }
+                }
+                Ok(Err(_)) if is_home(placement.cause) && !self.has_insisted => {
+                    self.has_insisted = true;
+                    let pause = Box::pin(tokio::time::sleep(ASK_AGAIN));
+                    self.client.unless_left(pause).await.ok_or(Stop::Left)?;
                 }
                 Ok(Err(error)) => break error.to_string(),
                 Err(_) => break format!("no connection within {timeout:?}"),
@@ -435,6 +450,11 @@ impl<'a> Attempt<'a> {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }
+}
+
+/// Does a request go where its session lives?
+fn is_home(cause: Cause) -> bool {
+    matches!(cause, Cause::Bound | Cause::Keyed)
 }
 
 impl Drop for Attempt<'_> {

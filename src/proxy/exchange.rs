@@ -208,7 +208,7 @@ async fn forward(
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
         let (placement, in_flight) = attempt.place(hint).await?;
-        let Some(upstream) = attempt.acquire(&placement.backend).await? else {
+        let Some(upstream) = attempt.acquire(&placement).await? else {
             attempt.fail(in_flight);
             continue;
         };
