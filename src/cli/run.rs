@@ -33,11 +33,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         let (line, column) = warning.position().unzip();
         tracing::warn!(file = %args.file.display(), line, column, "{}", warning.title());
     }
+    // Before there is anybody who could take the last descriptors.
+    let signals = signals::catch().map_err(Failure::failed)?;
     let running = server::start(config).map_err(Failure::failed)?;
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }
-    let signal = signals::wait().map_err(Failure::failed)?;
+    let signal = signals.wait();
     tracing::info!(?signal, "shutting down");
     match running.shut_down() {
         Shutdown::Complete => Ok(()),
