@@ -54,8 +54,6 @@ flags! {
     EXPECT = 5,
     /// `Cookie`
     COOKIE = 6,
-    /// `Via`
-    VIA = 7,
     /// `Forwarded`
     FORWARDED = 8,
     /// `X-Forwarded-For`
@@ -105,7 +103,6 @@ impl Found {
         // By length first: most names are told apart from all of these by it alone.
         match name.len() {
             2 if is("te") => Found::TE,
-            3 if is("via") => Found::VIA,
             4 if is("host") => Found::HOST,
             5 if is("proxy") => Found::HOP_BY_HOP,
             6 if is("cookie") => Found::COOKIE,
@@ -148,7 +145,8 @@ impl Found {
     /// the back door, nor what routes, frames, authenticates or describes the content (RFC 9110,
     /// section 6.5.1).
     pub fn may_be_trailer(name: &str) -> bool {
-        const OTHERS: [&str; 8] = [
+        const OTHERS: [&str; 9] = [
+            "via",
             "authorization",
             "proxy-authorization",
             "proxy-authenticate",

@@ -1,8 +1,9 @@
 //! One request's attempts to get an answer.
 //!
 //! A request that no backend has seen may be tried again, elsewhere if affinity permits. When is
-//! that certain? When connecting failed, or nothing could be written; and, for requests that may
-//! be repeated anyway, when an idle connection was closed without a single byte in answer.
+//! that certain? When connecting failed, or nothing could be written and nothing of a streamed body
+//! has been taken; and, for requests that may be repeated anyway, when the connection was closed
+//! without a single byte in answer.
 
 use std::fmt;
 use std::future::poll_fn;

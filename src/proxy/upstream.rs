@@ -301,7 +301,8 @@ impl Upstream {
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// One task reads, another one writes. Both are of this thread, so the borrows never meet.
+    /// One task reads, another one writes. Both are of this thread, and no borrow
+    /// outlives a poll, so they never meet.
     Shared(Rc<RefCell<Socket>>),
     /// It is elsewhere.
     Gone,
