@@ -38,14 +38,17 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         tracing::warn!("SIGHUP: there is no reloading yet; restart for another configuration");
     })
     .map_err(Failure::failed)?;
+    // Before there is anybody who could take the last descriptors.
+    let signals = signals::catch().map_err(Failure::failed)?;
     let running = server::start(config).map_err(Failure::failed)?;
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }
-    let signal = signals::wait().map_err(Failure::failed)?;
+    let signal = signals.wait();
     tracing::info!(?signal, "shutting down");
     match running.shut_down() {
         Shutdown::Complete => Ok(()),
+        Shutdown::Forced { connections: 1 } => Err(Failure::failed("1 connection was cut off")),
         Shutdown::Forced { connections } => {
             Err(Failure::failed(format!("{connections} connections were cut off")))
         }

@@ -65,10 +65,25 @@ pub struct Listener {
     #[serde(default = "max_connections")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: u32,
-    /// Proxies in front of this one, as ranges of addresses: their `Forwarded` and `X-Forwarded-*`
-    /// fields are believed, those of others are removed.
+    /// Proxies in front of this one, as ranges of addresses: what they say about their clients is
+    /// believed, what others say is removed.
     #[serde(default)]
     pub trusted_proxies: Vec<Parsed<IpNet>>,
+    /// The fields in which the trusted proxies say it. The others, which a proxy may pass on as it
+    /// got them from anybody, are removed.
+    #[serde(default)]
+    pub forwarded: Family,
+}
+
+/// Header fields in which a proxy speaks of its client.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// `X-Forwarded-For`, `-Proto` and the like.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 fn max_connections() -> u32 {

@@ -72,6 +72,8 @@ pub struct Server {
     pub state_dir: PathBuf,
     /// Token keys: the first seals, all open. Empty: a key of our own, kept in `state_dir`.
     pub token_keys: Vec<Key>,
+    /// May the names of request fields have underscores?
+    pub underscores_in_headers: bool,
     /// How patient we are with clients.
     pub timeouts: ClientTimeouts,
     /// How much a client may ask for.
@@ -128,8 +130,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Connections at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// Whose `Forwarded` and `X-Forwarded-*` fields are believed.
+    /// Whose fields about their clients are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which fields those are.
+    pub forwarded: Family,
 }
 
 /// A match that names a pool.
@@ -242,6 +246,15 @@ pub enum ForwardStyle {
     Both,
     /// None, and what a stranger sent is still removed.
     Off,
+}
+
+/// The fields in which a trusted proxy speaks of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `X-Forwarded-*`.
+    XForwarded,
+    /// `Forwarded`.
+    Forwarded,
 }
 
 /// The `Host` that a backend sees.

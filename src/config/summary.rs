@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    BackendTimeouts, ClientTimeouts, Config, Cookie, Forward, ForwardStyle, HealthCheck,
+    BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
     HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
@@ -57,6 +57,10 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         n => format!("{n} given, the first seals"),
     };
     let shutdown = server.shutdown_timeout.show();
+    let names = match server.underscores_in_headers {
+        true => "underscores pass",
+        false => "those with underscores are removed",
+    };
     let format = if server.log.json { "JSON" } else { "text" };
     vec![
         row("workers", server.workers.to_string()),
@@ -66,6 +70,7 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("log", format!("{} as {format}", server.log.filter)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
+        row("field names", names.into()),
     ]
 }
 
@@ -112,7 +117,11 @@ fn listener(listener: &Listener) -> [String; 3] {
     [
         listener.address.to_string(),
         format!("at most {} connections", listener.max_connections),
-        if trusted.is_empty() { String::new() } else { format!("trusts {}", trusted.join(", ")) },
+        match (trusted.is_empty(), listener.forwarded) {
+            (true, _) => String::new(),
+            (_, Family::XForwarded) => format!("trusts X-Forwarded-* of {}", trusted.join(", ")),
+            (_, Family::Forwarded) => format!("trusts Forwarded of {}", trusted.join(", ")),
+        },
     ]
 }
 

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
+use super::fields::Found;
 use super::framing::{Refusal, chunk};
 use super::response_head::BodyFraming;
 
@@ -129,7 +130,7 @@ impl BodyDecoder {
         let trailers = trailer_fields(&input[..end + 4])?;
         input.advance(end + 4);
         *self = BodyDecoder::Ended;
-        Ok(Decoded::Trailers(trailers))
+        Ok(if trailers.is_empty() { Decoded::End } else { Decoded::Trailers(trailers) })
     }
 }
 
@@ -160,7 +161,9 @@ fn trailer_fields(section: &[u8]) -> Result<HeaderMap, Refusal> {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_bytes(field.value);
         let (Ok(name), Ok(value)) = (name, value) else { return Err(Refusal::TrailerField) };
-        trailers.append(name, value);
+        if Found::may_be_trailer(name.as_str()) {
+            trailers.append(name, value);
+        }
     }
     Ok(trailers)
 }

@@ -19,6 +19,8 @@ const NAME: &[u8] = b"cookie: ";
 pub struct CookieName {
     finder: Finder<'static>,
     len: usize,
+    /// Only values of this length count.
+    value_len: Option<usize>,
 }
 
 /// A cookie in a line.
@@ -32,7 +34,15 @@ struct Cookie {
 impl CookieName {
     /// A name; cookie names are compared with their case.
     pub fn new(name: &str) -> Self {
-        CookieName { finder: Finder::new(name.as_bytes()).into_owned(), len: name.len() }
+        let finder = Finder::new(name.as_bytes()).into_owned();
+        CookieName { finder, len: name.len(), value_len: None }
+    }
+
+    /// The same, but a cookie of this name counts only if its value has this length: somebody
+    /// else may use the name for something of their own.
+    #[must_use]
+    pub fn with_values_of(self, value_len: usize) -> Self {
+        CookieName { value_len: Some(value_len), ..self }
     }
 
     /// The name.
@@ -48,9 +58,30 @@ impl CookieName {
         })
     }
 
-    /// Writes a `Cookie` line without the cookies of this name, byte for byte otherwise; nothing
+    /// Writes a `Cookie` line without the cookies of these names, byte for byte otherwise; nothing
     /// if nothing else is in it.
-    pub fn write_without(&self, line: &[u8], to: &mut Vec<u8>) {
+    pub fn write_without(names: &[CookieName], line: &[u8], to: &mut Vec<u8>) {
+        if let [only] = names {
+            return only.write_line_without(line, to); // nearly always
+        }
+        let mut names = names.iter().filter(|name| name.cookies(line).next().is_some());
+        let (first, second) = (names.next(), names.next());
+        match (first, second) {
+            (None, _) => super::request_head::field(to, "cookie", line),
+            (Some(only), None) => only.write_line_without(line, to),
+            (Some(first), Some(_)) => {
+                let start = to.len();
+                first.write_line_without(line, to);
+                let written = to.split_off(start);
+                let rest = written.strip_prefix(NAME).and_then(|line| line.strip_suffix(b"\r\n"));
+                let Some(rest) = rest else { return };
+                let others: Vec<_> = second.into_iter().chain(names).cloned().collect();
+                CookieName::write_without(&others, rest, to);
+            }
+        }
+    }
+
+    fn write_line_without(&self, line: &[u8], to: &mut Vec<u8>) {
         let start = to.len();
         to.reserve(NAME.len() + line.len() + 2);
         to.extend_from_slice(NAME);
@@ -101,7 +132,8 @@ impl CookieName {
         }
         let end = memchr(b';', &line[equals..]).map_or(line.len(), |i| equals + i);
         let whole = before.saturating_sub(1)..end;
-        Some(Cookie { whole, value: value_within(line, equals + 1, end) })
+        let value = value_within(line, equals + 1, end);
+        self.value_len.is_none_or(|len| len == value.len()).then_some(Cookie { whole, value })
     }
 }
 
@@ -144,7 +176,7 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut rest = Vec::new();
         for line in headers.get_all(COOKIE) {
-            name.write_without(line.as_bytes(), &mut rest);
+            CookieName::write_without(std::slice::from_ref(&name), line.as_bytes(), &mut rest);
         }
         let rest = text(&rest);
         let lines = rest.split_terminator("\r\n").map(|line| line["cookie: ".len()..].to_owned());
@@ -196,6 +228,24 @@ mod tests {
             (vec!["1".into(), "2".into()], vec!["a=b".into(), "c=d".into()])
         );
         assert_eq!(split(&[]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn several_names_come_out_of_one_line() {
+        let names = ["s", "t", "u"].map(CookieName::new).map(|name| match name.as_bytes() {
+            b"u" => name.with_values_of(3),
+            _ => name,
+        });
+        let without = |line: &[u8]| {
+            let mut rest = Vec::new();
+            CookieName::write_without(&names, line, &mut rest);
+            String::from_utf8(rest).unwrap()
+        };
+        assert_eq!(without(b"a=b; s=1; t=2; u=333; c=d"), "cookie: a=b; c=d\r\n");
+        assert_eq!(without(b"u=333; t=1; a=b"), "cookie: a=b\r\n");
+        assert_eq!(without(b"u=55555; s=1"), "cookie: u=55555\r\n", "that is not ours");
+        assert_eq!(without(b"s=1; t=2; u=333"), "");
+        assert_eq!(without(b"a=b"), "cookie: a=b\r\n");
     }
 
     proptest! {

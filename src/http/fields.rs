@@ -54,8 +54,6 @@ flags! {
     EXPECT = 5,
     /// `Cookie`
     COOKIE = 6,
-    /// `Via`
-    VIA = 7,
     /// `Forwarded`
     FORWARDED = 8,
     /// `X-Forwarded-For`
@@ -64,7 +62,7 @@ flags! {
     X_FORWARDED_PROTO = 10,
     /// `X-Forwarded-Host`
     X_FORWARDED_HOST = 11,
-    /// `X-Forwarded-Port`, `X-Forwarded-Server` or `X-Real-IP`
+    /// Any other `X-Forwarded-*`, `X-Real-IP`, `X-Client-IP` or `True-Client-IP`
     X_OTHER = 12,
     /// `Stickler-Affinity`
     STICKLER_AFFINITY = 13,
@@ -83,21 +81,28 @@ impl Found {
     /// The flag of one name.
     pub fn of(name: &HeaderName) -> Found {
         let name = name.as_str(); // in lower case
-        Found::by(name.len(), |other| name == other)
+        Found::by(name, |part, other| part == other)
     }
 
     /// The flag of one name as somebody wrote it, in any case.
     pub fn of_text(name: &str) -> Found {
-        Found::by(name.len(), |other| name.eq_ignore_ascii_case(other))
+        Found::by(name, str::eq_ignore_ascii_case)
     }
 
-    /// The flag of the name that has this length and is this one.
+    /// The flag of a name; `equals` compares it, or its beginning, with those that have one.
     #[inline]
-    fn by(len: usize, is: impl Fn(&str) -> bool) -> Found {
+    fn by(name: &str, equals: impl Fn(&str, &str) -> bool) -> Found {
+        const X_FORWARDED: &str = "x-forwarded-";
+
+        let is = |other: &str| equals(name, other);
+        // The first byte tells nearly all others apart.
+        let is_x_forwarded = || {
+            name.as_bytes()[0] | 0x20 == b'x'
+                && name.get(..X_FORWARDED.len()).is_some_and(|begin| equals(begin, X_FORWARDED))
+        };
         // By length first: most names are told apart from all of these by it alone.
-        match len {
+        match name.len() {
             2 if is("te") => Found::TE,
-            3 if is("via") => Found::VIA,
             4 if is("host") => Found::HOST,
             5 if is("proxy") => Found::HOP_BY_HOP,
             6 if is("cookie") => Found::COOKIE,
@@ -110,14 +115,54 @@ impl Found {
             14 if is("content-length") => Found::CONTENT_LENGTH,
             15 if is("x-forwarded-for") => Found::X_FORWARDED_FOR,
             16 if is("x-forwarded-host") => Found::X_FORWARDED_HOST,
-            16 if is("x-forwarded-port") => Found::X_OTHER,
             16 if is("proxy-connection") => Found::HOP_BY_HOP,
             17 if is("x-forwarded-proto") => Found::X_FORWARDED_PROTO,
             17 if is("stickler-affinity") => Found::STICKLER_AFFINITY,
             17 if is("transfer-encoding") => Found::TRANSFER_ENCODING,
-            18 if is("x-forwarded-server") => Found::X_OTHER,
+            11 if is("x-client-ip") => Found::X_OTHER,
+            14 if is("true-client-ip") => Found::X_OTHER,
+            12.. if is_x_forwarded() => Found::X_OTHER,
             _ => Found::default(),
         }
+    }
+
+    /// The flag of a name with its underscores read as hyphens: CGI and its children (WSGI, Rack,
+    /// PHP) make the same variable of both.
+    pub fn of_disguised(name: &str) -> Found {
+        /// The longest name that there is a flag for is shorter.
+        const LONGEST: usize = 64;
+
+        let mut plain = [0; LONGEST];
+        let length = name.len().min(LONGEST);
+        for (to, &from) in plain.iter_mut().zip(name.as_bytes()) {
+            *to = if from == b'_' { b'-' } else { from };
+        }
+        std::str::from_utf8(&plain[..length]).map_or(Found::default(), Found::of_text)
+    }
+
+    /// May a trailer section pass a field of this name on? Whoever merges trailers into the head
+    /// would believe it, so nothing that is judged, replaced or left out there may come in through
+    /// the back door, nor what routes, frames, authenticates or describes the content (RFC 9110,
+    /// section 6.5.1).
+    pub fn may_be_trailer(name: &str) -> bool {
+        const OTHERS: [&str; 9] = [
+            "via",
+            "authorization",
+            "proxy-authorization",
+            "proxy-authenticate",
+            "www-authenticate",
+            "set-cookie",
+            "cache-control",
+            "location",
+            "trailer",
+        ];
+        let begins = |prefix: &str| {
+            name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+        };
+        Found::of_text(name) == Found::default()
+            && !begins("content-")
+            && !name.contains('_')
+            && !OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other))
     }
 
     /// Is any of these in it?
@@ -238,6 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_for_what_concerns_nobody_on_the_way() {
+        for name in ["x-checksum", "Server-Timing", "grpc-status", "etag", "digest"] {
+            assert!(Found::may_be_trailer(name), "{name}");
+        }
+        for name in ["Cookie", "te", "X-Forwarded-For", "Stickler-Affinity", "host", "Set-Cookie"] {
+            assert!(!Found::may_be_trailer(name), "{name}");
+        }
+        for name in ["authorization", "Content-Type", "x_forwarded_for", "upgrade", "trailer"] {
+            assert!(!Found::may_be_trailer(name), "{name}");
+        }
+    }
+
+    #[test]
     fn an_upgrade_needs_the_connection_option() {
         let asked = [("connection", "Upgrade"), ("upgrade", "websocket")];
         assert_eq!(hop(&asked).upgrade.unwrap(), "websocket");
@@ -251,6 +309,12 @@ mod tests {
     fn names_are_found_in_any_case_and_others_are_not() {
         let found = Found::in_headers(&headers(&[("Cookie", "a"), ("x-forwarded-for", "b")]));
         assert!(found.has(Found::COOKIE) && found.has(Found::X_FORWARDED_FOR));
+        assert_eq!(Found::of_text("X-Forwarded-Ssl"), Found::X_OTHER);
+        assert_eq!(Found::of_text("x-forwarded-"), Found::X_OTHER);
+        assert_eq!(Found::of_text("true-client-ip"), Found::X_OTHER);
+        assert_eq!(Found::of_text("x-forwardes-for"), Found::default());
+        assert_eq!(Found::of_disguised("X_Forwarded_For"), Found::X_FORWARDED_FOR);
+        assert_eq!(Found::of_disguised("stickler-affinity_"), Found::default());
         assert!(!found.has(Found::HOST.or(Found::CONNECTION).or(Found::X_OTHER)));
         assert_eq!(Found::in_headers(&headers(&[("x-real-ipx", "a"), ("tex", "b")])), Found(0));
     }

@@ -22,34 +22,71 @@ pub fn is_trusted(address: IpAddr, ranges: &[IpNet]) -> bool {
     ranges.iter().any(|range| range.contains(&address))
 }
 
-/// The client that a trusted `peer` speaks for.
-pub fn client_behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    // `Forwarded` is the standard; whoever sends both should agree with itself.
-    let field = if headers.contains_key(FORWARDED) { FORWARDED } else { X_FORWARDED_FOR };
-    let mut client = peer;
-    for value in headers.get_all(&field).iter().rev() {
-        for element in value.to_str().unwrap_or_default().rsplit(',') {
-            let node = if field == FORWARDED { for_parameter(element) } else { Some(element) };
-            // A name, `unknown` or nonsense: nothing to its left can be believed either.
-            let Some(address) = node.and_then(node_address) else { return client };
-            client = address;
-            if !is_trusted(address, trusted) {
-                return client;
-            }
-        }
-    }
-    client
+/// The fields in which the trusted proxies speak of their clients. The others, which they may pass
+/// on as they came from anybody, say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    XForwarded,
+    /// `Forwarded`.
+    Forwarded,
 }
 
-/// Does a trusted proxy say that the client came over TLS?
-pub fn says_https(headers: &HeaderMap) -> bool {
-    let is_https = |scheme: &str| scheme.trim().trim_matches('"').eq_ignore_ascii_case("https");
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(forwarded) = text(&FORWARDED) {
-        let first = forwarded.split(',').next().unwrap_or_default();
-        return parameter(first, "proto").is_some_and(is_https);
+/// What trusted proxies say about the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its address.
+    pub client: IpAddr,
+    /// It came over TLS.
+    pub is_https: bool,
+}
+
+impl Origin {
+    /// What the trusted `peer` says, and the trusted proxies behind it.
+    pub fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], family: Family) -> Self {
+        let field = match family {
+            Family::XForwarded => X_FORWARDED_FOR,
+            Family::Forwarded => FORWARDED,
+        };
+        let mut origin = Origin { client: peer, is_https: false };
+        // Every element was written by who stands to its right, the last one by the peer.
+        let mut hops = 0_usize;
+        for element in from_the_right(headers, &field) {
+            if family == Family::Forwarded {
+                origin.is_https = parameter(element, "proto").is_some_and(is_https);
+            }
+            let node = match family {
+                Family::XForwarded => Some(element),
+                Family::Forwarded => parameter(element, "for"),
+            };
+            // A name, `unknown` or nonsense: nothing to its left can be believed either.
+            let Some(address) = node.and_then(node_address) else { break };
+            origin.client = address;
+            if !is_trusted(address, trusted) {
+                break;
+            }
+            hops += 1;
+        }
+        if family == Family::XForwarded {
+            // As many hops back as the address, or the first hop's if not all of them say.
+            let schemes = from_the_right(headers, &X_FORWARDED_PROTO);
+            origin.is_https = schemes.take(hops + 1).last().is_some_and(is_https);
+        }
+        origin
     }
-    text(&X_FORWARDED_PROTO).is_some_and(|list| list.split(',').next().is_some_and(is_https))
+}
+
+/// The elements of a comma-separated field, whatever lines it has, from the last to the first.
+fn from_the_right<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    let lines = headers.get_all(name).iter().rev();
+    lines.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','))
+}
+
+fn is_https(scheme: &str) -> bool {
+    scheme.trim().trim_matches('"').eq_ignore_ascii_case("https")
 }
 
 /// A `Forwarded` element for one hop.
@@ -78,10 +115,6 @@ pub fn appended(headers: &HeaderMap, name: &HeaderName, element: &str) -> Vec<u8
     list
 }
 
-fn for_parameter(element: &str) -> Option<&str> {
-    parameter(element, "for")
-}
-
 fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     element.split(';').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
@@ -105,13 +138,18 @@ fn node_address(node: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn client(lines: &[(&'static str, &'static str)]) -> String {
+    fn origin(family: Family, lines: &[(&'static str, &'static str)]) -> (String, bool) {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        client_behind("10.0.0.1".parse().unwrap(), &headers, &trusted).to_string()
+        let origin = Origin::behind("10.0.0.1".parse().unwrap(), &headers, &trusted, family);
+        (origin.client.to_string(), origin.is_https)
+    }
+
+    fn client(lines: &[(&'static str, &'static str)]) -> String {
+        origin(Family::XForwarded, lines).0
     }
 
     #[test]
@@ -128,25 +166,39 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_too() {
+    fn forwarded_is_read_where_it_is_what_is_trusted() {
+        let client = |value| origin(Family::Forwarded, &[("forwarded", value)]).0;
         let value = "for=192.0.2.43, For=\"[2001:db8:cafe::17]:4711\";proto=https";
-        assert_eq!(client(&[("forwarded", value)]), "2001:db8:cafe::17");
-        assert_eq!(client(&[("forwarded", "for=192.0.2.43;by=x, for=10.0.0.9")]), "192.0.2.43");
-        assert_eq!(client(&[("forwarded", "for=unknown")]), "10.0.0.1");
+        assert_eq!(client(value), "2001:db8:cafe::17");
+        assert_eq!(client("for=192.0.2.43;by=x, for=10.0.0.9"), "192.0.2.43");
+        assert_eq!(client("for=unknown"), "10.0.0.1");
     }
 
     #[test]
-    fn the_scheme_is_the_first_hops() {
-        let says = |name: &'static str, value| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            says_https(&headers)
+    fn the_other_family_is_not_believed() {
+        let both = [("forwarded", "for=6.6.6.6;proto=https"), ("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(origin(Family::XForwarded, &both), ("192.0.2.1".into(), false));
+        let both = [("forwarded", "for=192.0.2.1"), ("x-forwarded-proto", "https")];
+        assert_eq!(origin(Family::Forwarded, &both), ("192.0.2.1".into(), false));
+    }
+
+    #[test]
+    fn the_scheme_is_said_by_whoever_says_the_address() {
+        let x = |addresses, schemes| {
+            let lines = [("x-forwarded-for", addresses), ("x-forwarded-proto", schemes)];
+            origin(Family::XForwarded, &lines).1
         };
-        assert!(says("x-forwarded-proto", "https"));
-        assert!(says("x-forwarded-proto", "HTTPS, http"));
-        assert!(!says("x-forwarded-proto", "http"));
-        assert!(says("forwarded", "for=a;proto=https, for=b;proto=http"));
-        assert!(!says("forwarded", "for=a"));
+        assert!(x("192.0.2.1", "https") && x("192.0.2.1", "HTTPS") && !x("192.0.2.1", "http"));
+        assert!(!x("192.0.2.1", "https, http"), "a stranger's, with the proxy's own behind it");
+        assert!(
+            x("192.0.2.1, 10.0.0.2", "https, http") && !x("192.0.2.1, 10.0.0.2", "http, https")
+        );
+        assert!(x("192.0.2.1, 10.0.0.2", "https"), "said once for all hops");
+        assert!(origin(Family::XForwarded, &[("x-forwarded-proto", "https")]).1);
+        let forwarded = |value| origin(Family::Forwarded, &[("forwarded", value)]).1;
+        assert!(forwarded("for=192.0.2.1;proto=https, for=10.0.0.2;proto=http"));
+        assert!(!forwarded("for=6.6.6.6;proto=https, for=192.0.2.1;proto=http"));
+        assert!(forwarded("for=_hidden;proto=\"https\"") && !forwarded("for=192.0.2.1"));
     }
 
     #[test]

@@ -26,8 +26,10 @@ pub struct Outgoing<'a> {
     pub without: Found,
     /// Of the fields that end here, what they said.
     pub hop: &'a Hop,
-    /// A cookie of ours, to be left out.
-    pub cookie: Option<&'a CookieName>,
+    /// May names have underscores?
+    pub underscores: bool,
+    /// Cookies of ours, to be left out.
+    pub cookies: &'a [CookieName],
 }
 
 impl Outgoing<'_> {
@@ -54,10 +56,15 @@ impl Outgoing<'_> {
             if flag.has(without) || (!listed.is_empty() && listed.contains(name)) {
                 continue;
             }
-            if let Some(cookie) = self.cookie
-                && flag.has(Found::COOKIE)
+            // Standard names have none, and they are most.
+            if flag == Found::default()
+                && name.as_str().as_bytes().contains(&b'_')
+                && (!self.underscores || Found::of_disguised(name.as_str()).has(without))
             {
-                cookie.write_without(value.as_bytes(), to);
+                continue;
+            }
+            if flag.has(Found::COOKIE) {
+                CookieName::write_without(self.cookies, value.as_bytes(), to);
                 continue;
             }
             field(to, name.as_str(), value.as_bytes());
@@ -82,6 +89,15 @@ mod tests {
     use http::HeaderValue;
 
     fn written(lines: &[(&'static str, &'static str)], without: Found, cookie: bool) -> String {
+        written_with(lines, without, cookie, false)
+    }
+
+    fn written_with(
+        lines: &[(&'static str, &'static str)],
+        without: Found,
+        cookie: bool,
+        underscores: bool,
+    ) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
@@ -94,7 +110,8 @@ mod tests {
             headers: &headers,
             without,
             hop: &hop,
-            cookie: cookie.then_some(&name),
+            underscores,
+            cookies: if cookie { std::slice::from_ref(&name) } else { &[] },
         };
         let mut bytes = Vec::new();
         outgoing.write(&mut bytes);
@@ -122,6 +139,17 @@ mod tests {
             "GET /a?b HTTP/1.1\r\nhost: a\r\naccept: */*\r\naccept: text/html\r\n"
         );
         assert!(written(&lines, Found::default(), false).contains("x-forwarded-for: 6.6.6.6\r\n"));
+    }
+
+    #[test]
+    fn underscores_are_no_disguise() {
+        let lines = [("x_forwarded_for", "6.6.6.6"), ("stickler_affinity", "bound"), ("a_b", "c")];
+        let start = "GET /a?b HTTP/1.1\r\n";
+        assert_eq!(written(&lines, Found::X_FORWARDED_FOR, false), start);
+        assert_eq!(
+            written_with(&lines, Found::X_FORWARDED_FOR, false, true),
+            format!("{start}a_b: c\r\n")
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::balance::{Cause, Grant, Hint, Pool, Reason, hashing};
 use crate::config::{self, SameSite, Secure};
 use crate::http::cookies::CookieName;
 use crate::http::fields::{Found, STICKLER_AFFINITY};
-use crate::http::{fields, forwarded, request_head};
+use crate::http::{fields, request_head};
 
 /// Our cookie: its name, and everything around the token.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ fn address_key(address: IpAddr) -> u64 {
 /// The client's address, as far as it can be believed.
 fn source(client: &Client, headers: &HeaderMap) -> IpAddr {
     match client.is_trusted {
-        true => forwarded::client_behind(client.peer, headers, &client.entrance.trusted_proxies),
+        true => client.origin(headers).client,
         false => client.peer,
     }
 }

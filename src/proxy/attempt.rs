@@ -1,13 +1,16 @@
 //! One request's attempts to get an answer.
 //!
 //! A request that no backend has seen may be tried again, elsewhere if affinity permits. When is
-//! that certain? When connecting failed, or nothing could be written; and, for requests that may
-//! be repeated anyway, when an idle connection was closed without a single byte in answer.
+//! that certain? When connecting failed, or nothing could be written and nothing of a streamed body
+//! has been taken; and, for requests that may be repeated anyway, when the connection was closed
+//! without a single byte in answer.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -19,11 +22,12 @@ use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
 use super::request::{self, Admitted, Rewritten};
-use super::upstream::{Arrived, Failure, Upstream};
+use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
-    Ask, Backend, BackendId, Decision, Hint, InFlight, Outcome, Placement, Timestamp, Unavailable,
+    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Timestamp,
+    Unavailable,
 };
 use crate::clock;
 use crate::config::HostPolicy;
@@ -34,6 +38,10 @@ use crate::http::response_head::ResponseHead;
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
+
+/// When a session's home refuses a connection, it is asked once more after so long: it may just be
+/// starting again, and a session that moves is lost.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bytes of interim responses that wait for the client at most.
 const MAX_OUTBOX: usize = 16 * 1024;
@@ -63,6 +71,8 @@ pub(crate) struct Attempt<'a> {
     placed_at: Option<Timestamp>,
     /// The idle connections have proved stale: only a new one will do.
     needs_new_connection: bool,
+    /// The session's home has been asked a second time.
+    has_insisted: bool,
     /// Interim responses so far.
     interim_heads: usize,
     /// What went wrong last.
@@ -113,6 +123,7 @@ impl<'a> Attempt<'a> {
             since: client.worker.now(),
             placed_at: None,
             needs_new_connection: false,
+            has_insisted: false,
             interim_heads: 0,
             failure: String::new(),
         };
@@ -195,8 +206,9 @@ impl<'a> Attempt<'a> {
     /// A connection to the backend, an idle one if there is any. `None` if it cannot be reached.
     pub(crate) async fn acquire(
         &mut self,
-        backend: &Arc<Backend>,
+        placement: &Placement,
     ) -> Result<Option<Upstream>, Stop> {
+        let backend = &placement.backend;
         let worker = &self.client.worker;
         while !self.needs_new_connection
             && let Some(mut upstream) = worker.take_idle(backend.id())
@@ -211,17 +223,29 @@ impl<'a> Attempt<'a> {
             }
         }
         let timeout = self.destination.timeouts.connect;
-        // Boxed, since it is large, and most requests find an idle connection.
-        let connect = Upstream::connect(backend.address(), worker);
-        let connect = tokio::time::timeout(timeout, Box::pin(connect));
         let pool = &self.destination.pool;
-        let error = match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
-            Ok(Ok(upstream)) => {
-                pool.connect_succeeded(backend);
-                return Ok(Some(upstream));
+        let error = loop {
+            // Boxed, since it is large, and most requests find an idle connection.
+            let connect = Box::pin(Upstream::connect(backend.address(), worker));
+            let connect = tokio::time::timeout(timeout, connect);
+            match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
+                Ok(Ok(upstream)) => return Ok(Some(upstream)),
+                // No fault of the backend's. What an idle connection to another one occupies may
+                // be all that is missing.
+                Ok(Err(error)) if is_shortage_of_ours(&error) => {
+                    if !worker.close_any_idle() {
+                        let detail = format!("{}/{}: {error}", pool.name(), backend.name());
+                        return Err(Problem::shortage(detail).into());
+                    }
+                }
+                Ok(Err(_)) if is_home(placement.cause) && !self.has_insisted => {
+                    self.has_insisted = true;
+                    let pause = Box::pin(tokio::time::sleep(ASK_AGAIN));
+                    self.client.unless_left(pause).await.ok_or(Stop::Left)?;
+                }
+                Ok(Err(error)) => break error.to_string(),
+                Err(_) => break format!("no connection within {timeout:?}"),
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no connection within {timeout:?}"),
         };
         self.could_not_reach(backend, &error);
         Ok(None)
@@ -229,7 +253,7 @@ impl<'a> Attempt<'a> {
 
     fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
-        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot connect");
+        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot be reached");
         if let Some(transition) = pool.connect_failed(backend, self.client.worker.now()) {
             crate::observe::log_transition(pool, &transition, "connections fail");
         }
@@ -252,6 +276,8 @@ impl<'a> Attempt<'a> {
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(head) => {
+                // Not when a connection was made: some that accept connections serve nobody.
+                self.destination.pool.connect_succeeded(&placement.backend);
                 if let Some(placed_at) = self.placed_at {
                     let now = clock::now();
                     in_flight.answered(now.since(placed_at), now);
@@ -351,9 +377,16 @@ impl<'a> Attempt<'a> {
         mut lease: Lease,
         mut sending: Sending,
     ) -> Result<Answered, Stop> {
+        let backend = lease.in_flight.backend().clone();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Answered::Switching(head, lease));
+            if sending.is_done() && !sending.is_cut() {
+                return Ok(Answered::Switching(head, lease));
+            }
+            // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
+            lease.fail();
+            return Err(self.bad_gateway(&backend, &"an upgrade before the request's end").into());
         }
+        let keeps_alive = head.keeps_alive && !sending.is_cut();
         let uploader = if sending.is_done() {
             None
         } else {
@@ -364,13 +397,23 @@ impl<'a> Attempt<'a> {
             let mut body =
                 std::mem::replace(&mut self.body, RequestBody::Whole(Default::default()));
             let head = std::mem::take(&mut self.head);
+            if let Some(progress) = &self.progress {
+                progress.is_detached.set(true);
+            }
+            let client = self.client.clone();
             Some(tokio::task::spawn_local(async move {
-                let _ = poll_fn(|cx| sending.poll(&mut writer, &head, &mut body, cx)).await;
+                let sent = poll_fn(|cx| {
+                    client.watch.attach_uploader(cx.waker());
+                    sending.poll(&mut writer, &head, &mut body, cx)
+                });
+                if let Err(SendError::Client(broken)) = sent.await {
+                    client.upload_broke.set(Some(broken));
+                    client.watch.wake();
+                }
             }))
         };
         let decoder = BodyDecoder::new(head.body);
-        let backend = lease.in_flight.backend().clone();
-        let begun = Download::begin(decoder, lease, head.keeps_alive, uploader);
+        let begun = Download::begin(decoder, lease, keeps_alive, uploader);
         let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
         Ok(Answered::Plain(head, begun))
     }
@@ -384,7 +427,11 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<Answered>, Stop> {
         let backend = in_flight.backend().clone();
         let is_whole = matches!(self.body, RequestBody::Whole(_));
-        let may_repeat = !upstream.has_written() || (self.is_idempotent && is_whole);
+        // A piece of a body that streams is gone once it has been taken, written or not.
+        let is_intact =
+            is_whole || self.progress.as_ref().is_none_or(|progress| !progress.has_begun.get());
+        let is_unseen = is_intact && !upstream.has_written();
+        let may_repeat = is_unseen || (self.is_idempotent && is_whole);
         if upstream.is_reused() && !upstream.has_received() && may_repeat {
             tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
@@ -392,17 +439,23 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         self.fail(in_flight);
-        if !upstream.has_written() {
+        // What may be repeated may be so elsewhere as well.
+        if is_unseen || (may_repeat && !upstream.has_received()) {
             self.could_not_reach(&backend, &failure.to_string());
             return Ok(None);
         }
         Err(self.bad_gateway(&backend, failure).into())
     }
 
-    fn bad_gateway(&self, backend: &Backend, failure: &Failure) -> Problem {
+    fn bad_gateway(&self, backend: &Backend, failure: &dyn fmt::Display) -> Problem {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }
+}
+
+/// Does a request go where its session lives?
+fn is_home(cause: Cause) -> bool {
+    matches!(cause, Cause::Bound | Cause::Keyed)
 }
 
 impl Drop for Attempt<'_> {

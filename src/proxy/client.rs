@@ -8,15 +8,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::Version;
+use http::{HeaderMap, Version};
 
 use super::affinity::Memo;
+use super::body::Broken;
 use super::destination::Entrance;
 use super::request;
 use super::tunnel::Tunnel;
 use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
-use crate::http::forwarded;
+use crate::config::Family;
+use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
 
 /// Ticks before a request is worth a look at whether its client still waits for it. Most are over
@@ -57,6 +59,8 @@ pub(crate) struct Client {
     pub(crate) is_trusted: bool,
     /// Deadlines.
     pub(crate) watch: Watch,
+    /// Why an upload that went on beside its response broke off.
+    pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
     /// The last token that was opened: a browser sends the same one again and again.
@@ -80,6 +84,8 @@ pub(crate) struct Client {
     is_broken: Cell<bool>,
     /// We said `Connection: close`, not the client.
     closes: Cell<bool>,
+    /// Not all of the current request's body has been read.
+    owes_body: Cell<bool>,
     /// The current request is HTTP/1.1.
     speaks_interim: Cell<bool>,
     /// The current request asks for the options of the whole server.
@@ -99,6 +105,7 @@ impl Client {
             peer,
             forward_lines: request::usual_lines(peer),
             watch,
+            upload_broke: Cell::new(None),
             outbox: RefCell::default(),
             memo: RefCell::default(),
             tunnel: RefCell::default(),
@@ -111,9 +118,25 @@ impl Client {
             has_left: Cell::new(false),
             is_broken: Cell::new(false),
             closes: Cell::new(false),
+            owes_body: Cell::new(false),
             speaks_interim: Cell::new(false),
             is_about_server: Cell::new(false),
         })
+    }
+
+    /// What a trusted peer says about its client.
+    pub(crate) fn origin(&self, headers: &HeaderMap) -> Origin {
+        let Entrance { trusted_proxies, forwarded: family, .. } = &*self.entrance;
+        let family = match family {
+            Family::XForwarded => forwarded::Family::XForwarded,
+            Family::Forwarded => forwarded::Family::Forwarded,
+        };
+        Origin::behind(self.peer, headers, trusted_proxies, family)
+    }
+
+    /// Is this peer believed in these fields?
+    pub(crate) fn trusts(&self, family: Family) -> bool {
+        self.is_trusted && self.entrance.forwarded == family
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -141,17 +164,30 @@ impl Client {
         self.is_about_server.get()
     }
 
-    /// A request's service begins. Gives how many there have been.
-    pub(crate) fn begin_exchange(&self, version: Version) -> u64 {
+    /// A request's service begins; `owes_body`: it has a body. Gives how many there have been.
+    pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
+        self.owes_body.set(owes_body);
         self.speaks_interim.set(version >= Version::HTTP_11);
         let exchanges = self.exchanges.get() + 1;
         self.exchanges.set(exchanges);
         exchanges
     }
 
+    /// All of the current request's body has been read.
+    pub(crate) fn body_arrived(&self) {
+        self.owes_body.set(false);
+    }
+
+    /// Is there more to come of the current request's body?
+    pub(crate) fn owes_body(&self) -> bool {
+        self.owes_body.get()
+    }
+
     /// The response has been handed over completely.
     pub(crate) fn end_exchange(&self) {
         self.watch.clear(Side::Backend);
+        self.watch.detach_uploader();
+        self.upload_broke.set(None);
         self.rest();
         self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
     }

@@ -26,7 +26,7 @@ use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
 use super::watch::Side;
-use super::worker::Worker;
+use super::worker::{Entered, Worker};
 use crate::http::framing::Refusal;
 
 /// How long the end of a connection may take while the client may still be sending.
@@ -59,7 +59,7 @@ pub(crate) fn serve(
     let entered = client.worker.enter(client.clone());
     let mut io = ClientIo::new(stream, client.clone());
     async move {
-        let _until_the_end = (entered, place);
+        let _until_the_end = place;
         // Boxed, since both are large, and an idle connection has neither.
         let (end, unread) = loop {
             if let Some(end) = doze(&mut io, &client).await {
@@ -72,7 +72,7 @@ pub(crate) fn serve(
                 end => break (end, unread),
             }
         };
-        Box::pin(finish(&client, end, io.into_remains(), unread)).await;
+        Box::pin(finish(&client, entered, end, io.into_remains(), unread)).await;
     }
 }
 
@@ -143,7 +143,13 @@ fn builder(worker: &Worker) -> http1::Builder {
 }
 
 /// What is left to do when HTTP is done: nothing, a tunnel, or a last word and a gentle end.
-async fn finish(client: &Rc<Client>, end: End, mut remains: Remains, unread: Bytes) {
+async fn finish(
+    client: &Rc<Client>,
+    entered: Entered,
+    end: End,
+    mut remains: Remains,
+    unread: Bytes,
+) {
     let tunnel = client.tunnel.take();
     if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
         return tunnel.run(client, remains, unread).await;
@@ -172,6 +178,7 @@ async fn finish(client: &Rc<Client>, end: End, mut remains: Remains, unread: Byt
     }
     let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;
     if may_be_sending && !client.has_left() {
+        let _until_the_end = entered.linger();
         linger(&mut remains.stream).await;
     }
 }

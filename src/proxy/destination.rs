@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::affinity::AffinityCookie;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
-use crate::balance::affinity::Keyring;
-use crate::config::{self, ForwardStyle, KeySource};
+use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
+use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
 use crate::routing::Table;
@@ -25,6 +25,8 @@ pub(crate) struct Site {
     pub(crate) limits: config::Limits,
     /// How long we wait for a client.
     pub(crate) timeouts: ClientTicks,
+    /// May the names of request fields have underscores?
+    pub(crate) underscores_in_headers: bool,
 }
 
 impl Site {
@@ -60,6 +62,9 @@ impl From<&config::ClientTimeouts> for ClientTicks {
 pub(crate) struct Destination {
     pub(crate) pool: Arc<Pool>,
     pub(crate) affinity: Affinity,
+    /// Our cookies, which the app does not see: this pool's, and those that clients bring along
+    /// from other pools.
+    pub(crate) cookies: Vec<CookieName>,
     pub(crate) style: ForwardStyle,
     pub(crate) host: config::HostPolicy,
     pub(crate) timeouts: BackendTicks,
@@ -79,13 +84,28 @@ pub(crate) enum Affinity {
 }
 
 impl Affinity {
-    /// Our cookie's name, if there is one.
-    pub(crate) fn cookie(&self) -> Option<&CookieName> {
+    /// The cookie that this reads, if there is one, ours or the app's.
+    fn cookie(&self) -> Option<&CookieName> {
         match self {
             Affinity::Cookie(cookie) => Some(cookie.name()),
-            Affinity::None | Affinity::Key(_) => None,
+            Affinity::Key(finder) => match &**finder {
+                KeyFinder::Cookie(name) => Some(name),
+                _ => None,
+            },
+            Affinity::None => None,
         }
     }
+}
+
+/// The names of the cookies of all pools, the first of each name.
+fn cookie_names(pools: &[config::Pool]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for pool in pools.iter().filter(|pool| pool.spec.affinity.mode == Mode::Cookie) {
+        if !names.contains(&&*pool.cookie.name) {
+            names.push(&pool.cookie.name);
+        }
+    }
+    names
 }
 
 /// Where the key of hash affinity is.
@@ -120,9 +140,8 @@ impl Destination {
         matches!(self.style, ForwardStyle::Forwarded | ForwardStyle::Both)
     }
 
-    /// Compiles the shell's part of a pool.
-    pub(crate) fn new(pool: Arc<Pool>, config: &config::Pool) -> Self {
-        use crate::balance::affinity::Mode;
+    /// Compiles the shell's part of a pool, one of `all`.
+    pub(crate) fn new(pool: Arc<Pool>, config: &config::Pool, all: &[config::Pool]) -> Self {
         let affinity = match config.spec.affinity.mode {
             Mode::None => Affinity::None,
             Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
@@ -134,9 +153,17 @@ impl Destination {
                 KeySource::Query(name) => KeyFinder::Query(name.clone()),
             })),
         };
+        let reads = affinity.cookie().map(CookieName::as_bytes);
+        let of_others = cookie_names(all).into_iter().filter(|name| Some(name.as_bytes()) != reads);
+        let of_others = of_others.map(|name| CookieName::new(name).with_values_of(TOKEN_LEN));
+        let own = match &affinity {
+            Affinity::Cookie(cookie) => Some(cookie.name().clone()),
+            _ => None,
+        };
         let timeouts = &config.timeouts;
         Destination {
             pool,
+            cookies: own.into_iter().chain(of_others).collect(),
             affinity,
             style: config.forward.style,
             host: config.forward.host.clone(),
@@ -158,8 +185,10 @@ impl Destination {
 pub(crate) struct Entrance {
     /// Where it really listens.
     pub(crate) address: SocketAddr,
-    /// Whose forwarding fields are believed.
+    /// Who is believed about its clients.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// In which fields.
+    pub(crate) forwarded: Family,
     /// Connections at once.
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.

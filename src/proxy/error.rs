@@ -119,6 +119,12 @@ impl Problem {
             .with(format!("pool {pool}: {unavailable}"))
     }
 
+    /// We have no descriptor, port or memory for a connection to a backend.
+    pub(crate) fn shortage(detail: impl fmt::Display) -> Self {
+        let message = "no server can take this request at the moment";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, Blame::Pool, message).with(detail)
+    }
+
     /// No backend could be reached, or it broke off before answering.
     pub(crate) fn bad_gateway(detail: impl fmt::Display) -> Self {
         let message = "the server behind this proxy did not answer properly";

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -66,8 +66,8 @@ pub(crate) async fn exchange(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
-    let count = client.begin_exchange(request.version());
     let (mut head, body) = request.into_parts();
+    let count = client.begin_exchange(head.version, !body.is_end_stream());
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(stop) => {
@@ -85,18 +85,35 @@ pub(crate) async fn exchange(
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
-    if is_last
+    // A tunnel ends with its connection anyway, and `close` would take the place of `upgrade`.
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let closes = is_last
         || ends_with_connection
+        || ends_unread(&client, &response)
         || client.body_refusal().is_some()
-        || client.worker.is_shutting_down()
-    {
+        || client.worker.is_shutting_down();
+    if closes && !switches {
         client.close_after_this();
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let names_upgrade = response.headers().contains_key(UPGRADE); // as 426 does
+        let last = if names_upgrade { "upgrade, close" } else { "close" };
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static(last));
+        if head.version == Version::HTTP_10 {
+            // Else hyper would say `keep-alive` beside it.
+            *response.version_mut() = Version::HTTP_10;
+        }
     }
     if let ResponseBody::Whole(_) = response.body() {
         client.end_exchange(); // else the body does it when it ends
     }
     Ok(response)
+}
+
+/// Will the connection end with this response because nobody reads the rest of the request? Not if
+/// both may go on side by side, as with an app that answers while it reads.
+fn ends_unread(client: &Client, response: &Response<ResponseBody>) -> bool {
+    let status = response.status();
+    let is_whole = matches!(response.body(), ResponseBody::Whole(_));
+    client.owes_body() && (is_whole || status.is_client_error() || status.is_server_error())
 }
 
 async fn serve(
@@ -163,7 +180,7 @@ async fn receive(
 
 /// Reads a whole body of a known length.
 async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result<Bytes, Stop> {
-    let mut pace = Pace::new(client);
+    let mut pace = Pace::default();
     let mut whole = BytesMut::new();
     loop {
         let frame = poll_fn(|cx| match pace.poll_frame(incoming, client, cx) {
@@ -191,7 +208,7 @@ async fn forward(
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
         let (placement, in_flight) = attempt.place(hint).await?;
-        let Some(upstream) = attempt.acquire(&placement.backend).await? else {
+        let Some(upstream) = attempt.acquire(&placement).await? else {
             attempt.fail(in_flight);
             continue;
         };

@@ -11,8 +11,9 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use crate::balance::Address;
-use crate::config::{ForwardStyle, HostPolicy};
+use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::http::forwarded::Origin;
 use crate::http::request_head::{Outgoing, field};
 use crate::http::{authority, forwarded};
 
@@ -129,7 +130,8 @@ pub(crate) fn write(
         headers: &head.headers,
         without,
         hop: &hop,
-        cookie: destination.affinity.cookie(),
+        underscores: client.worker.site.underscores_in_headers,
+        cookies: &destination.cookies,
     };
     outgoing.write(to);
     match (upgrade, hop.wants_trailers) {
@@ -144,8 +146,9 @@ pub(crate) fn write(
     if hop.wants_trailers {
         field(to, TE.as_str(), b"trailers");
     }
-    let is_https = client.is_trusted && forwarded::says_https(&head.headers);
-    forward(to, head, admitted, client, destination, is_https);
+    let origin = client.is_trusted.then(|| client.origin(&head.headers));
+    let is_https = origin.is_some_and(|origin| origin.is_https);
+    forward(to, head, admitted, client, destination, origin);
     // RFC 9110, 7.6.3: the version in which we received it.
     to.extend_from_slice(match head.version {
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
@@ -166,18 +169,18 @@ pub(crate) fn usual_lines(peer: IpAddr) -> Box<[u8]> {
 /// Which of the client's claims about itself are left out: a stranger's all, a trusted proxy's
 /// where we write our own in their place.
 fn forwarding_left_out(client: &Client, destination: &Destination) -> Found {
-    if !client.is_trusted {
-        return Found::FORWARDED
-            .or(Found::X_FORWARDED_FOR)
-            .or(Found::X_FORWARDED_PROTO)
-            .or(Found::X_FORWARDED_HOST)
-            .or(Found::X_OTHER);
-    }
+    const X_FORWARDED: Found = Found::X_FORWARDED_FOR
+        .or(Found::X_FORWARDED_PROTO)
+        .or(Found::X_FORWARDED_HOST)
+        .or(Found::X_OTHER);
+
     let mut without = Found::default();
-    if destination.sends_x_forwarded() {
+    if !client.trusts(Family::XForwarded) {
+        without = without.or(X_FORWARDED);
+    } else if destination.sends_x_forwarded() {
         without = without.or(Found::X_FORWARDED_FOR);
     }
-    if destination.sends_forwarded() {
+    if !client.trusts(Family::Forwarded) || destination.sends_forwarded() {
         without = without.or(Found::FORWARDED);
     }
     without
@@ -190,7 +193,7 @@ fn forward(
     admitted: &Admitted,
     client: &Client,
     destination: &Destination,
-    is_https: bool,
+    origin: Option<Origin>,
 ) {
     if !client.is_trusted
         && destination.style == ForwardStyle::XForwarded
@@ -198,13 +201,18 @@ fn forward(
     {
         return to.extend_from_slice(&client.forward_lines);
     }
-    let is_kept = |flag: Found| client.is_trusted && admitted.found.has(flag);
-    let scheme = if is_https { "https" } else { "http" };
+    let is_kept = |flag| client.trusts(Family::XForwarded) && admitted.found.has(flag);
+    let scheme = if origin.is_some_and(|origin| origin.is_https) { "https" } else { "http" };
+    // Who was named in the other family's fields, which do not go on.
+    let named = origin.map(|origin| origin.client).filter(|named| *named != client.peer);
     if destination.sends_x_forwarded() {
         let peer = client.peer.to_string();
-        let list = match client.is_trusted {
-            true => forwarded::appended(&head.headers, &X_FORWARDED_FOR, &peer),
-            false => peer.into(),
+        let list = match named {
+            _ if client.trusts(Family::XForwarded) => {
+                forwarded::appended(&head.headers, &X_FORWARDED_FOR, &peer)
+            }
+            Some(named) => format!("{named}, {peer}").into(),
+            None => peer.into(),
         };
         field(to, X_FORWARDED_FOR.as_str(), &list);
         if !is_kept(Found::X_FORWARDED_PROTO) {
@@ -217,9 +225,12 @@ fn forward(
     }
     if destination.sends_forwarded() {
         let element = forwarded::element(client.peer, scheme, Some(&admitted.host));
-        let list = match client.is_trusted {
-            true => forwarded::appended(&head.headers, &FORWARDED, &element),
-            false => element.into(),
+        let list = match named {
+            _ if client.trusts(Family::Forwarded) => {
+                forwarded::appended(&head.headers, &FORWARDED, &element)
+            }
+            Some(named) => format!("{}, {element}", forwarded::element(named, scheme, None)).into(),
+            None => element.into(),
         };
         field(to, FORWARDED.as_str(), &list);
     }

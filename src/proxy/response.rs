@@ -1,7 +1,7 @@
 //! A response's head: what of it goes to the client, and what we add.
 
-use http::Response;
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use super::affinity;
@@ -35,6 +35,11 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
     *response.headers_mut() = head.headers;
     if let Some(reason) = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
         response.extensions_mut().insert(reason);
+    }
+    if let Some(protocol) = head.upgrade.filter(|_| head.status == StatusCode::UPGRADE_REQUIRED) {
+        // RFC 9110, 15.5.22: it says to which.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(UPGRADE, protocol);
     }
     bind(response.headers_mut(), told);
     response

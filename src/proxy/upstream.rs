@@ -63,6 +63,17 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// Is it we who are short of something, and not the backend that cannot be reached?
+pub(crate) fn is_shortage_of_ours(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+        // The latter: all ports for connections to that address are taken.
+        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable)
+}
+
 /// A head that has arrived.
 #[derive(Debug)]
 pub(crate) enum Arrived {
@@ -150,10 +161,13 @@ impl Upstream {
             [only] => ready!(socket.poll_write(cx, only)),
             parts => ready!(socket.poll_write_vectored(cx, parts)),
         };
-        self.has_written = true;
         match written {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => Poll::Ready(written),
+            Ok(length) => {
+                self.has_written = true;
+                Poll::Ready(Ok(length))
+            }
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 
@@ -287,7 +301,8 @@ impl Upstream {
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// One task reads, another one writes. Both are of this thread, so the borrows never meet.
+    /// One task reads, another one writes. Both are of this thread, and no borrow
+    /// outlives a poll, so they never meet.
     Shared(Rc<RefCell<Socket>>),
     /// It is elsewhere.
     Gone,
@@ -350,5 +365,58 @@ impl AsyncWrite for Socket {
 
     fn is_write_vectored(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::balance::affinity::{Key, Keyring};
+    use crate::config::Limits;
+    use crate::proxy::destination::{ClientTicks, Site};
+    use crate::routing::Table;
+
+    fn worker() -> Rc<Worker> {
+        let mut rng = StdRng::seed_from_u64(1);
+        let site = Site {
+            routes: Table::new([]),
+            keyring: Keyring::new(&[Key::random(&mut rng)]),
+            limits: Limits {
+                header_bytes: 8192,
+                header_count: 100,
+                uri_length: 4096,
+                body_bytes: 0,
+                request_buffer: 0,
+                min_rate: 0,
+                requests_per_connection: 1,
+            },
+            timeouts: ClientTicks {
+                request_header: 1,
+                request_body: 1,
+                response_write: 1,
+                idle: 1,
+            },
+            underscores_in_headers: false,
+        };
+        Worker::new(Arc::new(site), rng, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_was_not() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut upstream = Upstream::of(Socket::Unix(ours), &worker());
+        let part = [io::IoSlice::new(b"GET / HTTP/1.1\r\n")];
+        assert_eq!(poll_fn(|cx| upstream.poll_write(cx, &part)).await.unwrap(), 16);
+        assert!(upstream.has_written());
+        assert!(upstream.put_away(1, 2));
+        drop(theirs);
+        assert!(poll_fn(|cx| upstream.poll_write(cx, &part)).await.is_err());
+        assert!(!upstream.has_written(), "nobody can have seen it");
     }
 }

@@ -42,12 +42,25 @@ pub(crate) struct Watch {
     /// Deadlines that have passed, one bit a side.
     fired: Cell<u8>,
     waker: RefCell<Option<Waker>>,
+    /// The task of an upload that goes on beside its response: its deadlines are here too.
+    uploader: RefCell<Option<Waker>>,
 }
 
 impl Watch {
     /// Remembers the connection's task. Its waker never changes.
     pub(crate) fn attach(&self, waker: &Waker) {
         *self.waker.borrow_mut() = Some(waker.clone());
+    }
+
+    /// Remembers the task of an upload that goes on beside its response.
+    pub(crate) fn attach_uploader(&self, waker: &Waker) {
+        *self.uploader.borrow_mut() = Some(waker.clone());
+    }
+
+    /// Forgets that task.
+    pub(crate) fn detach_uploader(&self) {
+        let uploader = self.uploader.take();
+        drop(uploader);
     }
 
     /// Sets a deadline, in place of an earlier one.
@@ -97,6 +110,9 @@ impl Watch {
             }
         }
         if late {
+            if let Some(uploader) = &*self.uploader.borrow() {
+                uploader.wake_by_ref();
+            }
             self.wake();
         }
     }

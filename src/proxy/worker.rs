@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     clients: RefCell<Slab<Rc<Client>>>,
     /// How many those are, for whoever deals out new ones.
     load: Arc<AtomicUsize>,
+    /// Connections that have been served and only let their clients read the last words.
+    lingering: Cell<usize>,
     shutting_down: Cell<bool>,
     /// When to [tidy up](Self::tidy_up).
     tidy_at: Cell<Tick>,
@@ -73,6 +75,7 @@ impl Worker {
             caches: RefCell::default(),
             clients: RefCell::default(),
             load,
+            lingering: Cell::new(0),
             shutting_down: Cell::new(false),
             tidy_at: Cell::new(Tick::MAX),
             buffers: RefCell::default(),
@@ -133,6 +136,11 @@ impl Worker {
         self.clients.borrow().len()
     }
 
+    /// Is nobody connected any more, not even to read our last words?
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.connections() == 0 && self.lingering.get() == 0
+    }
+
     /// From now on every connection ends after the request in progress.
     pub(crate) fn shut_down(&self) {
         self.shutting_down.set(true);
@@ -188,6 +196,12 @@ impl Worker {
         }
     }
 
+    /// Closes an idle connection, to whomever. False if there is none.
+    pub(crate) fn close_any_idle(&self) -> bool {
+        let idle = self.caches.borrow_mut().values_mut().find_map(Vec::pop);
+        idle.is_some()
+    }
+
     /// Closes every idle connection to a backend: one of them turned out to be dead.
     pub(crate) fn forget_idle(&self, backend: BackendId) {
         let idle = self.caches.borrow_mut().remove(&backend);
@@ -206,6 +220,29 @@ impl Worker {
 pub(crate) struct Entered {
     worker: Rc<Worker>,
     key: usize,
+}
+
+impl Entered {
+    /// The connection has been served. What is left is to be waited for, but nothing is lost if
+    /// there is no time for it.
+    pub(crate) fn linger(self) -> Lingering {
+        let lingering = &self.worker.lingering;
+        lingering.set(lingering.get() + 1);
+        Lingering { worker: self.worker.clone() }
+    }
+}
+
+/// A connection that has been served, and whose client may still be sending.
+#[derive(Debug)]
+pub(crate) struct Lingering {
+    worker: Rc<Worker>,
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let lingering = &self.worker.lingering;
+        lingering.set(lingering.get() - 1);
+    }
 }
 
 impl Drop for Entered {

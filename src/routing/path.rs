@@ -53,7 +53,8 @@ pub(super) fn ends_segment(path: &str, length: usize) -> bool {
 }
 
 /// The path without `.` and `..` segments, percent-encoded ones included (RFC 3986, sections 5.2.4
-/// and 6.2.2): a backend resolves them, so what is matched must be what it will see.
+/// and 6.2.2), as a backend resolves them. Backends differ in what else they see as the same (other
+/// escapes, doubled slashes, `..;`), and the path goes on as it came: routes are no access control.
 pub(super) fn normalize(path: &str) -> Cow<'_, str> {
     // Most paths have no dot and no escape at all.
     let is_dots = |segment: &str| dots(segment) > 0;

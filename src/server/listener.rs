@@ -39,6 +39,7 @@ fn bind(listener: &Listener, workers: usize) -> io::Result<Bound> {
     let entrance = Entrance {
         address,
         trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
         max_connections: listener.max_connections,
         connections: AtomicUsize::new(0),
     };
@@ -125,7 +126,8 @@ mod tests {
     use super::*;
 
     fn listener(address: SocketAddr) -> Listener {
-        Listener { address, max_connections: 10, trusted_proxies: Vec::new() }
+        let forwarded = crate::config::Family::XForwarded;
+        Listener { address, max_connections: 10, trusted_proxies: Vec::new(), forwarded }
     }
 
     #[test]

@@ -102,8 +102,7 @@ pub enum Shutdown {
 
 /// Starts a proxy. It serves when this returns.
 pub fn start(config: Config) -> Result<Running, StartError> {
-    // Each client takes a descriptor, and its backend's connection another.
-    let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
+    raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
     let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(&pool.spec, rng.next_u64())));
     let pools: Vec<_> = pools.collect();
@@ -125,10 +124,25 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     })
 }
 
+/// Raises the limit on descriptors as far as it goes, and warns if that is not enough for as many
+/// clients as are to be let in: each one takes a descriptor, and its backend's connection another.
+fn raise_descriptors(config: &Config) {
+    let Ok(limit) = rlimit::increase_nofile_limit(rlimit::INFINITY) else { return };
+    let clients = config.listeners.iter().map(|listener| listener.max_connections as u64);
+    let needed = clients.fold(0, u64::saturating_add).saturating_mul(2);
+    if limit < needed {
+        tracing::warn!(
+            limit,
+            needed,
+            "few descriptors: raise the limit (ulimit -n, LimitNOFILE) or lower max_connections"
+        );
+    }
+}
+
 fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
     let with_config = pools.iter().zip(&config.pools);
     let destinations: Vec<_> = with_config
-        .map(|(pool, config)| Arc::new(Destination::new(pool.clone(), config)))
+        .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
         .collect();
     let is_sealing = |pool: &config::Pool| pool.spec.affinity.mode == Mode::Cookie;
     let needs_key = config.pools.iter().any(is_sealing);
@@ -145,6 +159,7 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         keyring: Keyring::new(&keys),
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
+        underscores_in_headers: config.server.underscores_in_headers,
     })
 }
 

@@ -21,18 +21,29 @@ pub enum Signal {
     Interrupt,
 }
 
-/// Waits for SIGTERM or SIGINT. A second one, of either kind, ends the process at once.
-pub fn wait() -> io::Result<Signal> {
+/// Signals that are caught, whether or not anybody waits for them yet.
+#[derive(Debug)]
+pub struct Caught(Signals);
+
+/// From now on SIGTERM and SIGINT are caught. A second one, of either kind, ends the process at
+/// once.
+pub fn catch() -> io::Result<Caught> {
     let was_asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // In this order: the first signal finds the flag unset and sets it.
         flag::register_conditional_shutdown(signal, IMPATIENT, was_asked.clone())?;
         flag::register(signal, was_asked.clone())?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    match signals.forever().next() {
-        Some(SIGINT) => Ok(Signal::Interrupt),
-        _ => Ok(Signal::Terminate),
+    Signals::new([SIGTERM, SIGINT]).map(Caught)
+}
+
+impl Caught {
+    /// Waits for one of them.
+    pub fn wait(mut self) -> Signal {
+        match self.0.forever().next() {
+            Some(SIGINT) => Signal::Interrupt,
+            _ => Signal::Terminate,
+        }
     }
 }
 
@@ -42,4 +53,9 @@ pub fn on_hang_up(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
     let watch = move || signals.forever().for_each(|_| act());
     thread::Builder::new().name("hang-up".into()).spawn(watch)?;
     Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub fn wait() -> io::Result<Signal> {
+    Ok(catch()?.wait())
 }

@@ -166,7 +166,7 @@ async fn sweep(worker: &Worker, mut stopping: watch::Receiver<bool>, acceptors: 
             _ = interval.tick() => {
                 let ticks = since.elapsed().as_millis() / TICK.as_millis();
                 worker.sweep(Tick::try_from(ticks).unwrap_or(Tick::MAX).saturating_add(1));
-                if worker.is_shutting_down() && worker.connections() == 0 {
+                if worker.is_shutting_down() && worker.is_deserted() {
                     return;
                 }
             }

@@ -93,7 +93,10 @@ fn the_cookie_is_secure_where_a_trusted_proxy_says_https() {
     let is_secure = |trusted, lines| attributes(&listener(trusted), "", lines).contains("Secure");
     const TRUSTED: &str = "\"127.0.0.0/8\"";
     assert!(is_secure(TRUSTED, "X-Forwarded-Proto: https\r\n"));
-    assert!(is_secure(TRUSTED, "Forwarded: for=192.0.2.1;proto=https\r\n"));
+    let forwarded = "Forwarded: for=192.0.2.1;proto=https\r\n";
+    assert!(!is_secure(TRUSTED, forwarded), "that is not what this proxy writes");
+    let text = format!("{}forwarded = \"forwarded\"\n", listener(TRUSTED));
+    assert!(attributes(&text, "", forwarded).contains("Secure"));
     assert!(!is_secure(TRUSTED, "X-Forwarded-Proto: http\r\n"));
     assert!(!is_secure(TRUSTED, ""));
     assert!(!is_secure("", "X-Forwarded-Proto: https\r\n"), "anybody can say that");

@@ -87,7 +87,7 @@ fn a_key_can_be_the_source_address_behind_trusted_proxies() {
     for lines in [
         "X-Forwarded-For: 192.0.2.7:4711\r\n",
         "X-Forwarded-For: ::ffff:192.0.2.7\r\n",
-        "Forwarded: for=192.0.2.7\r\n",
+        "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.8\r\n",
         "X-Forwarded-For: 192.0.2.8, 192.0.2.7\r\n",
     ] {
         assert_eq!(home(&behind, "/", lines), believed[7], "{lines}");

@@ -184,3 +184,28 @@ fn not_modified_may_say_how_long_it_would_have_been() {
     }
     assert_eq!(backend.connections(), 1);
 }
+
+#[test]
+fn trailers_carry_nothing_that_a_head_may_not() {
+    let backend = echo();
+    let proxy = Proxy::before(&[&backend], "");
+    let mut client = Client::connect(proxy.address());
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+    client.send("Stickler-Affinity: bound\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6\r\n");
+    client.send("Cookie: stickler=x\r\nTE: trailers\r\nUpgrade: h2c\r\nAuthorization: x\r\n");
+    client.send("Content-Type: x\r\nX-Sum: 1\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(backend.last_request().trailers, ["x-sum: 1"]);
+}
+
+#[test]
+fn trailers_of_a_response_set_no_cookies() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
+                           Trailer: X-Sum, Set-Cookie\r\n\r\n3\r\nabc\r\n0\r\n\
+                           Set-Cookie: a=b\r\nX-Sum: 1\r\nStickler-Affinity: release\r\n\r\n";
+    let backend = answering(CHUNKED, false);
+    let proxy = Proxy::before(&[&backend], "");
+    let response = get(proxy.address(), "/", "TE: trailers\r\n");
+    assert_eq!((response.text().as_str(), response.is_complete), ("abc", true));
+    assert_eq!(response.trailers, ["x-sum: 1"]);
+}

@@ -1,7 +1,7 @@
 //! What browsers and servers made of cookies: ours is found and taken out, the app's pass byte for
 //! byte.
 
-use crate::support::{Backend, Client, Proxy, Visitor, apps, get};
+use crate::support::{Backend, Client, Proxy, Visitor, apps, get, pool};
 
 const COOKIE: &str = "[pools.pool.affinity]\nmode = \"cookie\"\n";
 
@@ -123,4 +123,20 @@ fn the_apps_set_cookie_lines_pass_byte_for_byte_and_ours_is_added() {
     let token = ours[0].split(';').next().unwrap();
     let later = get(proxy.address(), "/", &format!("Cookie: {token}\r\n"));
     assert_eq!(later.fields("set-cookie"), LINES);
+}
+
+#[test]
+fn no_app_sees_the_cookie_of_another_pool() {
+    let [shop, blog] = apps();
+    let proxy = Proxy::with(&format!(
+        "[[routes]]\npath = \"/\"\npool = \"pool\"\n[[routes]]\npath = \"/blog\"\npool = \"blog\"\n\
+         {}[pools.blog]\n[[pools.blog.backends]]\nname = \"b\"\naddress = \"{}\"\n",
+        pool(&[shop.address.to_string()], COOKIE),
+        blog.address
+    ));
+    let cookie = get(proxy.address(), "/", "").cookie().unwrap();
+    let lines =
+        format!("Cookie: a=b; {cookie}; c=d\r\nCookie: {cookie}\r\nCookie: stickler=own\r\n");
+    assert_eq!(get(proxy.address(), "/blog", &lines).text(), "b1 nothing");
+    assert_eq!(blog.last_request().fields("cookie"), ["a=b; c=d", "stickler=own"]);
 }

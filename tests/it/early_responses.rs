@@ -135,3 +135,96 @@ fn a_response_that_ends_before_its_request_frees_the_backend() {
     gate.wait();
     proxy.wait_until_quiet();
 }
+
+/// A backend that answers half a body as soon as the head of a request is there, and then waits.
+fn half_answering() -> Backend {
+    Backend::new(|mut conversation| {
+        conversation.head().unwrap();
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        conversation.wait_for_close();
+    })
+}
+
+const BEGINNING: &str =
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+
+#[test]
+fn a_response_that_stalls_after_its_upload_has_ended_is_broken_off() {
+    let backend = half_answering();
+    let proxy = Proxy::before(&[&backend], "timeouts = { response_body = \"300ms\" }");
+    let mut client = Client::connect(proxy.address());
+    client.send(BEGINNING).head();
+    let (rest, is_orderly) = client.send("0\r\n\r\n").rest();
+    assert_eq!((rest.as_slice(), is_orderly), (&b"hello"[..], false));
+    proxy.wait_until_quiet();
+    assert_eq!(proxy.member("b0").outcomes(), [0, 1, 0]);
+}
+
+#[test]
+fn an_upload_beside_its_response_is_held_to_its_pace_and_its_size() {
+    for (settings, more) in [
+        ("[server.timeouts]\nrequest_body = \"300ms\"", String::new()),
+        ("[server.limits]\nmin_rate = \"1MiB\"", String::new()),
+        ("[server.limits]\nbody_bytes = 1000", format!("3e8\r\n{}\r\n", "x".repeat(1000))),
+    ] {
+        let backend = half_answering();
+        let proxy = Proxy::configured(settings, &[&backend], "");
+        let mut client = Client::connect(proxy.address());
+        client.send(BEGINNING).head();
+        let (rest, is_orderly) = client.send(more).rest();
+        assert_eq!((rest.as_slice(), is_orderly), (&b"hello"[..], false), "{settings}");
+        proxy.wait_until_quiet();
+        assert_eq!(proxy.member("b0").outcomes(), [0, 0, 1], "{settings}: not the backend's fault");
+    }
+}
+
+#[test]
+fn who_is_not_listened_to_is_told_that_the_connection_ends() {
+    let backend = Backend::new(|mut conversation| {
+        while let Some(head) = conversation.head() {
+            let refuses = head.starts_with("PUT");
+            conversation.answer(if refuses { 401 } else { 200 }, "x");
+        }
+    });
+    let tables = "[[routes]]\npath = \"/here\"\npool = \"pool\"";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let ask = |request: &str| Client::connect(proxy.address()).send(request).response();
+    for (request, status) in [
+        ("POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", 404),
+        ("TRACE /here HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", 405),
+        ("PUT /here HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 401),
+        ("PUT /here HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", 401),
+    ] {
+        let response = ask(request);
+        assert_eq!((response.status, response.field("connection")), (status, Some("close")));
+    }
+    let mut client = Client::connect(proxy.address());
+    for request in [
+        "GET /gone HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "GET /here HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        assert_eq!(client.send(request).response().field("connection"), None, "{request}");
+    }
+}
+
+#[test]
+fn who_has_been_heard_to_the_end_is_not() {
+    let backend = Backend::named("a");
+    let proxy = Proxy::before(&[&backend], "");
+    let mut client = Client::connect(proxy.address());
+    for body in [
+        "Content-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
+        "Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+    ] {
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}"));
+        let mut head = client.head();
+        if head.starts_with("HTTP/1.1 100 ") {
+            head = client.head();
+        }
+        assert!(!head.to_lowercase().contains("\r\nconnection:"), "{body:?}: {head}");
+        assert_eq!(client.bytes(1), b"a");
+    }
+}

@@ -125,8 +125,26 @@ fn its_sessions_move_and_each_move_is_counted() {
 #[test]
 fn a_backend_that_answers_badly_is_not_ejected() {
     let b0 = Backend::answering(|_| "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into());
-    let b1 = Backend::new(|mut conversation| drop(conversation.request()));
+    // Every second request makes it close: the fault may be the request's.
+    let b1 = Backend::new(|mut conversation| {
+        if conversation.request().is_some() && conversation.number % 2 == 0 {
+            conversation.send("HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
     let proxy = Proxy::before(&[&b0, &b1], &eject_for("1m"));
     visit_often(&proxy);
-    assert_eq!(states(&proxy), [BackendState::Ready; 2], "the fault may be the request's");
+    assert_eq!(states(&proxy), [BackendState::Ready; 2]);
+}
+
+/// As a forwarder does whose app server has died.
+#[test]
+fn a_backend_that_accepts_and_never_answers_is() {
+    let [b0] = apps();
+    let b1 = Backend::new(|mut conversation| drop(conversation.request()));
+    let proxy = Proxy::before(&[&b0, &b1], &eject_for("1m"));
+    for _ in 0..20 {
+        assert_eq!(get(proxy.address(), "/", "").text(), "b0 nothing", "no client notices");
+    }
+    assert_eq!(states(&proxy), [BackendState::Ready, BackendState::Ejected]);
+    assert_eq!(failures(&proxy, "b1"), 3);
 }

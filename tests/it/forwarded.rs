@@ -56,9 +56,30 @@ fn a_trusted_proxys_claims_are_kept_and_go_on() {
         ]
     );
     let lines = "Forwarded: for=192.0.2.1;proto=https\r\n";
-    let request = seen(TRUSTED, "forwarded", lines);
+    let trusted = format!("{TRUSTED}\nforwarded = \"forwarded\"");
+    let request = seen(&trusted, "forwarded", lines);
     let list = request.fields("forwarded").join(", ");
     assert!(list.starts_with("for=192.0.2.1;proto=https, for=127.0.0.1;"), "{list}");
+}
+
+/// Most proxies write the one and pass the other on as it came, from anybody.
+#[test]
+fn what_a_trusted_proxy_does_not_write_is_not_believed() {
+    let lines = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
+                 Forwarded: for=6.6.6.6;proto=https\r\n";
+    let request = seen(TRUSTED, "x_forwarded", lines);
+    let theirs = ["x-forwarded-for: 192.0.2.1, 127.0.0.1", "x-forwarded-proto: http"];
+    assert_eq!(claims(&request), theirs);
+    let list = "forwarded: for=192.0.2.1;proto=http, for=127.0.0.1;proto=http;host=\"test\"";
+    assert_eq!(claims(&seen(TRUSTED, "both", lines)), [list, theirs[0], theirs[1]]);
+
+    let trusted = format!("{TRUSTED}\nforwarded = \"forwarded\"");
+    let lines = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: http\r\nX-Real-IP: 6.6.6.6\r\n\
+                 Forwarded: for=192.0.2.1;proto=https\r\n";
+    let request = seen(&trusted, "x_forwarded", lines);
+    let kept = "forwarded: for=192.0.2.1;proto=https";
+    let ours = ["x-forwarded-for: 192.0.2.1, 127.0.0.1", "x-forwarded-proto: https"];
+    assert_eq!(claims(&request), [kept, ours[0], ours[1]]);
 }
 
 #[test]
@@ -94,4 +115,19 @@ fn an_ipv4_client_of_an_ipv6_listener_has_an_ipv4_address() {
     let address = ([127, 0, 0, 1], proxy.address().port()).into();
     assert_eq!(get(address, "/", "").status, 200);
     assert_eq!(backend.last_request().field("x-forwarded-for"), Some("127.0.0.1"));
+}
+
+#[test]
+fn no_stranger_may_say_it_in_other_words() {
+    let lines = "X_Forwarded_For: 6.6.6.6\r\nStickler_Affinity: bound\r\nX_Real_IP: 6.6.6.6\r\n\
+                 X-Forwarded-Ssl: on\r\nX-Forwarded-Scheme: https\r\nX-Forwarded-Prefix: /\r\n\
+                 True-Client-IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX_User: me\r\n";
+    let names = |tables: &str| -> Vec<String> {
+        let request = seen(tables, "x_forwarded", lines);
+        request.fields.into_iter().map(|(name, _)| name.to_lowercase()).collect()
+    };
+    let ours = ["host", "x-forwarded-for", "x-forwarded-proto", "via"];
+    assert_eq!(names(""), ours);
+    let with = "[server]\nworkers = 1\nshutdown_timeout = \"100ms\"\nunderscores_in_headers = true";
+    assert_eq!(names(with), [ours[0], "x_user", ours[1], ours[2], ours[3]]);
 }

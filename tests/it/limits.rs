@@ -195,3 +195,13 @@ fn connections_of_one_listener_are_counted() {
     assert!(clients.iter_mut().all(|client| client.response().status == 200), "the others wait");
     assert!(most.load(Ordering::SeqCst) <= 3, "{} at once", most.load(Ordering::SeqCst));
 }
+
+#[test]
+fn endless_extensions_and_trailers_are_answered() {
+    let (_backend, proxy) = limited("");
+    const HEAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extensions = format!("1;a={}\r\nx\r\n", "b".repeat(900)).repeat(20);
+    assert_eq!(ask(&proxy, &format!("{HEAD}{extensions}0\r\n\r\n")).status, 400);
+    let trailers = format!("X: {}\r\n", "y".repeat(900)).repeat(20);
+    assert_eq!(ask(&proxy, &format!("{HEAD}0\r\n{trailers}\r\n")).status, 431);
+}

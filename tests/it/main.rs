@@ -43,6 +43,7 @@ mod real_peers;
 mod restarts;
 mod retry;
 mod sessions;
+mod shortage;
 mod shutdown;
 mod signals;
 mod streaming;

@@ -53,7 +53,7 @@ fn with_keep_alive_and_no_length_it_ends_after_the_body() {
     client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let response = client.response();
     assert_eq!(response.field("transfer-encoding"), None);
-    assert_ne!(response.field("connection"), Some("keep-alive"));
+    assert_eq!(response.field("connection"), Some("close"));
     assert_eq!((response.body.len(), response.is_complete), (1_000_000, true));
 }
 
@@ -96,4 +96,17 @@ fn they_cannot_upgrade() {
     // RFC 9110, section 7.8: to be ignored in a request of HTTP/1.0.
     let request = backend.last_request();
     assert_eq!((request.field("upgrade"), request.field("connection")), (None, None));
+}
+
+#[test]
+fn the_last_response_of_a_connection_says_so_and_nothing_else() {
+    let backend = answering(SIZED);
+    let tables = "[server.limits]\nrequests_per_connection = 2";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let mut client = Client::connect(proxy.address());
+    for connection in ["keep-alive", "close"] {
+        client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(client.response().field("connection"), Some(connection));
+    }
+    client.assert_closed();
 }

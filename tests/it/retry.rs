@@ -10,7 +10,9 @@ use rand::rngs::StdRng;
 use stickler::balance::{Ask, Decision, Hint, Reason};
 use stickler::clock;
 
-use crate::support::{Backend, Client, Proxy, Visitor, apps, get};
+use crate::support::{
+    Backend, Client, Conversation, Proxy, Visitor, app_at, apps, get, wait_until,
+};
 
 const COOKIE: &str = "balance = \"round_robin\"\neject = false\n\
                       [pools.pool.affinity]\nmode = \"cookie\"\n";
@@ -156,4 +158,40 @@ fn a_session_whose_home_died_behind_a_kept_connection_moves_once() {
     }
     assert_eq!(proxy.pool().count_of(Reason::Ejected), 5);
     assert_eq!(proxy.in_flight(), 0);
+}
+
+/// What of a body has been taken from the client cannot be sent once more, so a streamed request
+/// is lost with it, never sent without it.
+#[test]
+fn a_streamed_body_arrives_whole_or_not_at_all() {
+    let rude = Backend::new(Conversation::reset);
+    let [other] = apps();
+    let proxy = Proxy::before(&[&rude, &other], "balance = \"round_robin\"\neject = false\n");
+    let body = "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
+    for _ in 0..200 {
+        let mut client = Client::connect(proxy.address());
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let status = client.send(body).response().status;
+        assert!(matches!(status, 200 | 502), "{status}");
+    }
+    let requests = other.requests();
+    assert!(requests.len() >= 100);
+    assert!(requests.iter().all(|request| request.body == b"hello world"));
+}
+
+#[test]
+fn a_home_that_refuses_for_a_moment_keeps_its_session() {
+    let [b0, b1] = apps();
+    let address = b0.address.to_string();
+    let proxy = Proxy::before(&[&b0, &b1], COOKIE);
+    let mut visitor = Visitor::new(proxy.address());
+    assert_eq!(visitor.visit(), "b0 new");
+    b0.die();
+    let mut client = Client::connect(proxy.address());
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", visitor.cookie_line()));
+    // In flight at a backend that refuses: that is between the first and the second time.
+    wait_until("it has been refused once", || proxy.member("b0").in_flight() == 1);
+    let _again = app_at(&address, 0);
+    assert_eq!(client.response().text(), "b0 bound");
+    assert_eq!(proxy.pool().count_of(Reason::Ejected), 0);
 }

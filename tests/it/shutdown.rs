@@ -161,3 +161,19 @@ fn a_second_signal_ends_it_at_once() {
     process.signal("INT");
     assert_eq!(process.end().code, Some(1));
 }
+
+#[test]
+fn a_client_that_keeps_its_connection_after_its_answer_was_not_cut_off() {
+    let gate = Gate::new();
+    let backend = gated(&gate);
+    let tables = "[server]\nworkers = 1\nshutdown_timeout = \"1s\"";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let mut client = Client::connect(proxy.address());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("it is in flight", || proxy.in_flight() == 1);
+    let shutting_down = begin_to_shut_down(proxy);
+    gate.open();
+    assert_eq!(client.response().field("connection"), Some("close"));
+    client.assert_closed();
+    assert_eq!(shutting_down.join().unwrap(), Shutdown::Complete);
+}

@@ -1,6 +1,6 @@
 //! Nobody is waited for without end.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -284,4 +284,26 @@ fn timeouts_are_not_early() {
     let since = Stopwatch::start();
     assert_eq!(get(proxy.address(), "/", "").status, 504);
     assert!((Duration::from_millis(400)..PATIENCE).contains(&since.elapsed()));
+}
+
+/// The first backend is a black hole for longer than the grace of the minimum rate, and only then
+/// is the client asked for its body.
+#[test]
+fn the_minimum_rate_begins_when_the_client_is_asked() {
+    let hole = BlackHole::new();
+    let backend = Backend::new(|mut conversation| {
+        conversation.head().unwrap();
+        conversation.send("HTTP/1.1 100 Continue\r\n\r\n");
+        let mut body = [0; 3];
+        conversation.stream.read_exact(&mut body).unwrap();
+        conversation.answer(200, "got it");
+    });
+    let addresses = [hole.address.to_string(), backend.address.to_string()];
+    let settings = "balance = \"round_robin\"\ntimeouts = { connect = \"5500ms\" }";
+    let proxy = Proxy::with(&pool(&addresses, settings));
+    let mut client = Client::connect(proxy.address());
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 100 "));
+    thread::sleep(Duration::from_millis(350)); // a distant client's answer takes its time
+    assert_eq!(client.send("abc").response().text(), "got it");
 }

@@ -273,3 +273,72 @@ fn hints_may_come_before_a_switch() {
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(client.bytes(7), b"welcome");
 }
+
+#[test]
+fn the_last_request_of_a_connection_may_switch_too() {
+    let backend = switching(echo);
+    let tables = "[server.limits]\nrequests_per_connection = 1";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    assert_eq!(tunnelled(&proxy).send("x").bytes(1), b"x");
+}
+
+#[test]
+fn a_switch_in_the_middle_of_a_shutdown_is_one() {
+    let gate = Gate::new();
+    let may_answer = gate.clone();
+    let backend = Backend::new(move |mut conversation| {
+        conversation.head().unwrap();
+        may_answer.wait();
+        conversation.send(SWITCH);
+        echo(conversation);
+    });
+    let tables = "[server]\nworkers = 1\nshutdown_timeout = \"15s\"";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let address = proxy.address();
+    let mut client = Client::connect(address);
+    client.send(ASK);
+    wait_until("it is in flight", || proxy.in_flight() == 1);
+    let shutting_down = std::thread::spawn(move || proxy.shut_down());
+    wait_until("nothing listens any more", || std::net::TcpStream::connect(address).is_err());
+    gate.open();
+    let head = client.head().to_lowercase();
+    assert!(head.contains("upgrade: websocket\r\n"), "{head}");
+    assert!(head.lines().any(|line| line.starts_with("connection: upgrade")), "{head}");
+    assert_eq!(client.send("x").bytes(1), b"x");
+    drop(client);
+    shutting_down.join().unwrap();
+}
+
+#[test]
+fn a_switch_before_the_end_of_the_request_is_none() {
+    let backend = Backend::new(|mut conversation| {
+        conversation.head().unwrap();
+        conversation.send(SWITCH);
+        conversation.wait_for_close();
+    });
+    let proxy = Proxy::before(&[&backend], "");
+    let head = ASK.replace("GET", "POST").replace("\r\n\r\n", "\r\n");
+    let mut client = Client::connect(proxy.address());
+    client.send(head).send("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    let response = client.response();
+    assert_eq!((response.status, response.field("connection")), (502, Some("close")));
+    client.assert_closed();
+    assert_eq!(proxy.in_flight(), 0);
+}
+
+#[test]
+fn a_demand_to_upgrade_says_to_which_protocol() {
+    let backend = Backend::answering(|_| {
+        "HTTP/1.1 426 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+            .into()
+    });
+    let tables = "[server.limits]\nrequests_per_connection = 2";
+    let proxy = Proxy::configured(tables, &[&backend], "");
+    let mut client = Client::connect(proxy.address());
+    for connection in ["upgrade", "upgrade, close"] {
+        let response = client.get("/", "");
+        assert_eq!(response.field("upgrade"), Some("websocket"));
+        assert_eq!((response.status, response.field("connection")), (426, Some(connection)));
+    }
+    client.assert_closed();
+}

@@ -23,6 +23,10 @@ pub struct Server {
     /// `$STATE_DIRECTORY` (systemd sets it), else `$XDG_STATE_HOME/stickler`, else
     /// `$HOME/.local/state/stickler`, else `/var/lib/stickler`.
     pub state_dir: Option<Parsed<PathBuf>>,
+    /// May the names of request fields have underscores? Many app servers cannot tell them from
+    /// hyphens, so that a client could say what only a proxy may; by default such fields are
+    /// removed.
+    pub underscores_in_headers: bool,
     /// Log lines, on standard error.
     pub log: Log,
     /// How patient the proxy is with clients.
@@ -37,6 +41,7 @@ impl Default for Server {
             workers: Workers::Auto(Auto::Auto),
             shutdown_timeout: seconds(30),
             state_dir: None,
+            underscores_in_headers: false,
             log: Log::default(),
             timeouts: ClientTimeouts::default(),
             limits: Limits::default(),

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::balance::Address;
 use crate::config::at::At;
 use crate::config::file;
-use crate::config::{Listener, Pool};
+use crate::config::{Family, Listener, Pool};
 
 impl Resolver<'_> {
     /// The listeners; `at` is the root.
@@ -34,6 +34,10 @@ impl Resolver<'_> {
                 address,
                 max_connections: usize::try_from(listener.max_connections).unwrap_or(usize::MAX),
                 trusted_proxies: listener.trusted_proxies.iter().map(|range| range.0).collect(),
+                forwarded: match listener.forwarded {
+                    file::Family::XForwarded => Family::XForwarded,
+                    file::Family::Forwarded => Family::Forwarded,
+                },
             });
         }
         listeners

@@ -33,6 +33,7 @@ impl Resolver<'_> {
                 None => self.default_state_dir(),
             },
             token_keys,
+            underscores_in_headers: file.underscores_in_headers,
             timeouts: self.client_timeouts(&file.timeouts, at.key("timeouts")),
             limits: self.limits(&file.limits, at.key("limits")),
             log: Log {

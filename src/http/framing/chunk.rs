@@ -8,6 +8,11 @@ use super::Refusal;
 /// A chunk-size line with its extensions is at most this long.
 pub(super) const MAX_LINE: usize = 1024;
 
+/// Chunk extensions of a whole body are at most this long, and so is its trailer section: a little
+/// less than hyper takes, so that it is we who answer.
+pub(super) const MAX_EXTENSIONS: usize = 15 * 1024;
+pub(super) const MAX_TRAILERS: usize = 15 * 1024;
+
 /// Takes a chunk-size line out of `input`, if all of it is there.
 pub(in crate::http) fn take_size(input: &mut BytesMut) -> Result<Option<u64>, Refusal> {
     let Some(end) = memchr(b'\n', input) else {

@@ -148,7 +148,7 @@ fn trim_blanks(mut value: &[u8]) -> &[u8] {
 }
 
 /// Bytes that a request target may have: those of RFC 3986, and the few more that browsers send
-/// as they are (`[ ] \ ^ { | }` and the backquote: WHATWG URL, query state). No blanks, controls,
+/// as they are (`[ ] \ ^ { | }`: WHATWG URL, query state); the backquote is left to the parser. No blanks, controls,
 /// quotes, angle brackets, fragments, or anything beyond ASCII.
 static TARGET: [bool; 256] = {
     let mut table = [false; 256];

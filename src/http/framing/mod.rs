@@ -120,6 +120,8 @@ pub struct Scanner {
     head: Head,
     /// The part of a line that came with earlier bytes. Nearly always empty: heads come whole.
     partial: Vec<u8>,
+    /// Bytes of chunk extensions in the current body.
+    extensions: usize,
     /// Whole heads seen.
     heads: u64,
     /// The last head was `OPTIONS` of an absolute target without a path.
@@ -134,6 +136,7 @@ impl Scanner {
             state: State::Idle,
             head: Head::default(),
             partial: Vec::new(),
+            extensions: 0,
             heads: 0,
             is_about_server: false,
         }
@@ -243,8 +246,14 @@ impl Scanner {
         match self.state {
             State::ChunkSize | State::ChunkEnd if len > chunk::MAX_LINE => Err(Refusal::Chunk),
             State::ChunkSize | State::ChunkEnd => Ok(()),
+            State::Trailers => self.head.check_size(len, &self.trailer_limits()),
             _ => self.head.check_size(len, &self.limits),
         }
+    }
+
+    /// A trailer section may not be larger than the parser behind us takes.
+    fn trailer_limits(&self) -> HeadLimits {
+        HeadLimits { bytes: self.limits.bytes.min(chunk::MAX_TRAILERS), ..self.limits }
     }
 
     fn whole_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
@@ -297,6 +306,7 @@ impl Scanner {
         self.state = self.body()?;
         self.is_about_server = self.head.is_about_server;
         self.head = Head::default();
+        self.extensions = 0;
         self.heads += 1;
         Ok(())
     }
@@ -305,7 +315,13 @@ impl Scanner {
         if line.len() > chunk::MAX_LINE {
             return Err(Refusal::Chunk);
         }
-        self.state = match chunk::size(line).ok_or(Refusal::Chunk)? {
+        let size = chunk::size(line).ok_or(Refusal::Chunk)?;
+        let digits = line.iter().position(|&b| b == b';').unwrap_or(line.len());
+        self.extensions += line.len() - digits;
+        if self.extensions > chunk::MAX_EXTENSIONS {
+            return Err(Refusal::Chunk);
+        }
+        self.state = match size {
             0 => {
                 self.head = Head::for_trailers();
                 State::Trailers
@@ -321,7 +337,7 @@ impl Scanner {
             self.head = Head::default();
             return Ok(());
         }
-        self.head.grow(line.len() + 2, 1, &self.limits)?;
+        self.head.grow(line.len() + 2, 1, &self.trailer_limits())?;
         self.head.trailer(line)
     }
 

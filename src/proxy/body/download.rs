@@ -156,6 +156,9 @@ impl Download {
                 Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled, None))))
             }
             Poll::Pending => {
+                if let Some(broken) = self.client.upload_broke.take() {
+                    return Poll::Ready(Some(Err(self.give_up(broken, None))));
+                }
                 let (worker, timeouts) = (&self.client.worker, &lease.destination.timeouts);
                 self.client.watch.ensure(Side::Backend, || worker.after(timeouts.response_body));
                 Poll::Pending
@@ -173,7 +176,7 @@ impl Download {
     /// The response cannot be completed, and the client must not take it for complete.
     fn give_up(&mut self, broken: Broken, failure: Option<Failure>) -> Broken {
         self.client.break_off();
-        if broken != Broken::Client
+        if matches!(broken, Broken::Backend | Broken::BackendStalled)
             && let Some(lease) = self.lease.take()
         {
             let backend = lease.in_flight.backend().name();

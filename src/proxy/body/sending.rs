@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::{Broken, Upload};
+use crate::http::fields::Found;
 use crate::http::request_head;
 use crate::proxy::upstream::{Failure, Upstream};
 
@@ -41,13 +42,15 @@ pub(crate) struct Sending {
     is_last: bool,
     /// Everything has been written, or will never be.
     is_done: bool,
+    /// It will never be.
+    is_cut: bool,
 }
 
 impl Sending {
     /// Nothing has been sent yet. `is_chunked`: a streamed body has no declared length.
     pub(crate) fn new(is_chunked: bool) -> Self {
         let piece = Default::default();
-        Sending { head_sent: 0, piece, is_chunked, is_last: false, is_done: false }
+        Sending { head_sent: 0, piece, is_chunked, is_last: false, is_done: false, is_cut: false }
     }
 
     /// Is there nothing left to send?
@@ -55,9 +58,14 @@ impl Sending {
         self.is_done
     }
 
+    /// Was something given up, so that the backend has half a request?
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Gives up what has not been sent.
     pub(crate) fn stop(&mut self) {
-        self.is_done = true;
+        (self.is_done, self.is_cut) = (true, true);
     }
 
     /// Sends what can be sent of `head` and `body`. Ready when that is all.
@@ -159,7 +167,7 @@ impl Sending {
 
 fn trailer_section(trailers: &HeaderMap) -> Vec<u8> {
     let mut section = b"0\r\n".to_vec();
-    for (name, value) in trailers {
+    for (name, value) in trailers.iter().filter(|(name, _)| Found::may_be_trailer(name.as_str())) {
         request_head::field(&mut section, name.as_str(), value.as_bytes());
     }
     section.extend_from_slice(b"\r\n");

@@ -38,6 +38,10 @@ pub(crate) struct Progress {
     pub(crate) is_wanted: Cell<bool>,
     /// It is the client that we wait for, not the backend.
     pub(crate) waits_for_client: Cell<bool>,
+    /// A part of it has been taken, so it cannot be sent once more.
+    pub(crate) has_begun: Cell<bool>,
+    /// It goes on by itself, in a task of its own beside the response.
+    pub(crate) is_detached: Cell<bool>,
 }
 
 impl Upload {
@@ -51,7 +55,7 @@ impl Upload {
         let progress = Rc::new(Progress::default());
         let upload = Upload {
             incoming,
-            pace: Pace::new(&client),
+            pace: Pace::default(),
             client,
             progress: progress.clone(),
             patience: expects_continue.then(|| Box::pin(tokio::time::sleep(PATIENCE))),
@@ -71,27 +75,29 @@ impl Upload {
         }
         let polled = self.pace.poll_frame(&mut self.incoming, &self.client, cx);
         self.progress.waits_for_client.set(polled.is_pending());
-        // Either way the backend has done its part for now.
+        // Either way the backend has done its part for now. Beside a response, whoever waits for
+        // more of it sets the deadline anew.
         self.client.watch.clear(Side::Backend);
+        if self.progress.is_detached.get() {
+            self.client.watch.wake();
+        }
         let frame = ready!(polled);
+        self.progress.has_begun.set(true);
         Poll::Ready(frame)
     }
 }
 
 /// Reads a client's body, and holds the client to a pace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pace {
-    began: Tick,
+    /// When it was first asked for: before, the client may have been held back.
+    began: Option<Tick>,
     received: u64,
 }
 
 impl Pace {
     /// The minimum rate does not apply before so long.
     const GRACE: Tick = 5_000 / TICK.as_millis() as Tick;
-
-    pub(crate) fn new(client: &Client) -> Self {
-        Pace { began: client.worker.tick(), received: 0 }
-    }
 
     /// The next frame. While there is none, a deadline runs: the one for silence, or the one by
     /// which the rate would be too low, whichever is earlier.
@@ -102,7 +108,8 @@ impl Pace {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let site = &client.worker.site;
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        self.began.get_or_insert_with(|| client.worker.tick());
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {
                 return Poll::Ready(Some(Err(Broken::ClientStalled)));
             }
@@ -113,6 +120,11 @@ impl Pace {
             return Poll::Pending;
         };
         client.watch.clear(Side::ClientRead);
+        let is_last =
+            |frame: &Result<Frame<Bytes>, _>| frame.as_ref().is_ok_and(Frame::is_trailers);
+        if frame.as_ref().is_none_or(is_last) || incoming.is_end_stream() {
+            client.body_arrived();
+        }
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(|_| Broken::Client)?;
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -128,7 +140,8 @@ impl Pace {
         let ticks_a_second = 1_000 / TICK.as_millis() as u64;
         let covered = self.received * ticks_a_second / u64::from(bytes_per_second);
         let covered = Tick::try_from(covered).unwrap_or(Tick::MAX);
-        self.began.saturating_add(Self::GRACE).saturating_add(covered)
+        let began = self.began.unwrap_or_default();
+        began.saturating_add(Self::GRACE).saturating_add(covered)
     }
 }
 
@@ -138,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_minimum_rate_gives_grace_and_then_counts() {
-        let pace = |received| Pace { began: 1_000, received };
+        let pace = |received| Pace { began: Some(1_000), received };
         assert_eq!(pace(0).too_slow_at(240), 1_050, "five seconds");
         assert_eq!(pace(2_400).too_slow_at(240), 1_150, "ten seconds' worth more");
         assert_eq!(pace(u64::MAX / 1_000).too_slow_at(1), Tick::MAX);
