@@ -12,6 +12,7 @@
 #![allow(missing_docs, reason = "tests are read, not called")]
 #![allow(unreachable_pub, reason = "modules are public to every file of this binary")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "a replay shows its log")]
 
 mod events;
 mod journal;

@@ -419,9 +419,10 @@ pub fn in_turn(
         Line::One(_) if known.takes_new() => Line::Any,
         Line::One(_) => return Ok(()),
     };
-    let mut others = shadow.lines.get(&other_line).into_iter().flatten();
-    let first = others.find(|&&other| requests[other].waits_for(id));
-    match first.filter(|&&other| requests[other].since < requests[number].since) {
+    // Lines are compared by their heads: whoever stands behind a younger one waits with it.
+    let others = shadow.lines.get(&other_line).into_iter().flatten();
+    let mut older = others.take_while(|&&other| requests[other].since < requests[number].since);
+    match older.find(|&&other| requests[other].waits_for(id)) {
         Some(other) => {
             Err(format!("request {number} of {line:?} came before request {other}, which is older"))
         }
