@@ -8,7 +8,6 @@
 //! `STICKLER_SEED=7 cargo test --test simulation` replays one seed and prints its log;
 //! `STICKLER_SEEDS=20000` runs as many.
 
-#![allow(clippy::print_stdout, reason = "a replay prints its log")]
 #![allow(missing_docs, reason = "tests are read, not called")]
 #![allow(unreachable_pub, reason = "modules are public to every file of this binary")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
