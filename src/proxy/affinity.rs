@@ -12,8 +12,9 @@ use crate::balance::affinity::{Keyring, TOKEN_LEN, TokenText};
 use crate::balance::{Cause, Grant, Hint, Pool, Reason, hashing};
 use crate::config::{self, SameSite, Secure};
 use crate::http::cookies::CookieName;
-use crate::http::fields::{Found, STICKLER_AFFINITY};
-use crate::http::{fields, request_head};
+use crate::http::field_lines::FieldLines;
+use crate::http::fields::{Found, STICKLER_AFFINITY, any_lists};
+use crate::http::request_head;
 
 /// Our cookie: its name, and everything around the token.
 #[derive(Debug)]
@@ -68,8 +69,8 @@ impl AffinityCookie {
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
             headers.append(SET_COOKIE, value);
         }
-        if !fields::lists(headers, &CACHE_CONTROL, "private")
-            && !fields::lists(headers, &CACHE_CONTROL, "no-store")
+        if !any_lists(headers, &CACHE_CONTROL, "private")
+            && !any_lists(headers, &CACHE_CONTROL, "no-store")
         {
             // A shared cache would hand one client's session to everybody.
             headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -112,26 +113,25 @@ impl Memo {
 pub(crate) fn hint(
     destination: &Destination,
     client: &Client,
-    headers: &HeaderMap,
-    found: Found,
+    fields: &FieldLines,
     uri: &Uri,
 ) -> Hint {
     match &destination.affinity {
         Affinity::None => Hint::Free,
-        Affinity::Cookie(cookie) if found.has(Found::COOKIE) => {
-            bound(cookie, &destination.pool, client, headers)
+        Affinity::Cookie(cookie) if fields.found().has(Found::COOKIE) => {
+            bound(cookie, &destination.pool, client, fields)
         }
         Affinity::Cookie(_) => Hint::Free,
-        Affinity::Key(finder) => match finder.key(client, headers, uri) {
+        Affinity::Key(finder) => match finder.key(client, fields, uri) {
             Some(key) => Hint::Key(key),
             None => Hint::Free,
         },
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
+fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, fields: &FieldLines) -> Hint {
     let mut is_forged = false;
-    for token in cookie.name.values(headers) {
+    for token in cookie.name.values(fields.of_kind(Found::COOKIE)) {
         match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
             Some(grant) => return Hint::Bound(grant),
             None => is_forged = true,
@@ -144,13 +144,15 @@ fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &Header
 }
 
 impl KeyFinder {
-    fn key(&self, client: &Client, headers: &HeaderMap, uri: &Uri) -> Option<u64> {
+    fn key(&self, client: &Client, fields: &FieldLines, uri: &Uri) -> Option<u64> {
         let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hashing::key(bytes));
         match self {
-            KeyFinder::SourceAddress => Some(address_key(source(client, headers))),
+            KeyFinder::SourceAddress => Some(address_key(source(client, fields))),
             KeyFinder::Path => of_text(uri.path().as_bytes()),
-            KeyFinder::Header(name) => of_text(headers.get(name)?.as_bytes()),
-            KeyFinder::Cookie(name) => name.values(headers).next().and_then(of_text),
+            KeyFinder::Header(name) => of_text(fields.get(name.as_str())?),
+            KeyFinder::Cookie(name) => {
+                name.values(fields.of_kind(Found::COOKIE)).next().and_then(of_text)
+            }
             KeyFinder::Query(name) => of_text(parameter(uri.query()?, name)?.as_bytes()),
         }
     }
@@ -164,9 +166,9 @@ fn address_key(address: IpAddr) -> u64 {
 }
 
 /// The client's address, as far as it can be believed.
-fn source(client: &Client, headers: &HeaderMap) -> IpAddr {
+fn source(client: &Client, fields: &FieldLines) -> IpAddr {
     match client.is_trusted {
-        true => client.origin(headers).client,
+        true => client.origin(fields).client,
         false => client.peer,
     }
 }

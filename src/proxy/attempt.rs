@@ -21,7 +21,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
-use super::request::{self, Admitted, Rewritten};
+use super::request::{self, Rewritten};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
@@ -101,24 +101,25 @@ impl<'a> Attempt<'a> {
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
         head: &Parts,
-        admitted: &Admitted,
         payload: Payload,
     ) -> (Self, Rewritten) {
         let mut bytes = client.worker.take_head();
         let Payload { body, progress } = payload;
+        let fields = &client.fields.borrow();
+        let found = fields.found();
         let rewritten =
-            request::write(&mut bytes, head, admitted, client, destination, progress.is_none());
+            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
         let attempt = Attempt {
             client,
             destination,
             common: bytes.len(),
             head: bytes,
             body,
-            is_chunked: admitted.found.has(Found::TRANSFER_ENCODING),
+            is_chunked: found.has(Found::TRANSFER_ENCODING),
             progress,
             is_head: head.method == Method::HEAD,
             is_idempotent: request::is_idempotent(&head.method),
-            sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
+            sets_host: destination.host != HostPolicy::Client || !found.has(Found::HOST),
             tried: Vec::new(),
             since: client.worker.now(),
             placed_at: None,

@@ -2,6 +2,7 @@
 
 use super::chunk::{is_forbidden_trailer, is_token};
 use super::{HeadLimits, Refusal, content_length};
+use crate::http::fields::Found;
 
 /// What the lines of the current head, or trailer section, have said so far.
 #[derive(Debug, Default)]
@@ -84,28 +85,20 @@ impl Head {
         Ok(())
     }
 
-    /// A field line. Only the two that frame a body are read.
-    pub(super) fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        match line[0] {
-            b'c' | b'C' => {
-                if let Some(value) = value_of(line, b"content-length") {
-                    // A repeated length is refused even if both agree: who sends two has lost
-                    // count.
-                    match (content_length(value), self.length) {
-                        (Some(length), None) => self.length = Some(length),
-                        _ => return Err(Refusal::ContentLength),
-                    }
-                }
+    /// One of the two fields that frame a body: which, and what it says.
+    pub(super) fn frame(&mut self, flag: Found, value: &[u8]) -> Result<(), Refusal> {
+        let value = trim_blanks(value);
+        if flag.has(Found::CONTENT_LENGTH) {
+            // A repeated length is refused even if both agree: who sends two has lost count.
+            match (content_length(value), self.length) {
+                (Some(length), None) => self.length = Some(length),
+                _ => return Err(Refusal::ContentLength),
             }
-            b't' | b'T' => match value_of(line, b"transfer-encoding") {
-                Some(value) if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") => {
-                    return Err(Refusal::TransferCoding);
-                }
-                Some(_) => self.is_chunked = true,
-                None => {}
-            },
-            b' ' | b'\t' => return Err(Refusal::FoldedLine),
-            _ => {}
+        } else {
+            if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::TransferCoding);
+            }
+            self.is_chunked = true;
         }
         Ok(())
     }
@@ -131,13 +124,6 @@ fn is_absolute_without_path(target: &[u8]) -> bool {
     let scheme = target.iter().position(|&b| b == b':');
     let authority = scheme.and_then(|colon| target[colon..].strip_prefix(b"://"));
     authority.is_some_and(|authority| !authority.iter().any(|b| matches!(b, b'/' | b'?')))
-}
-
-/// The value of a field line of this name (in lower case), without blanks around it.
-fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (found, rest) = line.split_at_checked(name.len())?;
-    let value = rest.strip_prefix(b":")?;
-    found.eq_ignore_ascii_case(name).then(|| trim_blanks(value))
 }
 
 fn trim_blanks(mut value: &[u8]) -> &[u8] {
