@@ -12,12 +12,14 @@
 //! | [`cookies`] | where in the `Cookie` lines is ours, and what are they without it? |
 //! | [`request_head`] | what does a request look like when it leaves? |
 //! | [`response_head`], [`body_decoder`] | what does a backend answer, beyond any doubt? |
+//! | [`copies`] | where do the parts of it stay that are kept? |
 //! | [`accept`] | does this client want a page or JSON? |
 
 pub mod accept;
 pub mod authority;
 pub mod body_decoder;
 pub mod cookies;
+pub mod copies;
 pub mod field_lines;
 pub mod fields;
 pub mod forwarded;

@@ -55,33 +55,35 @@ impl Head {
 
     /// `method SP request-target SP HTTP-version`, with single spaces.
     pub(super) fn request_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
+        /// What a version looks like, with the space before it.
+        const VERSION: usize = " HTTP/1.1".len();
+
         self.has_start_line = true;
-        let mut parts = line.split(|&b| b == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let space = line.iter().position(|&b| !is_token(b)).ok_or(Refusal::RequestLine)?;
+        let (method, rest) = line.split_at(space);
+        let version = rest.len().checked_sub(VERSION).ok_or(Refusal::RequestLine)?;
+        let (target, version) = rest.split_at(version);
+        let (false, Some(target)) = (method.is_empty(), target.strip_prefix(b" ")) else {
             return Err(Refusal::RequestLine);
         };
-        if method.is_empty() || !method.iter().all(|&b| is_token(b)) || target.is_empty() {
-            return Err(Refusal::RequestLine);
-        }
-        if target.len() > limits.target {
-            return Err(Refusal::TargetTooLong);
-        }
-        // `/path`, `*`, or an absolute form. What else begins with a mark has no scheme.
-        let begins_well = target[0].is_ascii_alphanumeric() || matches!(target[0], b'/' | b'*');
-        if !begins_well || !target.iter().all(|&b| TARGET[b as usize]) {
-            return Err(Refusal::Target);
-        }
-        self.is_about_server = method == b"OPTIONS" && is_absolute_without_path(target);
         self.is_http10 = match version {
-            b"HTTP/1.1" => false,
-            b"HTTP/1.0" => true,
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            b" HTTP/1.1" => false,
+            b" HTTP/1.0" => true,
+            [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
                 return Err(Refusal::Version);
             }
             _ => return Err(Refusal::RequestLine),
         };
+        if target.len() > limits.target {
+            return Err(Refusal::TargetTooLong);
+        }
+        // `/path`, `*`, or an absolute form. What else begins with a mark has no scheme.
+        let begins_well = matches!(target.first(), Some(b) if b.is_ascii_alphanumeric() || matches!(b, b'/' | b'*'));
+        if !begins_well || !target.iter().all(|&b| TARGET[b as usize]) {
+            let is_one = !target.is_empty() && !target.contains(&b' ');
+            return Err(if is_one { Refusal::Target } else { Refusal::RequestLine });
+        }
+        self.is_about_server = method == b"OPTIONS" && is_absolute_without_path(target);
         Ok(())
     }
 

@@ -256,7 +256,7 @@ impl Scanner {
             start = end + 1;
             count += 1;
         }
-        fields.add_text(&bytes[..start])?;
+        fields.add_text(&bytes[..start], count)?;
         if has_ended {
             start += 2;
         }
