@@ -155,7 +155,7 @@ impl FieldLines {
         &self,
         to: &mut Vec<u8>,
         fate: impl Fn(Found, &[u8]) -> Fate,
-        change: impl Fn(&mut Vec<u8>, &[u8]),
+        mut change: impl FnMut(&mut Vec<u8>, &[u8]),
     ) {
         let mut run = 0;
         for line in &self.lines {

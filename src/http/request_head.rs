@@ -42,8 +42,9 @@ impl Outgoing<'_> {
         .or(Found::REPLACED);
 
     /// Writes the request line and the fields, but not the empty line that ends the head: there
-    /// may be more fields to come.
-    pub fn write(&self, to: &mut Vec<u8>) {
+    /// may be more fields to come. `seen` is told of each of our cookies: the index of its name,
+    /// and its value.
+    pub fn write(&self, to: &mut Vec<u8>, mut seen: impl FnMut(usize, &[u8])) {
         let (method, target) = (self.method.as_str().as_bytes(), self.target.as_bytes());
         let line = method.len() + 1 + target.len() + END_OF_LINE.len();
         to.reserve(line + self.fields.len());
@@ -60,18 +61,24 @@ impl Outgoing<'_> {
             listed.iter().any(|other| name.eq_ignore_ascii_case(other.as_str().as_bytes()))
         };
         let fate = |flag: Found, name: &[u8]| {
-            if flag.has(without)
+            if flag.has(Found::COOKIE) {
+                Fate::Changes
+            } else if flag.has(without)
                 || (!listed.is_empty() && is_listed(name))
                 || (flag.has(Found::UNDERSCORE) && Found::of_disguised(name).has(without))
             {
                 Fate::Ends
-            } else if flag.has(Found::COOKIE) {
-                Fate::Changes
             } else {
                 Fate::Passes
             }
         };
-        self.fields.write(to, fate, |to, line| CookieName::write_without(self.cookies, line, to));
+        self.fields.write(to, fate, |to, cookies| {
+            let start = to.len();
+            CookieName::write_without(self.cookies, cookies, to, &mut seen);
+            if !listed.is_empty() && is_listed(b"cookie") {
+                to.truncate(start); // they are for us only
+            }
+        });
     }
 }
 
@@ -114,7 +121,7 @@ mod tests {
             cookies: if cookie { std::slice::from_ref(&name) } else { &[] },
         };
         let mut bytes = Vec::new();
-        outgoing.write(&mut bytes);
+        outgoing.write(&mut bytes, |_, _| {});
         String::from_utf8(bytes).unwrap()
     }
 

@@ -109,38 +109,49 @@ impl Memo {
     }
 }
 
-/// What a request asks for.
-pub(crate) fn hint(
-    destination: &Destination,
-    client: &Client,
-    fields: &FieldLines,
-    uri: &Uri,
-) -> Hint {
-    match &destination.affinity {
-        Affinity::None => Hint::Free,
-        Affinity::Cookie(cookie) if fields.found().has(Found::COOKIE) => {
-            bound(cookie, &destination.pool, client, fields)
+/// The tokens of our cookies, as they are found when the request is written: the first one that
+/// opens counts.
+pub(crate) struct Tokens<'a> {
+    client: &'a Client,
+    destination: &'a Destination,
+    grant: Option<Grant>,
+    is_forged: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// None has been found yet.
+    pub(crate) fn new(client: &'a Client, destination: &'a Destination) -> Self {
+        Tokens { client, destination, grant: None, is_forged: false }
+    }
+
+    /// One more of our cookies: the index of its name, and its value.
+    pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
+        let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
+        if is_of_this_pool && self.grant.is_none() {
+            let keyring = &self.client.worker.site.keyring;
+            let pool = self.destination.pool.name();
+            self.grant = self.client.memo.borrow_mut().open(keyring, pool, value);
+            self.is_forged |= self.grant.is_none();
         }
-        Affinity::Cookie(_) => Hint::Free,
-        Affinity::Key(finder) => match finder.key(client, fields, uri) {
-            Some(key) => Hint::Key(key),
-            None => Hint::Free,
-        },
+    }
+
+    fn hint(self) -> Hint {
+        if self.grant.is_none() && self.is_forged {
+            self.destination.pool.count(Reason::Forged);
+        }
+        self.grant.map_or(Hint::Free, Hint::Bound)
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, fields: &FieldLines) -> Hint {
-    let mut is_forged = false;
-    for token in cookie.name.values(fields.of_kind(Found::COOKIE)) {
-        match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
-            Some(grant) => return Hint::Bound(grant),
-            None => is_forged = true,
+/// What a request asks for. `tokens` are all that it brought.
+pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
+    match &tokens.destination.affinity {
+        Affinity::None => Hint::Free,
+        Affinity::Cookie(_) => tokens.hint(),
+        Affinity::Key(finder) => {
+            finder.key(tokens.client, fields, uri).map_or(Hint::Free, Hint::Key)
         }
     }
-    if is_forged {
-        pool.count(Reason::Forged);
-    }
-    Hint::Free
 }
 
 impl KeyFinder {

@@ -14,14 +14,13 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::affinity;
 use super::attempt::Attempt;
 use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::{Problem, RequestId};
 use super::request::{self, Rewritten};
-use crate::balance::{Hint, Placement};
+use crate::balance::Placement;
 use crate::http::fields::Found;
 
 /// The client is gone: nobody is there to answer.
@@ -123,10 +122,9 @@ async fn serve(
 ) -> Result<Response<ResponseBody>, Stop> {
     request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
     let destination = route(client, head)?;
-    let hint = affinity::hint(&destination, client, &client.fields.borrow(), &head.uri);
     let payload = receive(client, head, body).await?;
     let (attempt, rewritten) = Attempt::new(client, &destination, head, payload);
-    forward(attempt, hint, rewritten, &mut head.headers).await
+    forward(attempt, rewritten, &mut head.headers).await
 }
 
 /// Which pool is this for?
@@ -207,19 +205,18 @@ async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result
 /// not been seen by anybody.
 async fn forward(
     mut attempt: Attempt<'_>,
-    hint: Hint,
     rewritten: Rewritten,
     map: &mut HeaderMap,
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
-        let (placement, in_flight) = attempt.place(hint).await?;
+        let (placement, in_flight) = attempt.place(rewritten.hint).await?;
         let Some(upstream) = attempt.acquire(&placement).await? else {
             attempt.fail(in_flight);
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
             let Attempt { client, destination, .. } = attempt;
-            let told = Told { client, destination, hint, placement, rewritten };
+            let told = Told { client, destination, placement, rewritten };
             return Ok(answered.into_response(&told)?);
         }
     }
@@ -229,7 +226,6 @@ async fn forward(
 pub(crate) struct Told<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) destination: &'a Arc<Destination>,
-    pub(crate) hint: Hint,
     pub(crate) placement: Placement,
     pub(crate) rewritten: Rewritten,
 }

@@ -7,10 +7,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
+use super::affinity::{self, Tokens};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
-use crate::balance::Address;
+use crate::balance::{Address, Hint};
 use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::field_lines::FieldLines;
 use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -98,6 +99,8 @@ pub(crate) struct Rewritten {
     pub(crate) asks_to_upgrade: bool,
     /// Did the client come over TLS, as far as we or a trusted proxy can tell?
     pub(crate) is_https: bool,
+    /// What it asks for; our cookies, which say so, have been left out.
+    pub(crate) hint: Hint,
 }
 
 /// Writes the head that a backend is to see, without its last lines. `drops_expectation`: the body
@@ -133,7 +136,9 @@ pub(crate) fn write(
         underscores: client.worker.site.underscores_in_headers,
         cookies: &destination.cookies,
     };
-    outgoing.write(to);
+    let mut tokens = Tokens::new(client, destination);
+    outgoing.write(to, |name, value| tokens.see(name, value));
+    let hint = affinity::hint(tokens, fields, &head.uri);
     match (upgrade, hop.wants_trailers) {
         (Some(_), false) => to.extend_from_slice(b"connection: upgrade\r\n"),
         (Some(_), true) => to.extend_from_slice(b"connection: upgrade, te\r\n"),
@@ -154,7 +159,7 @@ pub(crate) fn write(
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
         _ => b"via: 1.1 stickler\r\n",
     });
-    Rewritten { asks_to_upgrade: upgrade.is_some(), is_https }
+    Rewritten { asks_to_upgrade: upgrade.is_some(), is_https, hint }
 }
 
 /// The lines that say who the client is, where nothing special is asked for: no trusted proxy, the
