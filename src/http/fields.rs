@@ -73,6 +73,8 @@ flags! {
     UNDERSCORE = 16,
     /// A line that another one has taken the place of.
     REPLACED = 17,
+    /// A line with other blanks around its value than one space before it, or with no value.
+    UNTIDY = 18,
 }
 
 impl Found {
