@@ -286,7 +286,7 @@ impl<'a> Attempt<'a> {
                 let client = self.client.clone();
                 let destination = self.destination.clone();
                 let lease = Lease { upstream, in_flight, destination, client };
-                self.answered(head, lease, sending).map(Some)
+                self.answered(head, &placement.backend, lease, sending).map(Some)
             }
             Turn::ClientBroke(broken) => Err(broken.into()),
             Turn::TimedOut => {
@@ -375,17 +375,17 @@ impl<'a> Attempt<'a> {
     fn answered(
         &mut self,
         head: ResponseHead,
+        backend: &Backend,
         mut lease: Lease,
         mut sending: Sending,
     ) -> Result<Answered, Stop> {
-        let backend = lease.in_flight.backend().clone();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if sending.is_done() && !sending.is_cut() {
                 return Ok(Answered::Switching(head, lease));
             }
             // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
             lease.fail();
-            return Err(self.bad_gateway(&backend, &"an upgrade before the request's end").into());
+            return Err(self.bad_gateway(backend, &"an upgrade before the request's end").into());
         }
         let keeps_alive = head.keeps_alive && !sending.is_cut();
         let uploader = if sending.is_done() {
@@ -415,7 +415,7 @@ impl<'a> Attempt<'a> {
         };
         let decoder = BodyDecoder::new(head.body);
         let begun = Download::begin(decoder, lease, keeps_alive, uploader);
-        let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
+        let begun = begun.map_err(|failure| self.bad_gateway(backend, &failure))?;
         Ok(Answered::Plain(head, begun))
     }
 
