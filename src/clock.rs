@@ -1,6 +1,7 @@
 //! The only reader of the real clock.
 #![allow(clippy::disallowed_methods, reason = "this is the one door")]
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::balance::Timestamp;
@@ -29,5 +30,25 @@ impl Stopwatch {
     /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+/// A point in time that durations are measured between. Unlike the time of day it never steps, and
+/// unlike a [`Stopwatch`] it is a plain number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// This moment.
+    #[inline]
+    pub fn now() -> Self {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Moment(ORIGIN.elapsed().as_nanos() as u64)
+    }
+
+    /// Nanoseconds since an earlier moment.
+    #[inline]
+    pub fn since(self, earlier: Moment) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }

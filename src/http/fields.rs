@@ -26,6 +26,10 @@ pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-po
 pub const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
 /// `X-Real-IP`
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// `traceparent`
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate`
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// `Stickler-Affinity`: what the app is told about the session, and may say about it.
 pub const STICKLER_AFFINITY: HeaderName = HeaderName::from_static("stickler-affinity");
 
@@ -54,6 +58,8 @@ flags! {
     EXPECT = 5,
     /// `Cookie`
     COOKIE = 6,
+    /// `X-Request-Id`
+    REQUEST_ID = 7,
     /// `Forwarded`
     FORWARDED = 8,
     /// `X-Forwarded-For`
@@ -70,6 +76,10 @@ flags! {
     TRANSFER_ENCODING = 14,
     /// `Content-Length`
     CONTENT_LENGTH = 15,
+    /// `traceparent`
+    TRACEPARENT = 16,
+    /// `tracestate`
+    TRACESTATE = 17,
 }
 
 impl Found {
@@ -112,6 +122,9 @@ impl Found {
             9 if is("x-real-ip") => Found::X_OTHER,
             10 if is("connection") => Found::CONNECTION,
             10 if is("keep-alive") => Found::HOP_BY_HOP,
+            10 if is("tracestate") => Found::TRACESTATE,
+            11 if is("traceparent") => Found::TRACEPARENT,
+            12 if is("x-request-id") => Found::REQUEST_ID,
             14 if is("content-length") => Found::CONTENT_LENGTH,
             15 if is("x-forwarded-for") => Found::X_FORWARDED_FOR,
             16 if is("x-forwarded-host") => Found::X_FORWARDED_HOST,

@@ -11,6 +11,7 @@
 //! | [`cookies`] | where in the `Cookie` lines is ours, and what are they without it? |
 //! | [`request_head`] | what does a request look like when it leaves? |
 //! | [`response_head`], [`body_decoder`] | what does a backend answer, beyond any doubt? |
+//! | [`traceparent`] | which trace does a request belong to? |
 //! | [`accept`] | does this client want a page or JSON? |
 
 pub mod accept;
@@ -23,3 +24,4 @@ pub mod framing;
 pub mod known_names;
 pub mod request_head;
 pub mod response_head;
+pub mod traceparent;

@@ -10,6 +10,7 @@ use http::{Method, Uri, Version};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
+use super::request_id;
 use crate::balance::Address;
 use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -154,6 +155,7 @@ pub(crate) fn write(
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
         _ => b"via: 1.1 stickler\r\n",
     });
+    request_id::write(to, client, &head.headers, admitted.found);
     Rewritten { asks_to_upgrade: upgrade.is_some(), is_https }
 }
 
