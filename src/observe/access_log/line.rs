@@ -277,7 +277,7 @@ pub(crate) fn hex(to: &mut Vec<u8>, value: u64) {
 /// at once.
 fn is_plain(text: &[u8]) -> bool {
     text.iter()
-        .fold(true, |plain, &b| plain & (b >= 0x20) & (b < 0x7f) & (b != b'"') & (b != b'\\'))
+        .fold(true, |plain, &b| plain & (0x20..0x7f).contains(&b) & (b != b'"') & (b != b'\\'))
 }
 
 /// Writes `name`, which ends with a quote, a text as JSON has it, and a quote.

@@ -193,15 +193,15 @@ fn backends(text: &mut Text, snapshot: &Snapshot) {
             text.sample(&labels, u8::from(each == state));
         }
     });
-    let gauges: [(_, _, fn(&Backend) -> u32); 3] = [
-        ("stickler_backend_sessions", "Sessions bound to a backend.", Backend::sessions),
-        ("stickler_backend_waiting", "Requests that wait for this very backend.", Backend::waiting),
-        ("stickler_backend_weight", "Its weight, not counting a slow start.", Backend::weight),
-    ];
-    for (name, help, value) in gauges {
+    let mut gauge = |name, help, value: fn(&Backend) -> u32| {
         text.metric(name, Kind::Gauge, help);
         each_member(snapshot, |labels, member| text.sample(&labels, value(member)));
-    }
+    };
+    gauge("stickler_backend_sessions", "Sessions bound to a backend.", Backend::sessions);
+    let help = "Requests that wait for this very backend.";
+    gauge("stickler_backend_waiting", help, Backend::waiting);
+    let help = "The weight of a backend, not counting a slow start.";
+    gauge("stickler_backend_weight", help, Backend::weight);
     text.metric(
         "stickler_backend_max_in_flight",
         Kind::Gauge,
