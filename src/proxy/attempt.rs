@@ -21,8 +21,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
-use super::record::Phase;
-use super::request::{self, Admitted, Rewritten};
+use super::request::{self, Rewritten};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
@@ -36,6 +35,7 @@ use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
 use crate::http::framing::Refusal;
 use crate::http::response_head::ResponseHead;
+use crate::observe::access_log::Phase;
 use crate::observe::metrics::Tally;
 
 /// Interim responses to one request at most.
@@ -103,24 +103,25 @@ impl<'a> Attempt<'a> {
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
         head: &Parts,
-        admitted: &Admitted,
         payload: Payload,
     ) -> (Self, Rewritten) {
         let mut bytes = client.worker.take_head();
         let Payload { body, progress } = payload;
+        let fields = &client.fields.borrow();
+        let found = fields.found();
         let rewritten =
-            request::write(&mut bytes, head, admitted, client, destination, progress.is_none());
+            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
         let attempt = Attempt {
             client,
             destination,
             common: bytes.len(),
             head: bytes,
             body,
-            is_chunked: admitted.found.has(Found::TRANSFER_ENCODING),
+            is_chunked: found.has(Found::TRANSFER_ENCODING),
             progress,
             is_head: head.method == Method::HEAD,
             is_idempotent: request::is_idempotent(&head.method),
-            sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
+            sets_host: destination.host != HostPolicy::Client || !found.has(Found::HOST),
             tried: Vec::new(),
             since: client.worker.now(),
             placed_at: None,
@@ -168,7 +169,10 @@ impl<'a> Attempt<'a> {
             Err(Unavailable::NoBackend) if !self.tried.is_empty() => {
                 Err(Problem::bad_gateway(&self.failure))
             }
-            Err(unavailable) => Err(Problem::unavailable(pool.name(), unavailable)),
+            Err(unavailable) => {
+                self.client.record.note_pool(pool);
+                Err(Problem::unavailable(pool.name(), unavailable))
+            }
         }
     }
 

@@ -25,10 +25,11 @@ use super::client_io::{ClientIo, Remains};
 use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
-use super::record::{self, Phase as Spent};
+use super::record;
 use super::watch::Side;
 use super::worker::{Entered, Worker};
 use crate::http::framing::Refusal;
+use crate::observe::access_log::Phase as Spent;
 
 /// How long the end of a connection may take while the client may still be sending.
 const LINGER: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ use http::header::HeaderName;
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
+use super::request_id::RequestIds;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
@@ -29,7 +30,7 @@ pub(crate) struct Site {
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
     /// Where backends find the id of a request.
-    pub(crate) request_id_header: Option<HeaderName>,
+    pub(crate) request_ids: RequestIds,
     /// Does a request without a trace get one?
     pub(crate) starts_traces: bool,
 }

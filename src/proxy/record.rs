@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue, REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
@@ -17,29 +16,10 @@ use super::error::Problem;
 use super::request_id::RequestId;
 use crate::balance::{Cause, Hint, Pool};
 use crate::clock::{self, Moment};
-use crate::observe::access_log::{Head, Line, Outline, Request};
+use crate::http::fields::Found;
+use crate::observe::access_log::{Head, Id, Line, Outline, Phase, Request};
 use crate::observe::metrics::{Ended, Meter, Tally};
 use crate::observe::{End, ProblemKind};
-
-/// What a request spends its time with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Its body is read before a backend is chosen.
-    Body = 0,
-    /// It waits for a backend.
-    Queue = 1,
-    /// A connection is made, or is not.
-    Connect = 2,
-    /// It was sent, in vain.
-    Failed = 3,
-    /// It is sent, and the backend works on it.
-    Head = 4,
-    /// The response is passed on.
-    Transfer = 5,
-}
-
-/// Their names, in the access log.
-const PHASES: [&str; 6] = ["body", "queue", "connect", "failed", "head", "transfer"];
 
 /// What is counted, timed and logged about a request.
 #[derive(Debug, Default)]
@@ -48,7 +28,7 @@ pub(crate) struct Record {
     began: Cell<Moment>,
     /// When the last phase ended.
     marked: Cell<Moment>,
-    phases: [Cell<u64>; PHASES.len()],
+    phases: [Cell<u64>; Phase::COUNT],
     /// The id of a request that has one so far.
     id: RefCell<Option<RequestId>>,
     /// The pool, while no backend is known, and only where a request may end there.
@@ -251,10 +231,6 @@ impl Record {
         meter: Option<&Meter>,
         nanos: u64,
     ) {
-        let mut phases = PHASES.map(|name| (name, 0));
-        for ((_, nanos), phase) in phases.iter_mut().zip(&self.phases) {
-            *nanos = phase.get();
-        }
         let pool = self.pool.borrow();
         let id = self.id(client);
         let outline = Outline {
@@ -268,8 +244,11 @@ impl Record {
             session: self.session.get(),
             end: ended.end,
             problem: ended.problem,
-            request_id: &id.to_bytes(),
-            phases: &phases,
+            request_id: match &id {
+                RequestId::Made(id) => Id::Number(*id),
+                RequestId::Given(id) => Id::Text(id),
+            },
+            phases: self.phases.each_ref().map(Cell::get),
             nanos,
         };
         client.worker.witness.pen.end(line, &outline);
@@ -301,26 +280,24 @@ pub(crate) fn refuse(client: &Client, problem: &Problem) -> RequestId {
 }
 
 fn write_beginning(client: &Client, head: Option<&Parts>) {
-    let field = |head: &'_ Parts, name| -> Option<HeaderValue> { head.headers.get(name).cloned() };
-    let fields = head.map(|head| [HOST, USER_AGENT, REFERER].map(|name| field(head, name)));
-    let text = |i: usize| fields.as_ref()?[i].as_ref().map(HeaderValue::as_bytes);
+    let fields = &*client.fields.borrow();
     let request = Request {
         client: match head {
-            Some(head) if client.is_trusted => client.origin(&head.headers).client,
+            Some(_) if client.is_trusted => client.origin(fields).client,
             _ => client.peer,
         },
         peer: client.peer,
         head: head.map(|head| Head {
             method: head.method.as_str(),
-            host: text(0).unwrap_or_default(),
+            host: fields.of_kind(Found::HOST).next().unwrap_or_default(),
             path: head.uri.path(),
             query: head.uri.query(),
             protocol: match head.version {
                 Version::HTTP_10 => "HTTP/1.0",
                 _ => "HTTP/1.1",
             },
-            user_agent: text(1),
-            referer: text(2),
+            user_agent: fields.get("user-agent"),
+            referer: fields.get("referer"),
         }),
     };
     client.record.set_line(client.worker.witness.pen.begin(&request, clock::now()));

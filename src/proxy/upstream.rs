@@ -196,7 +196,8 @@ impl Upstream {
         loop {
             if !self.input.is_empty() {
                 let names = &mut *self.worker.names.borrow_mut();
-                match response_head::parse(&self.input, to_head, map, names)? {
+                let copies = &mut *self.worker.copies.borrow_mut();
+                match response_head::parse(&self.input, to_head, map, names, copies)? {
                     Parsed::Partial => {}
                     Parsed::Interim(status, length) => {
                         let clean = response_head::interim(&self.input[..length], status);
@@ -215,7 +216,7 @@ impl Upstream {
 
     /// What there is of the body that `decoder` follows, without waiting.
     pub(crate) fn body_now(&mut self, decoder: &mut BodyDecoder) -> Result<Decoded, Failure> {
-        Ok(decoder.decode(&mut self.input)?)
+        Ok(decoder.decode(&mut self.input, &mut self.worker.copies.borrow_mut())?)
     }
 
     /// The next piece of the body that `decoder` follows.
@@ -225,7 +226,7 @@ impl Upstream {
         decoder: &mut BodyDecoder,
     ) -> Poll<Result<Decoded, Failure>> {
         loop {
-            match decoder.decode(&mut self.input)? {
+            match decoder.decode(&mut self.input, &mut self.worker.copies.borrow_mut())? {
                 Decoded::Nothing => {}
                 decoded => return Poll::Ready(Ok(decoded)),
             }
@@ -395,6 +396,7 @@ mod tests {
     use crate::config::Limits;
     use crate::observe::Witness;
     use crate::proxy::destination::{ClientTicks, Site};
+    use crate::proxy::request_id::RequestIds;
     use crate::routing::Table;
 
     fn worker() -> Rc<Worker> {
@@ -418,7 +420,7 @@ mod tests {
                 idle: 1,
             },
             underscores_in_headers: false,
-            request_id_header: None,
+            request_ids: RequestIds::Off,
             starts_traces: false,
         };
         Worker::new(Arc::new(site), rng, Arc::default(), Witness::default())

@@ -169,7 +169,7 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
         underscores_in_headers: config.server.underscores_in_headers,
-        request_id_header: config.server.request_id_header.clone(),
+        request_ids: config.server.request_id_header.as_ref().into(),
         starts_traces: config.server.starts_traces,
     })
 }

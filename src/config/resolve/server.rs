@@ -72,7 +72,7 @@ impl Resolver<'_> {
 
     /// A field of ours takes the place of the client's: that must not be one that means something.
     fn may_be_replaced(&mut self, name: &HeaderName, at: At<'_>) {
-        let is_ours = Found::of(name) == Found::REQUEST_ID;
+        let is_ours = Found::of_text(name.as_str()) == Found::REQUEST_ID;
         if !is_ours && !Found::may_be_trailer(name.as_str()) {
             let title = format!("server.request_id_header cannot be {name}");
             let mistake = self.mistakes.error(at, title);

@@ -11,6 +11,36 @@ use crate::observe::{End, ProblemKind};
 /// A buffer that has grown beyond this is not kept.
 const MAX_SPARE: usize = 8 * 1024;
 
+/// What a request spends its time with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its body is read before a backend is chosen.
+    Body,
+    /// It waits for a backend.
+    Queue,
+    /// A connection is made, or is not.
+    Connect,
+    /// It was sent, in vain.
+    Failed,
+    /// It is sent, and the backend works on it.
+    Head,
+    /// The response is passed on.
+    Transfer,
+}
+
+impl Phase {
+    pub(crate) const COUNT: usize = Phase::Transfer as usize + 1;
+}
+
+/// The id of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Id<'a> {
+    /// To be written in sixteen digits.
+    Number(u64),
+    /// As a trusted proxy gave it.
+    Text(&'a str),
+}
+
 /// What the request said, as it came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
@@ -48,9 +78,10 @@ pub(crate) struct Outline<'a> {
     pub(crate) session: Option<u64>,
     pub(crate) end: End,
     pub(crate) problem: Option<ProblemKind>,
-    pub(crate) request_id: &'a [u8],
-    /// By phase, in nanoseconds, with their names.
-    pub(crate) phases: &'a [(&'static str, u64)],
+    /// Whether it was made here, or given.
+    pub(crate) request_id: Id<'a>,
+    /// Nanoseconds by [`Phase`].
+    pub(crate) phases: [u64; Phase::COUNT],
     pub(crate) nanos: u64,
 }
 
@@ -180,6 +211,10 @@ impl Line {
     /// Writes the line, with what has become of the request.
     pub(super) fn end(&self, outline: &Outline<'_>, to: &mut Vec<u8>) {
         let (before, after) = self.bytes.split_at(self.gap);
+        /// What becomes of a request takes about so much.
+        const USUAL: usize = 512;
+
+        to.reserve(self.bytes.len() + USUAL);
         to.extend_from_slice(before);
         match self.format {
             AccessLogFormat::Json => self.end_json(outline, to),
@@ -201,39 +236,38 @@ impl Line {
         }
         number(to, b",\"bytes_in\":", outline.bytes_in);
         number(to, b",\"bytes_out\":", outline.bytes_out);
-        // Names and labels have no character that would have to be escaped.
-        let mut label = |name: &[u8], value: Option<&str>| {
-            if let Some(value) = value {
-                to.extend_from_slice(name);
-                to.extend_from_slice(value.as_bytes());
-                to.push(b'"');
-            }
-        };
-        label(b",\"pool\":\"", outline.pool);
-        label(b",\"backend\":\"", outline.backend);
-        label(b",\"cause\":\"", outline.cause.map(Cause::as_str));
+        label(to, b",\"pool\":\"", outline.pool);
+        label(to, b",\"backend\":\"", outline.backend);
+        label(to, b",\"cause\":\"", outline.cause.map(Cause::as_str));
         let reason = outline.cause.and_then(Cause::reason);
-        label(b",\"reason\":\"", reason.map(|reason| reason.as_str()));
-        label(b",\"problem\":\"", outline.problem.map(ProblemKind::as_str));
-        label(b",\"end\":\"", Some(outline.end.as_str()));
+        label(to, b",\"reason\":\"", reason.map(|reason| reason.as_str()));
+        label(to, b",\"problem\":\"", outline.problem.map(ProblemKind::as_str));
+        label(to, b",\"end\":\"", Some(outline.end.as_str()));
         number(to, b",\"attempts\":", outline.attempts.into());
         if let Some(session) = outline.session {
             to.extend_from_slice(b",\"session\":\"");
-            hex(to, session);
+            to.extend_from_slice(&hex(session));
             to.push(b'"');
         }
-        string(to, b",\"request_id\":\"", outline.request_id);
+        to.extend_from_slice(b",\"request_id\":\"");
+        match outline.request_id {
+            Id::Number(id) => to.extend_from_slice(&hex(id)),
+            Id::Text(id) => to.extend_from_slice(id.as_bytes()), // of a few harmless characters
+        }
+        to.push(b'"');
         if let Some(trace) = &self.trace {
             to.extend_from_slice(b",\"trace_id\":\"");
             to.extend_from_slice(trace);
             to.push(b'"');
         }
         number(to, b",\"duration_us\":", outline.nanos / 1_000);
-        for (name, nanos) in outline.phases {
-            to.extend_from_slice(b",\"");
-            to.extend_from_slice(name.as_bytes());
-            number(to, b"_us\":", nanos / 1_000);
-        }
+        let micros = outline.phases.map(|nanos| nanos / 1_000);
+        number(to, b",\"body_us\":", micros[Phase::Body as usize]);
+        number(to, b",\"queue_us\":", micros[Phase::Queue as usize]);
+        number(to, b",\"connect_us\":", micros[Phase::Connect as usize]);
+        number(to, b",\"failed_us\":", micros[Phase::Failed as usize]);
+        number(to, b",\"head_us\":", micros[Phase::Head as usize]);
+        number(to, b",\"transfer_us\":", micros[Phase::Transfer as usize]);
         to.push(b'}');
     }
 
@@ -250,27 +284,47 @@ fn without_query(referer: &[u8], keeps_query: bool) -> &[u8] {
     }
 }
 
-fn number(to: &mut Vec<u8>, name: &[u8], value: u64) {
+#[inline(always)] // the name becomes a store or two
+fn number<const N: usize>(to: &mut Vec<u8>, name: &[u8; N], value: u64) {
     to.extend_from_slice(name);
-    to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    match u8::try_from(value) {
+        Ok(digit @ 0..10) => to.push(b'0' + digit),
+        _ => to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+    }
 }
 
 fn address(to: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(v4) => {
             for (i, octet) in v4.octets().into_iter().enumerate() {
-                number(to, if i == 0 { b"" } else { b"." }, octet.into());
+                if i > 0 {
+                    to.push(b'.');
+                }
+                number(to, b"", octet.into());
             }
         }
         IpAddr::V6(v6) => to.extend_from_slice(v6.to_string().as_bytes()),
     }
 }
 
-/// Sixteen digits.
-pub(crate) fn hex(to: &mut Vec<u8>, value: u64) {
-    let digit = |i: u32| b"0123456789abcdef"[(value >> (60 - 4 * i)) as usize & 15];
-    let digits: [u8; 16] = std::array::from_fn(|i| digit(i as u32));
-    to.extend_from_slice(&digits);
+/// The sixteen digits of a number.
+pub(crate) fn hex(value: u64) -> [u8; 16] {
+    /// Eight digits at once, one in each byte.
+    fn digits(half: u32) -> [u8; 8] {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+
+        let mut x = u64::from(half);
+        x = (x | x << 16) & 0x0000_ffff_0000_ffff;
+        x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
+        x = (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        let letters = (x + 6 * ONES) >> 4 & ONES;
+        (x + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+    }
+
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&digits((value >> 32) as u32));
+    text[8..].copy_from_slice(&digits(value as u32));
+    text
 }
 
 /// Is this a text that no format has to escape? Written so that the compiler looks at many bytes
@@ -281,14 +335,30 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 /// Writes `name`, which ends with a quote, a text as JSON has it, and a quote.
-fn string(to: &mut Vec<u8>, name: &[u8], text: &[u8]) {
+#[inline(always)] // as above
+fn string<const N: usize>(to: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
     to.extend_from_slice(name);
+    text_of(to, text);
+}
+
+fn text_of(to: &mut Vec<u8>, text: &[u8]) {
     if is_plain(text) {
+        to.reserve(text.len() + 1);
         to.extend_from_slice(text);
     } else {
         escaped(to, text);
     }
     to.push(b'"');
+}
+
+/// Writes a name or a label of ours: they have no character that would have to be escaped.
+#[inline(always)] // as above
+fn label<const N: usize>(to: &mut Vec<u8>, name: &[u8; N], value: Option<&str>) {
+    if let Some(value) = value {
+        to.extend_from_slice(name);
+        to.extend_from_slice(value.as_bytes());
+        to.push(b'"');
+    }
 }
 
 /// What is not UTF-8 is taken for Latin-1, byte by byte.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 
 use self::file::{LogFile, Reopen};
-pub(crate) use self::line::{Head, Line, Outline, Request, hex};
+pub(crate) use self::line::{Head, Id, Line, Outline, Phase, Request, hex};
 use self::stamp::Stamp;
 use super::lines::Lines;
 use crate::balance::Timestamp;

@@ -41,8 +41,8 @@ fn outline() -> Outline<'static> {
         session: Some(0xab),
         end: End::Complete,
         problem: None,
-        request_id: b"id-1",
-        phases: &[("queue", 1_500), ("head", 7_000_000)],
+        request_id: Id::Text("id-1"),
+        phases: [0, 1_500, 0, 0, 7_000_000, 0],
         nanos: 8_000_000,
     }
 }
@@ -75,7 +75,8 @@ fn json_says_everything() {
          \"protocol\":\"HTTP/1.1\",\"user_agent\":\"curl\",\"referer\":\"http://x/y?z\",\
          \"status\":200,\"bytes_in\":3,\"bytes_out\":64,\"pool\":\"shop\",\"backend\":\"shop-1\",\
          \"cause\":\"bound\",\"end\":\"complete\",\"attempts\":1,\"session\":\"00000000000000ab\",\
-         \"request_id\":\"id-1\",\"duration_us\":8000,\"queue_us\":1,\"head_us\":7000}\n"
+         \"request_id\":\"id-1\",\"duration_us\":8000,\"body_us\":0,\"queue_us\":1,\"connect_us\":0,\"failed_us\":0,\
+         \"head_us\":7000,\"transfer_us\":0}\n"
     );
     assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
 }
@@ -191,5 +192,12 @@ proptest! {
         prop_assert_eq!(combined.matches('\n').count(), 1);
         prop_assert_eq!(combined.matches('"').count(), 6);
         prop_assert!(combined.is_ascii());
+    }
+}
+
+#[test]
+fn numbers_have_sixteen_digits() {
+    for value in [0, 1, 0xdead_beef, 0x0123_4567_89ab_cdef, 0xf0e1_d2c3_b4a5_9687, u64::MAX] {
+        assert_eq!(std::str::from_utf8(&hex(value)).unwrap(), format!("{value:016x}"));
     }
 }

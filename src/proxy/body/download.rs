@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 use super::Broken;
 use crate::balance::{InFlight, Outcome};
 use crate::http::body_decoder::{BodyDecoder, Decoded};
+use crate::observe::access_log::Phase;
 use crate::proxy::client::Client;
 use crate::proxy::destination::Destination;
-use crate::proxy::record::Phase;
 use crate::proxy::upstream::{Failure, Upstream};
 use crate::proxy::watch::Side;
 
