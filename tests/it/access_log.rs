@@ -189,7 +189,7 @@ fn a_move_says_why_and_a_proxy_in_front_says_for_whom() {
     let listener =
         "[[listeners]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
     let tables = format!("{}{listener}", log.server("query = false"));
-    let settings = format!("eject = {{ failures = 1, duration = \"1h\" }}\n{COOKIE}");
+    let settings = format!("eject = {{ connect_failures = 1, duration = \"1h\" }}\n{COOKIE}");
     let proxy = Proxy::configured(&tables, &[&backends[0], &backends[1]], &settings);
     let mut visitor = Visitor::new(proxy.address());
     let home = usize::from(visitor.visit().starts_with("b1"));
@@ -227,8 +227,8 @@ fn tunnels_have_a_line_when_they_end() {
 #[test]
 fn combined_lines_are_those_of_other_servers() {
     let log = Log::new();
-    let proxy =
-        Proxy::configured(&log.server("format = \"combined\""), &[&Backend::named("hello")], "");
+    let backend = Backend::named("hello");
+    let proxy = Proxy::configured(&log.server("format = \"combined\""), &[&backend], "");
     get(proxy.address(), "/a?b", "User-Agent: x\"y\r\n");
     let line = log.lines(1).pop().unwrap();
     let (start, rest) = line.split_once('[').unwrap();
