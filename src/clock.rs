@@ -1,8 +1,9 @@
 //! The only reader of the real clock.
 #![allow(clippy::disallowed_methods, reason = "this is the one door")]
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::balance::Timestamp;
 
@@ -42,8 +43,9 @@ impl Moment {
     /// This moment.
     #[inline]
     pub fn now() -> Self {
-        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-        Moment(ORIGIN.elapsed().as_nanos() as u64)
+        let now = clock_gettime(ClockId::Monotonic);
+        // Neither is ever negative, and 584 years go in.
+        Moment((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))
     }
 
     /// Nanoseconds since an earlier moment.
