@@ -1,11 +1,13 @@
 //! `stickler run`: be a proxy.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use super::failure::Failure;
 use super::terminal::Terminal;
 use crate::config::{Config, Loaded};
 use crate::observe;
+use crate::observe::access_log::AccessLog;
 use crate::server::{self, Shutdown, signals};
 
 const EXAMPLES: &str = "\
@@ -14,7 +16,8 @@ Examples:
   stickler run /etc/stickler/stickler.toml 2> stickler.log
 
 Logs go to standard error. SIGTERM or Ctrl-C lets requests in flight finish, for at most
-`server.shutdown_timeout`; a second one ends the process at once. SIGHUP changes nothing yet.";
+`server.shutdown_timeout`; a second one ends the process at once. SIGHUP changes nothing yet.
+SIGUSR1 opens the access log anew, for logrotate.";
 
 /// Run the proxy
 #[derive(Debug, clap::Args)]
@@ -38,9 +41,14 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         tracing::warn!("SIGHUP: there is no reloading yet; restart for another configuration");
     })
     .map_err(Failure::failed)?;
+    let access_log = Arc::new(OnceLock::<Arc<AccessLog>>::new());
+    let reopened = access_log.clone();
+    signals::on_user_signal(move || reopened.get().into_iter().for_each(|log| log.reopen()))
+        .map_err(Failure::failed)?;
     // Before there is anybody who could take the last descriptors.
     let signals = signals::catch().map_err(Failure::failed)?;
     let running = server::start(config).map_err(Failure::failed)?;
+    let _ = access_log.set(running.observer().access_log.clone());
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }

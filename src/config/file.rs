@@ -30,7 +30,8 @@ pub use pool::{
     HostChoice, Pool, Queue,
 };
 pub use server::{
-    ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
+    AccessLog, AccessLogFormat, ClientTimeouts, Limit, Limits, LinesKept, Log, LogFormat,
+    LogOutput, Off, RequestIdHeader, Server, StandardOutput, Token, Trace, Unlimited, Workers,
 };
 
 /// The configuration of Stickler, a sticky-session-aware HTTP reverse proxy.

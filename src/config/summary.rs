@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
-    HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
+    AccessLog, AccessLogFormat, AccessLogPath, BackendTimeouts, ClientTimeouts, Config, Cookie,
+    Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource, Limits, LinesKept, Listener,
+    Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
@@ -68,10 +69,38 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("state", server.state_dir.display().to_string()),
         row("token keys", keys),
         row("log", format!("{} as {format}", server.log.filter)),
+        row("access log", server.access_log.as_ref().map_or_else(|| "none".into(), access_log)),
+        row("ids", ids(server)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
         row("field names", names.into()),
     ]
+}
+
+fn access_log(log: &AccessLog) -> String {
+    let path = match &log.path {
+        AccessLogPath::Stdout => "standard output".into(),
+        AccessLogPath::Stderr => "standard error".into(),
+        AccessLogPath::File(path) => path.display().to_string(),
+    };
+    let format = match log.format {
+        AccessLogFormat::Json => "JSON",
+        AccessLogFormat::Combined => "combined",
+    };
+    let lines = match log.lines {
+        LinesKept::All => "all requests",
+        LinesKept::Notable => "notable requests",
+    };
+    let query = if log.query { "" } else { ", without queries" };
+    format!("{lines} to {path} as {format}{query}")
+}
+
+fn ids(server: &Server) -> String {
+    let traces = if server.starts_traces { "traces are started" } else { "traces are passed on" };
+    match &server.request_id_header {
+        Some(name) => format!("requests have one in {name}; {traces}"),
+        None => format!("backends are not told; {traces}"),
+    }
 }
 
 fn row(name: &str, value: String) -> [String; 2] {

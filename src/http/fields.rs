@@ -53,6 +53,8 @@ flags! {
     EXPECT = 5,
     /// `Cookie`
     COOKIE = 6,
+    /// `X-Request-Id`
+    REQUEST_ID = 7,
     /// `Forwarded`
     FORWARDED = 8,
     /// `X-Forwarded-For`
@@ -75,6 +77,10 @@ flags! {
     REPLACED = 17,
     /// A line with other blanks around its value than one space before it, or with no value.
     UNTIDY = 18,
+    /// `traceparent`
+    TRACEPARENT = 19,
+    /// `tracestate`
+    TRACESTATE = 20,
 }
 
 impl Found {
@@ -115,6 +121,9 @@ impl Found {
             9 if is("x-real-ip") => Found::X_OTHER,
             10 if is("connection") => Found::CONNECTION,
             10 if is("keep-alive") => Found::HOP_BY_HOP,
+            10 if is("tracestate") => Found::TRACESTATE,
+            11 if is("traceparent") => Found::TRACEPARENT,
+            12 if is("x-request-id") => Found::REQUEST_ID,
             14 if is("content-length") => Found::CONTENT_LENGTH,
             15 if is("x-forwarded-for") => Found::X_FORWARDED_FOR,
             16 if is("x-forwarded-host") => Found::X_FORWARDED_HOST,

@@ -12,6 +12,7 @@
 //! | [`cookies`] | where in the `Cookie` lines is ours, and what are they without it? |
 //! | [`request_head`] | what does a request look like when it leaves? |
 //! | [`response_head`], [`body_decoder`] | what does a backend answer, beyond any doubt? |
+//! | [`traceparent`] | which trace does a request belong to? |
 //! | [`copies`] | where do the parts of it stay that are kept? |
 //! | [`accept`] | does this client want a page or JSON? |
 
@@ -27,3 +28,4 @@ pub mod framing;
 pub mod known_names;
 pub mod request_head;
 pub mod response_head;
+pub mod traceparent;

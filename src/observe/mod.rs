@@ -1,16 +1,61 @@
-//! Log lines.
+//! What can be seen of a proxy from outside: log lines, an access log, and metrics.
+//!
+//! [`Observer`] is what one proxy has of each; every worker thread has a [`Witness`] of it, which
+//! writes down what happens there without waiting for anybody.
 
+pub mod access_log;
+mod end;
 mod lines;
+pub mod metrics;
+mod problem;
 
 use std::io;
 use std::panic::{self, PanicHookInfo};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::end::End;
+pub use self::problem::ProblemKind;
+
+use self::access_log::{AccessLog, Pen};
 use self::lines::Lines;
+use self::metrics::{Meters, Metrics};
 use crate::balance::{Pool, Transition};
-use crate::config::Log;
+use crate::config::{self, Log};
+
+/// Where log lines wait; there is one log in a process.
+static LOG: OnceLock<Arc<Lines>> = OnceLock::new();
+
+/// What one proxy counts and writes down.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// A line for each request, if that is wanted.
+    pub access_log: Arc<AccessLog>,
+}
+
+impl Observer {
+    /// Nothing has happened yet. Fails if the access log cannot be opened.
+    pub fn new(log: Option<&config::AccessLog>) -> io::Result<Self> {
+        let access_log = Arc::new(AccessLog::default());
+        access_log.configure(log)?;
+        Ok(Observer { metrics: Metrics::new(access_log.clone()), access_log })
+    }
+
+    /// What one more worker writes to.
+    pub(crate) fn witness(&self) -> Witness {
+        Witness { meters: self.metrics.worker(), pen: Pen::new(self.access_log.clone()) }
+    }
+}
+
+/// What one worker writes to.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) pen: Pen,
+}
 
 /// Log lines are written while this lives; its end waits until they are, for a moment at most.
 #[derive(Debug)]
@@ -26,9 +71,10 @@ impl Drop for Logging {
 /// Sends log lines to standard error, as configured, and panics with them. `colors`: the text may
 /// have some.
 pub fn init(log: &Log, colors: bool) -> io::Result<Logging> {
-    let written = Lines::written_to(io::stderr(), |lost| {
+    let written = Lines::written_to("log", io::stderr(), |lost| {
         tracing::warn!(lost, "log lines were lost: standard error does not take them");
     })?;
+    let written = LOG.get_or_init(|| written).clone();
     // The filter was checked when the configuration was read.
     let filter = EnvFilter::new(&log.filter);
     let lines = tracing_subscriber::fmt()
@@ -44,6 +90,11 @@ pub fn init(log: &Log, colors: bool) -> io::Result<Logging> {
     };
     panic::set_hook(Box::new(log_panic));
     Ok(Logging(written))
+}
+
+/// Lines that were lost so far.
+pub(crate) fn log_lines_lost() -> u64 {
+    LOG.get().map_or(0, |lines| lines.lost())
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

@@ -35,6 +35,8 @@ use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
 use crate::http::framing::Refusal;
 use crate::http::response_head::ResponseHead;
+use crate::observe::access_log::Phase;
+use crate::observe::metrics::Tally;
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
@@ -141,6 +143,7 @@ impl<'a> Attempt<'a> {
             };
             let Some((placement, in_flight)) = placed else { continue };
             tracing::debug!(
+                request = %self.client.record.id(self.client),
                 pool = self.destination.pool.name(),
                 backend = placement.backend.name(),
                 cause = placement.cause.as_str(),
@@ -166,7 +169,10 @@ impl<'a> Attempt<'a> {
             Err(Unavailable::NoBackend) if !self.tried.is_empty() => {
                 Err(Problem::bad_gateway(&self.failure))
             }
-            Err(unavailable) => Err(Problem::unavailable(pool.name(), unavailable)),
+            Err(unavailable) => {
+                self.client.record.note_pool(pool);
+                Err(Problem::unavailable(pool.name(), unavailable))
+            }
         }
     }
 
@@ -174,6 +180,7 @@ impl<'a> Attempt<'a> {
     async fn wait(&mut self, mut wait: Wait) -> Result<Option<(Placement, InFlight)>, Stop> {
         let client = self.client;
         tracing::debug!(pool = self.destination.pool.name(), "waits for a backend");
+        client.record.note_pool(&self.destination.pool);
         let patience = wait.deadline().since(client.worker.now());
         client.watch.set(Side::Backend, client.worker.tick().saturating_add(ticks(patience)));
         let woken = poll_fn(|cx| match wait.poll(cx) {
@@ -183,6 +190,7 @@ impl<'a> Attempt<'a> {
         });
         let woken = client.unless_left(woken).await;
         client.watch.clear(Side::Backend);
+        client.record.mark(Phase::Queue);
         match woken.ok_or(Stop::Left)? {
             Some(Woken::Placed(placement, in_flight)) => Ok(Some((placement, in_flight))),
             Some(Woken::Changed) => Ok(None),
@@ -211,6 +219,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<Upstream>, Stop> {
         let backend = &placement.backend;
         let worker = &self.client.worker;
+        let record = &self.client.record;
         while !self.needs_new_connection
             && let Some(mut upstream) = worker.take_idle(backend.id())
         {
@@ -220,16 +229,25 @@ impl<'a> Attempt<'a> {
                 tokio::task::yield_now().await;
             }
             if upstream.is_alive() {
+                record.attempt(upstream.meter(), placement.cause);
+                record.count(Tally::Reused);
                 return Ok(Some(upstream));
             }
         }
         let timeout = self.destination.timeouts.connect;
         let pool = &self.destination.pool;
+        let meter = worker.witness.meters.backend(pool, backend);
+        record.attempt(&meter, placement.cause);
         let error = loop {
             // Boxed, since it is large, and most requests find an idle connection.
-            let connect = Box::pin(Upstream::connect(backend.address(), worker));
+            let connect = Box::pin(Upstream::connect(backend.address(), worker, &meter));
             let connect = tokio::time::timeout(timeout, connect);
-            match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
+            let connected = self.client.unless_left(connect).await.ok_or(Stop::Left)?;
+            record.mark(Phase::Connect);
+            let tally =
+                if matches!(connected, Ok(Ok(_))) { Tally::Opened } else { Tally::ConnectFailures };
+            record.count(tally);
+            match connected {
                 Ok(Ok(upstream)) => return Ok(Some(upstream)),
                 // No fault of the backend's. What an idle connection to another one occupies may
                 // be all that is missing.
@@ -277,6 +295,7 @@ impl<'a> Attempt<'a> {
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(head) => {
+                self.client.record.answered();
                 // Not when a connection was made: some that accept connections serve nobody.
                 self.destination.pool.connect_succeeded(&placement.backend);
                 if let Some(placed_at) = self.placed_at {
@@ -290,6 +309,7 @@ impl<'a> Attempt<'a> {
             }
             Turn::ClientBroke(broken) => Err(broken.into()),
             Turn::TimedOut => {
+                self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
                 Err(Problem::gateway_timeout("no response head in time").into())
             }
@@ -394,7 +414,7 @@ impl<'a> Attempt<'a> {
             // The backend answers while the request is still being sent. What is left goes on by
             // itself, over the same socket.
             let socket = lease.upstream.share();
-            let mut writer = Upstream::of(socket, &self.client.worker);
+            let mut writer = Upstream::of(socket, &self.client.worker, lease.upstream.meter());
             let mut body =
                 std::mem::replace(&mut self.body, RequestBody::Whole(Default::default()));
             let head = std::mem::take(&mut self.head);
@@ -426,6 +446,7 @@ impl<'a> Attempt<'a> {
         upstream: &Upstream,
         in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
+        self.client.record.mark(Phase::Failed);
         let backend = in_flight.backend().clone();
         let is_whole = matches!(self.body, RequestBody::Whole(_));
         // A piece of a body that streams is gone once it has been taken, written or not.

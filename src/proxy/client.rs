@@ -13,6 +13,7 @@ use http::Version;
 use super::affinity::Memo;
 use super::body::Broken;
 use super::destination::Entrance;
+use super::record::Record;
 use super::request;
 use super::tunnel::Tunnel;
 use super::watch::{Side, Tick, Watch};
@@ -21,6 +22,7 @@ use crate::config::Family;
 use crate::http::field_lines::FieldLines;
 use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
+use crate::observe::metrics::ListenerMeter;
 
 /// Ticks before a request is worth a look at whether its client still waits for it. Most are over
 /// by then.
@@ -60,6 +62,10 @@ pub(crate) struct Client {
     pub(crate) is_trusted: bool,
     /// Deadlines.
     pub(crate) watch: Watch,
+    /// What is counted, timed and logged about the current request.
+    pub(crate) record: Record,
+    /// What is counted about the listener.
+    pub(crate) listener: Arc<ListenerMeter>,
     /// Why an upload that went on beside its response broke off.
     pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
@@ -101,6 +107,8 @@ impl Client {
         let peer = forwarded::canonical(peer.ip());
         let watch = Watch::default();
         watch.set(Side::ClientRead, worker.after(worker.site.timeouts.request_header));
+        let listener = worker.witness.meters.listener(entrance.address, entrance.max_connections);
+        listener.accept();
         Rc::new(Client {
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
@@ -108,6 +116,8 @@ impl Client {
             peer,
             forward_lines: request::usual_lines(peer),
             watch,
+            record: Record::default(),
+            listener,
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
             fields: RefCell::default(),
@@ -170,6 +180,7 @@ impl Client {
 
     /// A request's service begins; `owes_body`: it has a body. Gives how many there have been.
     pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
+        self.record.open();
         self.owes_body.set(owes_body);
         self.speaks_interim.set(version >= Version::HTTP_11);
         let exchanges = self.exchanges.get() + 1;
@@ -189,6 +200,9 @@ impl Client {
 
     /// The response has been handed over completely.
     pub(crate) fn end_exchange(&self) {
+        if self.tunnel.borrow().is_none() {
+            self.record.close(self);
+        }
         self.watch.clear(Side::Backend);
         self.watch.detach_uploader();
         self.upload_broke.set(None);
@@ -325,5 +339,13 @@ impl Client {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.record.note_left();
+        self.record.close(self);
+        self.listener.close();
     }
 }

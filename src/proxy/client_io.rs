@@ -163,6 +163,9 @@ impl ClientIo {
             Poll::Ready(_) if self.client.is_blocked() => self.client.unblock(),
             Poll::Ready(_) => {}
         }
+        if let Poll::Ready(Ok(length)) = written {
+            self.client.listener.send(length);
+        }
         written
     }
 
@@ -184,6 +187,7 @@ impl ClientIo {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             outbox.drain(..written);
+            self.client.listener.send(written);
         }
         self.client.watch.clear(Side::ClientWrite);
         cx.waker().wake_by_ref(); // whoever fills it may have stopped because it was full
@@ -228,6 +232,7 @@ impl AsyncRead for ClientIo {
         let before = buf.filled().len();
         if this.held.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            this.client.listener.receive(buf.filled().len() - before);
             return Poll::Ready(this.judge(buf, before));
         }
         let mut held = std::mem::take(&mut this.held);

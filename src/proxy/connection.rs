@@ -25,9 +25,11 @@ use super::client_io::{ClientIo, Remains};
 use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
+use super::record;
 use super::watch::Side;
 use super::worker::{Entered, Worker};
 use crate::http::framing::Refusal;
+use crate::observe::access_log::Phase as Spent;
 
 /// How long the end of a connection may take while the client may still be sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -152,7 +154,9 @@ async fn finish(
 ) {
     let tunnel = client.tunnel.take();
     if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
-        return tunnel.run(client, remains, unread).await;
+        tunnel.run(client, remains, unread).await;
+        client.record.mark(Spent::Transfer);
+        return client.record.close(client);
     }
     let problem = match (&end, client.head_refusal()) {
         (End::Stalled, _) => return abort(&remains.stream, true),
@@ -173,7 +177,7 @@ async fn finish(
     };
     if let Some(problem) = &problem {
         problem.log(client);
-        let answer = answer_bytes(problem, &client.worker.rng);
+        let answer = answer_bytes(problem, &record::refuse(client, problem));
         let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
     }
     let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::header::HeaderName;
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
+use super::request_id::RequestIds;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
@@ -27,6 +29,10 @@ pub(crate) struct Site {
     pub(crate) timeouts: ClientTicks,
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
+    /// Where backends find the id of a request.
+    pub(crate) request_ids: RequestIds,
+    /// Does a request without a trace get one?
+    pub(crate) starts_traces: bool,
 }
 
 impl Site {
@@ -116,7 +122,7 @@ fn cookie_names(pools: &[config::Pool]) -> Vec<&str> {
 pub(crate) enum KeyFinder {
     SourceAddress,
     Path,
-    Header(http::HeaderName),
+    Header(HeaderName),
     Cookie(CookieName),
     Query(String),
 }

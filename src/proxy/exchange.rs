@@ -18,10 +18,13 @@ use super::attempt::Attempt;
 use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
-use super::error::{Problem, RequestId};
+use super::error::Problem;
+use super::record;
 use super::request::{self, Rewritten};
+use super::request_id;
 use crate::balance::Placement;
 use crate::http::fields::Found;
+use crate::observe::access_log::Phase;
 
 /// The client is gone: nobody is there to answer.
 #[derive(Clone, Copy, Debug)]
@@ -67,15 +70,21 @@ pub(crate) async fn exchange(
 ) -> Result<Response<ResponseBody>, ClientLeft> {
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
+    record::begin_line(&client, &head);
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(stop) => {
             let problem = match (stop, client.body_refusal()) {
                 (_, Some(refusal)) => Problem::refused(refusal),
                 (Stop::Problem(problem), None) => problem,
-                (Stop::Left, None) => return Err(ClientLeft),
+                (Stop::Left, None) => {
+                    client.record.note_left();
+                    client.record.close(&client);
+                    return Err(ClientLeft);
+                }
             };
-            let id = RequestId::random(&mut *client.worker.rng.borrow_mut());
+            let id = client.record.id(&client);
+            client.record.note_problem(problem.kind());
             problem.log_request(&client, &id);
             problem.response(client.fields.borrow().get(ACCEPT.as_str()), &id)
         }
@@ -101,7 +110,9 @@ pub(crate) async fn exchange(
             *response.version_mut() = Version::HTTP_10;
         }
     }
-    if let ResponseBody::Whole(_) = response.body() {
+    client.record.note_status(response.status());
+    if let ResponseBody::Whole(body) = response.body() {
+        client.record.note_sent(body.as_ref().map_or(0, Bytes::len));
         client.end_exchange(); // else the body does it when it ends
     }
     Ok(response)
@@ -121,9 +132,14 @@ async fn serve(
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
     request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
+    request_id::identify(client, &mut client.fields.borrow_mut());
     let destination = route(client, head)?;
+    if !body.is_end_stream() {
+        client.record.note_pool(&destination.pool);
+    }
     let payload = receive(client, head, body).await?;
     let (attempt, rewritten) = Attempt::new(client, &destination, head, payload);
+    client.record.note_hint(&rewritten.hint);
     forward(attempt, rewritten, &mut head.headers).await
 }
 
@@ -165,6 +181,8 @@ async fn receive(
     match declared {
         Some(length) if length <= limits.request_buffer as u64 && !expects_continue => {
             let whole = read(client, &mut incoming, length as usize).await?;
+            client.record.note_received(whole.len());
+            client.record.mark(Phase::Body);
             Ok(Payload { body: RequestBody::Whole(whole), progress: None })
         }
         _ => {

@@ -11,6 +11,7 @@ use super::affinity::{self, Tokens};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
+use super::request_id;
 use crate::balance::{Address, Hint};
 use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::field_lines::FieldLines;
@@ -127,6 +128,7 @@ pub(crate) fn write(
     if drops_expectation {
         without = without.or(Found::EXPECT);
     }
+    without = without.or(request_id::left_out(client, fields));
     let outgoing = Outgoing {
         method: &head.method,
         target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
@@ -159,6 +161,7 @@ pub(crate) fn write(
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
         _ => b"via: 1.1 stickler\r\n",
     });
+    request_id::write(to, client, fields);
     Rewritten { asks_to_upgrade: upgrade.is_some(), is_https, hint }
 }
 

@@ -56,6 +56,7 @@ fn bind(headers: &mut HeaderMap, told: &Told<'_>) {
         &mut *worker.rng.borrow_mut(),
     );
     if let Binding::Issue(grant) = binding {
+        told.client.record.note_session(grant.session.to_bits());
         let is_https = told.rewritten.is_https;
         affinity::issue(told.destination, told.client, &grant, headers, is_https);
     }

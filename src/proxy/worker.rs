@@ -21,6 +21,7 @@ use crate::balance::{BackendId, Timestamp};
 use crate::clock;
 use crate::http::copies::Copies;
 use crate::http::known_names::KnownNames;
+use crate::observe::Witness;
 
 /// Buffers of each kind that are kept for later.
 const SPARE_BUFFERS: usize = 64;
@@ -53,6 +54,8 @@ pub(crate) struct Worker {
     clients: RefCell<Slab<Rc<Client>>>,
     /// How many those are, for whoever deals out new ones.
     load: Arc<AtomicUsize>,
+    /// What is counted and logged.
+    pub(crate) witness: Witness,
     /// Connections that have been served and only let their clients read the last words.
     lingering: Cell<usize>,
     shutting_down: Cell<bool>,
@@ -68,7 +71,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker without connections.
-    pub(crate) fn new(site: Arc<Site>, rng: StdRng, load: Arc<AtomicUsize>) -> Rc<Self> {
+    pub(crate) fn new(
+        site: Arc<Site>,
+        rng: StdRng,
+        load: Arc<AtomicUsize>,
+        witness: Witness,
+    ) -> Rc<Self> {
         Rc::new(Worker {
             site,
             tick: Cell::new(1),
@@ -79,6 +87,7 @@ impl Worker {
             caches: RefCell::default(),
             clients: RefCell::default(),
             load,
+            witness,
             lingering: Cell::new(0),
             shutting_down: Cell::new(false),
             tidy_at: Cell::new(Tick::MAX),
@@ -155,6 +164,7 @@ impl Worker {
     pub(crate) fn sweep(&self, tick: Tick) {
         self.tick.set(tick);
         self.now.set(clock::now());
+        self.witness.pen.refresh();
         self.clients.borrow().iter().for_each(|(_, client)| client.sweep(tick));
         self.drop_old_connections(tick);
         if tick >= self.tidy_at.get() {

@@ -27,6 +27,8 @@ use crate::balance::affinity::{Keyring, Mode};
 use crate::clock::Stopwatch;
 use crate::config::{self, Config};
 use crate::control;
+use crate::observe::Observer;
+use crate::observe::metrics::Format;
 use crate::proxy::{ClientTicks, Destination, Entrance, Site};
 use crate::routing::Table;
 
@@ -49,6 +51,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The access log cannot be opened.
+    #[error("cannot open the {0}")]
+    AccessLog(#[source] io::Error),
     /// The operating system has no randomness, threads or event queues to give.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -82,6 +87,7 @@ fn key_hint(error: &io::Error) -> &'static str {
 pub struct Running {
     addresses: Vec<SocketAddr>,
     pools: Vec<Arc<Pool>>,
+    observer: Observer,
     workers: Vec<worker::Handle>,
     control: control::Handle,
     stop: watch::Sender<bool>,
@@ -111,12 +117,15 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let workers = config.server.workers;
     let bound = listener::bind_all(&config.listeners, workers)?;
     let addresses = bound.iter().map(|listener| listener.entrance.address).collect();
+    let observer =
+        Observer::new(config.server.access_log.as_ref()).map_err(StartError::AccessLog)?;
     let (stop, stopping) = watch::channel(false);
     let control = control::start(&config, &pools, stopping.clone(), &mut rng)?;
-    let workers = worker::start_all(&site, bound, workers, &stopping, &mut rng)?;
+    let workers = worker::start_all(&site, bound, workers, &stopping, &observer, &mut rng)?;
     Ok(Running {
         addresses,
         pools,
+        observer,
         workers,
         control,
         stop,
@@ -160,6 +169,8 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
         underscores_in_headers: config.server.underscores_in_headers,
+        request_ids: config.server.request_id_header.as_ref().into(),
+        starts_traces: config.server.starts_traces,
     })
 }
 
@@ -174,6 +185,16 @@ impl Running {
         &self.pools
     }
 
+    /// What it counts and writes down.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// All metrics as a scraper wants them.
+    pub fn metrics_text(&self, format: Format) -> String {
+        self.observer.metrics.render(&self.pools, format)
+    }
+
     /// Stops accepting, lets requests in flight finish, and ends the threads. Blocks for as long
     /// as `server.shutdown_timeout` at most.
     pub fn shut_down(self) -> Shutdown {
@@ -184,6 +205,7 @@ impl Running {
             cut += worker.finish(self.shutdown_timeout.saturating_sub(since.elapsed()));
         }
         self.control.finish();
+        self.observer.access_log.finish();
         match cut {
             0 => Shutdown::Complete,
             connections => Shutdown::Forced { connections },

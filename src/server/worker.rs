@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 use super::listener::{Place, accept};
 use super::{Bound, Load};
 use crate::clock::Stopwatch;
+use crate::observe::{Observer, Witness};
 use crate::proxy::{self, Site, TICK, Tick, Worker};
 
 /// A connection on its way from one worker to another.
@@ -68,6 +69,7 @@ pub(super) fn start_all(
     bound: Vec<Bound>,
     count: usize,
     stopping: &watch::Receiver<bool>,
+    observer: &Observer,
     rng: &mut StdRng,
 ) -> io::Result<Vec<Handle>> {
     let (peers, queues): (Vec<Peer>, Vec<_>) = (0..count)
@@ -90,6 +92,7 @@ pub(super) fn start_all(
                 site: site.clone(),
                 peers: peers.clone(),
                 stopping: stopping.clone(),
+                witness: observer.witness(),
                 rng: StdRng::from_rng(rng),
             };
             thread.start(sockets, queue)
@@ -103,6 +106,7 @@ struct Thread {
     site: Arc<Site>,
     peers: Vec<Peer>,
     stopping: watch::Receiver<bool>,
+    witness: Witness,
     rng: StdRng,
 }
 
@@ -134,10 +138,10 @@ impl Thread {
         queue: mpsc::Receiver<Dealt>,
         ready: std_mpsc::Sender<io::Result<()>>,
     ) {
-        let Thread { index, site, peers, stopping, mut rng } = self;
+        let Thread { index, site, peers, stopping, witness, mut rng } = self;
         runtime.block_on(async move {
             let mut dealer = Dealer { index, peers, rng: StdRng::from_rng(&mut rng) };
-            let worker = Worker::new(site, rng, dealer.own_load().clone());
+            let worker = Worker::new(site, rng, dealer.own_load().clone(), witness);
             let mut acceptors = JoinSet::new();
             for (socket, entrance) in sockets {
                 let listener = match tokio::net::TcpListener::from_std(socket) {

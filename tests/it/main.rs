@@ -9,6 +9,7 @@
 
 mod support;
 
+mod access_log;
 mod addresses;
 mod affinity_cookie;
 mod affinity_hash;
@@ -35,11 +36,13 @@ mod keys;
 mod lifetimes;
 mod limits;
 mod logging;
+mod metrics;
 mod mutations;
 mod old_clients;
 mod pipelining;
 mod queues;
 mod real_peers;
+mod request_ids;
 mod restarts;
 mod retry;
 mod sessions;
