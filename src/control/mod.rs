@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::balance::Pool;
+use crate::balance::{BackendState, Pool};
 use crate::clock;
 use crate::config::{Config, HealthCheck};
 use crate::observe;
@@ -98,7 +98,11 @@ async fn tick(pool: Arc<Pool>) {
     loop {
         interval.tick().await;
         for transition in pool.tick(clock::now()) {
-            observe::log_transition(&pool, &transition, "its ejection is over");
+            let why = match transition.to {
+                BackendState::Drained => "nobody is left",
+                _ => "its ejection is over",
+            };
+            observe::log_transition(&pool, &transition, why);
         }
     }
 }

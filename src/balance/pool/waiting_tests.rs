@@ -8,7 +8,7 @@ use super::*;
 use crate::balance::affinity::{Afterwards, Overload, OverloadAction, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
 use crate::balance::queue::{Wait, Woken};
-use crate::balance::{InFlight, Unavailable};
+use crate::balance::{Binding, Cause, Hint, InFlight, Unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
