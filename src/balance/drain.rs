@@ -141,15 +141,15 @@ struct Counts {
     moved: [AtomicU64; Reason::ALL.len()],
     cut: AtomicU64,
     tunnels_closed: AtomicU64,
+    /// How many had gone by when; at most [`WINDOW`] of it. For those who ask for progress.
+    samples: Mutex<VecDeque<(Timestamp, u64)>>,
     /// How it went, once it is over: what the backend does after that is another story.
     report: OnceLock<DrainProgress>,
 }
 
-/// What only the ticking of time and those who ask for progress need.
+/// What only the ticking of time needs.
 #[derive(Debug, Default)]
 struct Control {
-    /// How many had gone by when; at most [`WINDOW`] of it.
-    samples: VecDeque<(Timestamp, u64)>,
     /// Sessions to look at after the deadline, those that have been away longest first.
     overdue: VecDeque<SessionId>,
     /// When to look for more.
@@ -162,6 +162,12 @@ pub(super) struct Left {
     pub(super) sessions: u32,
     pub(super) in_flight: u32,
     pub(super) tunnels: u32,
+}
+
+impl Counts {
+    fn samples(&self) -> MutexGuard<'_, VecDeque<(Timestamp, u64)>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drain {
@@ -297,8 +303,7 @@ impl Drain {
     /// Notes how many have gone by now. To be called now and then.
     pub(super) fn sample(&self, now: Timestamp) {
         let gone = self.gone();
-        let mut control = self.control();
-        let samples = &mut control.samples;
+        let mut samples = self.counts.samples();
         if samples.back().is_some_and(|&(last, _)| last > now) {
             samples.clear(); // the clock has stepped back
         }
@@ -312,8 +317,7 @@ impl Drain {
 
     /// Sessions that have gone a second, lately.
     fn rate(&self, now: Timestamp) -> f64 {
-        let control = self.control();
-        let Some(&(since, gone)) = control.samples.front() else { return 0.0 };
+        let Some(&(since, gone)) = self.counts.samples().front() else { return 0.0 };
         let seconds = now.since(since).as_secs_f64();
         if seconds > 0.0 { self.gone().saturating_sub(gone) as f64 / seconds } else { 0.0 }
     }

@@ -1,6 +1,8 @@
 //! A named group of backends with one policy: its members, its policy, its counts.
 
 mod binding;
+#[cfg(test)]
+mod drain_tests;
 mod draining;
 mod place;
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{Decision, Lost, Placing, start};
 use crate::balance::affinity::{Afterwards, Grant, OverloadAction};
-use crate::balance::{Backend, BackendState, Cause, Reason, Rng, Unavailable};
+use crate::balance::{
+    Backend, BackendId, BackendState, Cause, Reason, Rng, Timestamp, Unavailable,
+};
 
 impl Placing<'_> {
     /// A session goes home if it can.
@@ -17,7 +19,7 @@ impl Placing<'_> {
                 if state == BackendState::Draining
                     && let Some(decision) = self.leave(grant, backend, rng)
                 {
-                    return Ok(decision);
+                    return decision;
                 }
                 match self.refusal_in(backend, state).or(self.overload(backend)) {
                     Some(Reason::Overloaded) => return self.overloaded(backend, session, rng),
@@ -47,25 +49,37 @@ impl Placing<'_> {
         }
     }
 
-    /// A session whose home drains: where it has gone already, or where it goes now if the drain
-    /// wants it to and somebody takes it. Else it stays for another while.
+    /// A session whose home drains goes where it has gone already, or where it goes now if the
+    /// drain wants it to and somebody takes it. Else it stays for another while.
     #[cold]
-    fn leave(&self, grant: &Grant, home: &Arc<Backend>, rng: &mut dyn Rng) -> Option<Decision> {
+    fn leave(
+        &self,
+        grant: &Grant,
+        home: &Arc<Backend>,
+        rng: &mut dyn Rng,
+    ) -> Option<Result<Decision, Unavailable>> {
         let stay = self.pool.ledger.last_seen(grant.session);
-        if let Some((other, _)) = stay.filter(|(other, _)| *other != home.id()) {
-            // It has moved, and this request does not know yet.
-            let backend = self.members.get(other).filter(|b| self.refusal(b).is_none())?;
-            return start(backend, Cause::Bound);
+        if let Some(other) = self.moved_to(grant, stay) {
+            return Some(self.bound(&Grant { backend: other, ..*grant }, rng));
         }
         let drain = home.current_drain()?;
-        if !drain.wants_to_move(self.now, || self.pool.seen(grant, stay)) {
+        if self.refusal(home).is_some()
+            || !drain.wants_to_move(self.now, || self.pool.seen(grant, stay))
+        {
             return None;
         }
         let picked = self.members.pick(self.ask.tried, self.now, rng)?;
         if self.is_awaited(picked) || !drain.may_move(self.now) {
             return None;
         }
-        start(picked, Cause::Moved { from: home.id(), reason: Reason::Draining })
+        start(picked, Cause::Moved { from: home.id(), reason: Reason::Draining }).map(Ok)
+    }
+
+    /// Where a session has moved to, if that was after its token was made and can serve it: a
+    /// browser sends several requests at once, and one of them is the first to learn of a move.
+    fn moved_to(&self, grant: &Grant, stay: Option<(BackendId, Timestamp)>) -> Option<BackendId> {
+        let (other, _) = stay.filter(|(other, _)| *other != grant.backend)?;
+        self.members.get(other).filter(|b| self.refusal(b).is_none()).map(|_| other)
     }
 
     /// What the policy says of a home that has more to do than its share. A session leaves only
