@@ -35,12 +35,14 @@ pub struct InFlight {
     backend: Arc<Backend>,
     outcome: Outcome,
     is_tunnel: bool,
+    /// It counts in the pool's total as well.
+    in_total: bool,
 }
 
 impl InFlight {
     /// The guard of a request that `backend` has just counted in.
-    pub(super) fn new(backend: Arc<Backend>) -> Self {
-        InFlight { backend, outcome: Outcome::Cancelled, is_tunnel: false }
+    pub(super) fn new(backend: Arc<Backend>, in_total: bool) -> Self {
+        InFlight { backend, outcome: Outcome::Cancelled, is_tunnel: false, in_total }
     }
 
     /// The head of the answer arrived after `elapsed`.
@@ -78,7 +80,7 @@ impl Drop for InFlight {
         if self.is_tunnel {
             self.backend.remove_tunnel();
         }
-        self.backend.finish(self.outcome);
+        self.backend.finish(self.outcome, self.in_total);
     }
 }
 

@@ -29,15 +29,24 @@ pub struct Ledger {
     sessions: DashMap<SessionId, Stay, FixedState>,
     /// Sessions in `sessions`; counting the map itself would lock every shard.
     len: AtomicUsize,
-    capacity: usize,
+    capacity: AtomicUsize,
     /// Sessions that found the ledger full.
     untracked: AtomicU64,
-    idle_timeout: Duration,
-    /// Time to which last sights and ends are kept.
-    grain: Duration,
+    /// In nanoseconds; both change together, under the lock of `due`.
+    idle_timeout: AtomicU64,
+    /// Time to which last sights and ends are kept, in nanoseconds.
+    grain: AtomicU64,
     /// When to look at which session again, by end of grain. A session is in exactly one bucket,
     /// at or before its end. Locked when a session begins and by [`Ledger::expire`].
     due: Mutex<BTreeMap<u64, Vec<SessionId>>>,
+}
+
+fn grain(idle_timeout: Duration) -> Duration {
+    (idle_timeout / 64).max(Duration::from_millis(1))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug)]
@@ -61,12 +70,35 @@ impl Ledger {
         Ledger {
             sessions: DashMap::with_hasher(FixedState::with_seed(seed)),
             len: AtomicUsize::new(0),
-            capacity,
+            capacity: AtomicUsize::new(capacity),
             untracked: AtomicU64::new(0),
-            idle_timeout,
-            grain: (idle_timeout / 64).max(Duration::from_millis(1)),
+            idle_timeout: AtomicU64::new(nanos(idle_timeout)),
+            grain: AtomicU64::new(nanos(grain(idle_timeout))),
             due: Mutex::default(),
         }
+    }
+
+    /// Another idle timeout, which counts for the sessions of today, too, and another capacity:
+    /// whoever is in stays in.
+    pub(in crate::balance) fn reconfigure(
+        &self,
+        idle_timeout: Duration,
+        capacity: usize,
+        now: Timestamp,
+    ) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.idle_timeout.swap(nanos(idle_timeout), Ordering::Relaxed) == nanos(idle_timeout) {
+            return;
+        }
+        self.grain.store(nanos(grain(idle_timeout)), Ordering::Relaxed);
+        // Their buckets mean nothing any more: all of them are looked at in the next one.
+        let all = std::mem::take(&mut *due).into_values().flatten().collect();
+        due.insert(self.bucket(now), all);
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        Duration::from_nanos(self.idle_timeout.load(Ordering::Relaxed))
     }
 
     /// Sessions known.
@@ -100,7 +132,7 @@ impl Ledger {
 
     /// To what last sights are kept.
     pub(in crate::balance) fn grain(&self) -> Duration {
-        self.grain
+        Duration::from_nanos(self.grain.load(Ordering::Relaxed))
     }
 
     /// Records that `session`, which lives at `backend`, was served. If it is known to live
@@ -118,8 +150,8 @@ impl Ledger {
             let last = stay.last_seen();
             // Either way: a clock that was ahead must not keep the session for ever. What drains
             // wants to know exactly who has paused.
-            let elapsed = now.since(last).max(last.since(now));
-            if elapsed >= self.grain || backend.is_leaving() {
+            let elapsed = nanos(now.since(last).max(last.since(now)));
+            if elapsed >= self.grain.load(Ordering::Relaxed) || backend.is_leaving() {
                 stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
             }
             return None;
@@ -158,13 +190,14 @@ impl Ledger {
         match self.sessions.entry(session) {
             Entry::Occupied(mut stay) => stay.insert(new()).backend.remove_session(departure),
             Entry::Vacant(vacant) => {
-                if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity {
+                if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity.load(Ordering::Relaxed)
+                {
                     self.len.fetch_sub(1, Ordering::Relaxed);
                     self.untracked.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 vacant.insert(new());
-                self.look_again_at(now + self.idle_timeout, session);
+                self.look_again_at(now + self.idle_timeout(), session);
             }
         }
         backend.add_session();
@@ -220,7 +253,7 @@ impl Ledger {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
             let mut later = due.split_off(&self.bucket(now));
             // A clock that was ahead made these: nothing is due later than that by this one.
-            let too_late = later.split_off(&(self.bucket(now + self.idle_timeout) + 2));
+            let too_late = later.split_off(&(self.bucket(now + self.idle_timeout()) + 2));
             let mut over = std::mem::replace(&mut *due, later);
             over.extend(too_late);
             over
@@ -228,7 +261,7 @@ impl Ledger {
         let mut ended = 0;
         for session in over.into_values().flatten() {
             // Under the shard's lock: nobody can see the session between the look and the end.
-            let end = |stay: &Stay| stay.last_seen() + self.idle_timeout;
+            let end = |stay: &Stay| stay.last_seen() + self.idle_timeout();
             match self.sessions.remove_if(&session, |_, stay| end(stay) < now) {
                 Some((_, stay)) => {
                     self.forget(&stay, Departure::Left);
@@ -255,7 +288,7 @@ impl Ledger {
     }
 
     fn bucket(&self, time: Timestamp) -> u64 {
-        time.as_nanos() / self.grain.as_nanos() as u64
+        time.as_nanos() / self.grain.load(Ordering::Relaxed)
     }
 }
 

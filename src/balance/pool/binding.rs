@@ -64,7 +64,7 @@ impl Pool {
             Some((_, at)) => Seen::Here { at, grain: self.ledger.grain() },
             None => Seen::Elsewhere {
                 refreshed: grant.refreshed,
-                interval: self.affinity.refresh_interval(),
+                interval: self.affinity().refresh_interval(),
             },
         }
     }
@@ -83,7 +83,7 @@ impl Pool {
             }
             self.ledger.settle(grant.session, home, now, Departure::Left);
         }
-        match self.affinity.is_refresh_due(grant, now) {
+        match members.policy().affinity.is_refresh_due(grant, now) {
             true => {
                 Binding::Issue(Grant { issued: grant.issued.min(now), refreshed: now, ..*grant })
             }

@@ -32,7 +32,7 @@ impl Change {
 impl Pool {
     /// How its backends drain, unless somebody says otherwise.
     pub fn drain_policy(&self) -> DrainPolicy {
-        self.drain
+        self.members.load().policy().drain
     }
 
     /// Begins to drain a backend, or gives another policy to its drain, whose deadline counts from
@@ -90,7 +90,7 @@ impl Pool {
     pub fn drain_progress(&self, id: BackendId, now: Timestamp) -> Option<DrainProgress> {
         let backend = self.backend(id)?;
         let drain = backend.last_drain()?;
-        Some(drain.progress(backend.left(), self.affinity.idle_timeout, now))
+        Some(drain.progress(backend.left(), self.affinity().idle_timeout, now))
     }
 
     /// Makes a condition of a backend hold or not, and renews the candidates. Gives the change of
@@ -187,8 +187,8 @@ impl Pool {
                 }
             }
             None if begins => {
-                let policy = change.policy.unwrap_or(self.drain);
-                let patience = change.since.map_or(now, |_| now + self.affinity.idle_timeout);
+                let policy = change.policy.unwrap_or(self.drain_policy());
+                let patience = change.since.map_or(now, |_| now + self.affinity().idle_timeout);
                 let since = change.since.unwrap_or(now);
                 backend.begin_drain(Drain::new(policy, since, patience));
             }

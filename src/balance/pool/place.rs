@@ -53,11 +53,11 @@ impl Pool {
         let placing = Placing { pool: self, members: &members, ask, now };
         let decision = match ask.hint {
             Hint::Free => {
-                let bound_from_now_on = matches!(self.affinity.mode, Mode::Cookie);
+                let bound_from_now_on = members.policy().affinity.mode == Mode::Cookie;
                 let cause = if bound_from_now_on { Cause::New } else { Cause::Free };
                 placing.anywhere(cause, None, rng)
             }
-            Hint::Bound(grant) if self.affinity.is_over(&grant, now) => {
+            Hint::Bound(grant) if members.policy().affinity.is_over(&grant, now) => {
                 placing.anywhere(Cause::New, None, rng)
             }
             Hint::Bound(grant) => placing.bound(&grant, rng),
@@ -98,12 +98,13 @@ impl Placing<'_> {
         if !self.members.any_ready(self.ask.tried) {
             return Err(Unavailable::NoBackend);
         }
-        let deadline = self.ask.since + self.pool.queue.timeout;
+        let deadline = self.ask.since + self.members.policy().queue.timeout;
         if self.now >= deadline {
             return Err(Unavailable::Full);
         }
         let claim = Claim { cause, home, tried: self.ask.tried, since: self.ask.since };
-        let wait = self.pool.shared.queue().join(self.pool.queue.length, claim, deadline);
+        let wait =
+            self.pool.shared.queue().join(self.members.policy().queue.length, claim, deadline);
         let wait = wait.ok_or(Unavailable::Full)?;
         // A place may have become free before we were in the queue.
         let ready = self.members.all().iter().filter(|backend| backend.has_room());
@@ -127,7 +128,7 @@ impl Placing<'_> {
     fn policy(&self, lost: &Lost<'_>) -> Afterwards {
         match lost.is_gone_for_good() {
             true => Afterwards::Rebalance,
-            false => self.pool.affinity.when_unavailable.without_waiting(),
+            false => self.members.policy().affinity.when_unavailable.without_waiting(),
         }
     }
 
@@ -137,7 +138,7 @@ impl Placing<'_> {
     }
 
     fn overload(&self, backend: &Backend) -> Option<Reason> {
-        let overload = self.pool.affinity.overload?;
+        let overload = self.members.policy().affinity.overload?;
         (backend.in_flight() >= backend.bound(overload.factor)).then_some(Reason::Overloaded)
     }
 
@@ -156,7 +157,7 @@ impl Placing<'_> {
         {
             return Some(placed);
         }
-        self.wait_for(home, cause, self.pool.queue.timeout).map(Decision::Wait)
+        self.wait_for(home, cause, self.members.policy().queue.timeout).map(Decision::Wait)
     }
 
     fn wait_for(&self, home: &Arc<Backend>, cause: Cause, up_to: Duration) -> Option<Wait> {
@@ -165,7 +166,7 @@ impl Placing<'_> {
             return None;
         }
         let claim = Claim { cause, home: None, tried: self.ask.tried, since: self.ask.since };
-        let wait = home.queue().join(self.pool.queue.length, claim, deadline);
+        let wait = home.queue().join(self.members.policy().queue.length, claim, deadline);
         // A place may have become free before we were in the queue.
         home.call_waiters();
         wait
@@ -173,7 +174,8 @@ impl Placing<'_> {
 
     /// Waits for a home that is out of service, if that is the policy.
     fn wait_for_return(&self, lost: &Lost<'_>, cause: Cause) -> Option<Wait> {
-        let WhenUnavailable::Wait { up_to, .. } = self.pool.affinity.when_unavailable else {
+        let WhenUnavailable::Wait { up_to, .. } = self.members.policy().affinity.when_unavailable
+        else {
             return None;
         };
         let is_away = lost.reason != Reason::Full && !lost.is_gone_for_good();

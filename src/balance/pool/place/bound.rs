@@ -94,9 +94,9 @@ impl Placing<'_> {
             let full = Unavailable::Home { backend: home.id(), reason: Reason::Full };
             self.at_home(home, Cause::Bound).ok_or(full)
         };
-        match self.pool.affinity.overload.map(|overload| overload.action) {
+        match self.members.policy().affinity.overload.map(|overload| overload.action) {
             Some(OverloadAction::Queue) => {
-                let wait = self.wait_for(home, Cause::Bound, self.pool.queue.timeout);
+                let wait = self.wait_for(home, Cause::Bound, self.members.policy().queue.timeout);
                 let overloaded =
                     Unavailable::Home { backend: home.id(), reason: Reason::Overloaded };
                 wait.map(Decision::Wait).ok_or(overloaded)

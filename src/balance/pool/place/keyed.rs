@@ -39,7 +39,7 @@ impl Placing<'_> {
         {
             return Ok(decision);
         }
-        if let Some(factor) = self.pool.affinity.max_load
+        if let Some(factor) = self.members.policy().affinity.max_load
             && target.in_flight() >= target.bound(factor)
         {
             let has_time = |b: &Backend| serves(b) && b.in_flight() < b.bound(factor);
@@ -52,7 +52,7 @@ impl Placing<'_> {
             return Ok(decision);
         }
         let full = Lost { home: target.id(), backend: None, reason: Reason::Full };
-        if self.pool.affinity.when_unavailable.without_waiting() == Afterwards::Reject {
+        if self.members.policy().affinity.when_unavailable.without_waiting() == Afterwards::Reject {
             return Err(full.unavailable());
         }
         let other = self.members.owner(key, None, |b| serves(b) && b.has_room());
