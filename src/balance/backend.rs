@@ -9,6 +9,7 @@ use super::identity::{Address, BackendId, BackendSpec, name_hash};
 use super::load::{Load, Shared, Slot};
 use super::queue::Queue;
 use super::state::{BackendState, Condition};
+use super::tunnels::Tunnels;
 use super::{Cause, InFlight, Outcome, Placement, Timestamp};
 
 /// One app server of a pool, shared by all workers.
@@ -82,6 +83,7 @@ impl Backend {
     pub(super) fn begin_anew(&self, since: Timestamp) {
         self.load.conditions.store(0, Ordering::Relaxed);
         self.load.drain.store(None);
+        self.load.released.store(0, Ordering::Relaxed);
         self.clear_failures();
         self.set_ready_since(since);
     }
@@ -177,10 +179,9 @@ impl Backend {
         Left { sessions: self.sessions(), in_flight: self.in_flight(), tunnels: self.tunnels() }
     }
 
-    /// May one more of its tunnels be closed now? It counts as closed if the answer is yes, which
-    /// it is from a drain's deadline on, at the drain's pace.
-    pub fn may_close_tunnel(&self, now: Timestamp) -> bool {
-        self.current_drain().is_some_and(|drain| drain.may_close_tunnel(now))
+    /// Its tunnels that have not been asked to end.
+    pub(super) fn open_tunnels(&self) -> &Tunnels {
+        &self.load.open_tunnels
     }
 
     /// Requests started and not finished.
@@ -242,9 +243,24 @@ impl Backend {
     /// The requests in flight that this backend should have at most: `factor` times its fair share
     /// of all those in the pool, one more included (Mirrokni, Thorup and Zadimoghaddam 2018).
     pub(super) fn bound(&self, factor: f32) -> u32 {
-        let share = f32::from_bits(self.load.share.load(Ordering::Relaxed));
+        let share = self.share();
         let total = self.shared.in_flight().saturating_add(1);
         (factor * share * total as f32).ceil().max(1.0) as u32
+    }
+
+    /// The share of the pool's load that its weight entitles it to.
+    pub(super) fn share(&self) -> f32 {
+        f32::from_bits(self.load.share.load(Ordering::Relaxed))
+    }
+
+    /// Tokens that were made before now do not bind anybody to it any more.
+    pub(super) fn release_sessions(&self, now: Timestamp) {
+        self.load.released.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Was a token that was made then released with all others?
+    pub(super) fn has_released(&self, refreshed: Timestamp) -> bool {
+        refreshed.as_millis() <= self.load.released.load(Ordering::Relaxed)
     }
 
     /// How many may be in flight when one that has waited for this backend begins.
@@ -314,7 +330,7 @@ impl Backend {
                 Some(_) => return,
             }
             let place = |cause| {
-                let placement = Placement { backend: self.clone(), cause };
+                let placement = Placement { backend: self.clone(), cause, session: None };
                 (placement, self.started(cause))
             };
             if !queue.call(self.id, place) {

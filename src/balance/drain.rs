@@ -127,8 +127,8 @@ pub(super) struct Drain {
     deadline: Option<Timestamp>,
     /// Not over before that: after a restart sessions that nobody knows of may still come.
     patience: Timestamp,
-    moves: Option<Pace>,
-    closings: Option<Pace>,
+    moves: Pace,
+    closings: Pace,
     counts: Arc<Counts>,
     control: Mutex<Control>,
 }
@@ -182,14 +182,14 @@ impl Drain {
         counts: Arc<Counts>,
     ) -> Self {
         let deadline = policy.deadline.map(|deadline| since + deadline);
-        let pace = || Some(Pace::new(policy.moves_per_second?, deadline?));
+        let start = deadline.unwrap_or(since);
         Drain {
             policy,
             since,
             deadline,
             patience,
-            moves: pace(),
-            closings: pace(),
+            moves: Pace::from(start),
+            closings: Pace::from(start),
             counts,
             control: Mutex::default(),
         }
@@ -221,12 +221,16 @@ impl Drain {
 
     /// May one more session leave now? It counts if the answer is yes.
     pub(super) fn may_move(&self, now: Timestamp) -> bool {
-        !self.is_overdue(now) || self.moves.as_ref().is_none_or(|pace| pace.take(now))
+        !self.is_overdue(now) || self.paces(&self.moves, now)
+    }
+
+    fn paces(&self, pace: &Pace, now: Timestamp) -> bool {
+        self.policy.moves_per_second.is_none_or(|rate| pace.take(rate, now))
     }
 
     /// May one more tunnel be closed now? It counts if the answer is yes.
     pub(super) fn may_close_tunnel(&self, now: Timestamp) -> bool {
-        let may = self.is_overdue(now) && self.closings.as_ref().is_none_or(|pace| pace.take(now));
+        let may = self.is_overdue(now) && self.paces(&self.closings, now);
         if may {
             self.counts.tunnels_closed.fetch_add(1, Ordering::Relaxed);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::peak_ewma::PENALTY;
+use super::tunnels::Tunnel;
 use super::{Backend, Timestamp};
 
 /// How a request ended, as seen from the backend.
@@ -34,7 +35,6 @@ impl Outcome {
 pub struct InFlight {
     backend: Arc<Backend>,
     outcome: Outcome,
-    is_tunnel: bool,
     /// It counts in the pool's total as well.
     in_total: bool,
 }
@@ -42,7 +42,7 @@ pub struct InFlight {
 impl InFlight {
     /// The guard of a request that `backend` has just counted in.
     pub(super) fn new(backend: Arc<Backend>, in_total: bool) -> Self {
-        InFlight { backend, outcome: Outcome::Cancelled, is_tunnel: false, in_total }
+        InFlight { backend, outcome: Outcome::Cancelled, in_total }
     }
 
     /// The head of the answer arrived after `elapsed`.
@@ -50,12 +50,13 @@ impl InFlight {
         self.backend.observe_latency(elapsed, now);
     }
 
-    /// It has become a tunnel: bytes both ways, for as long as the two ends like. Still in flight,
-    /// and counted as a tunnel as well.
-    pub fn becomes_tunnel(&mut self) {
-        if !std::mem::replace(&mut self.is_tunnel, true) {
-            self.backend.add_tunnel();
-        }
+    /// It has become a tunnel: still in flight, for as long as the two ends like.
+    pub fn into_tunnel(self) -> Tunnel {
+        Tunnel::new(self)
+    }
+
+    pub(super) fn set_outcome(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
     }
 
     /// The backend has failed after `elapsed`: who fails quickly must not look fast.
@@ -77,9 +78,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.is_tunnel {
-            self.backend.remove_tunnel();
-        }
         self.backend.finish(self.outcome, self.in_total);
     }
 }
@@ -94,11 +92,8 @@ mod tests {
     fn every_way_to_end_counts_once() {
         let backend = &backends(&[1])[0];
         let start = || backend.start(Cause::Free).unwrap();
-        let (a, b, mut c) = (start(), start(), start());
-        assert_eq!((backend.in_flight(), backend.tunnels()), (3, 0));
-        c.becomes_tunnel();
-        c.becomes_tunnel();
-        assert_eq!((backend.in_flight(), backend.tunnels()), (3, 1));
+        let (a, b, c) = (start(), start(), start());
+        assert_eq!(backend.in_flight(), 3);
         a.finish(Outcome::Success);
         b.finish(Outcome::Failure);
         drop(c);
@@ -107,7 +102,7 @@ mod tests {
             panic!("the handler failed");
         }));
         assert!(panicked.is_err());
-        assert_eq!((backend.in_flight(), backend.tunnels()), (0, 0));
+        assert_eq!(backend.in_flight(), 0);
         assert_eq!(backend.outcomes(), [1, 1, 2]);
         assert_eq!(backend.placed()[Cause::Free.index()], 4);
     }

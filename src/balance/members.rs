@@ -144,6 +144,24 @@ impl Members {
         ready.any(|backend| !tried.contains(&backend.id()))
     }
 
+    /// Of the first priority whose backends take new sessions, the one that is furthest below its
+    /// fair share of so many sessions.
+    pub(super) fn fewest_sessions(
+        &self,
+        sessions: usize,
+        accepts: impl Fn(&Backend) -> bool,
+    ) -> Option<&Arc<Backend>> {
+        let part = |backend: &Backend| {
+            let share = backend.share() * sessions as f32;
+            (backend.sessions() as f32 + 1.0) / share.max(f32::MIN_POSITIVE)
+        };
+        let ready = self.tiers.first()?.ready.backends().iter();
+        let parts =
+            ready.filter(|backend| accepts(backend)).map(|backend| (part(backend), backend));
+        let (part, backend) = parts.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (part <= 1.0).then_some(backend)
+    }
+
     /// Who serves a session that is away from home.
     pub(super) fn stand_in(
         &self,

@@ -40,8 +40,9 @@ mod ready;
 mod slow_start;
 pub mod state;
 mod time;
+mod tunnels;
 
-pub use affinity::{Binding, Grant, Hint, SessionId};
+pub use affinity::{Binding, Grant, Hint, SessionId, Wish};
 pub use backend::Backend;
 pub use cause::{Cause, Reason, Unavailable};
 pub use drain::{DrainPolicy, DrainProgress, Refused};
@@ -51,3 +52,4 @@ pub use pool::{Ask, Decision, Placement, Pool, PoolSpec, Transition};
 pub use rand_core::Rng;
 pub use state::{BackendState, Condition};
 pub use time::Timestamp;
+pub use tunnels::Tunnel;

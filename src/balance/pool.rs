@@ -7,6 +7,8 @@ mod draining;
 mod place;
 mod policy;
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod waiting_tests;
@@ -20,12 +22,13 @@ use arc_swap::ArcSwap;
 use self::draining::Change;
 pub use self::place::{Ask, Decision};
 pub(super) use self::policy::Policy;
-use super::affinity::{AffinitySpec, Ledger};
+use super::affinity::{AffinitySpec, FirstBurst, Ledger, Released, SessionId};
 use super::balancer::Balance;
 use super::drain::DrainPolicy;
 use super::load::{Blocks, Shared};
 use super::members::{Members, Recipe};
 use super::outlier::Ejection;
+use super::pace::Pace;
 use super::queue::QueueSpec;
 use super::state::Condition;
 use super::{Backend, BackendId, BackendSpec, BackendState, Cause, Reason, Timestamp};
@@ -79,6 +82,12 @@ pub struct Pool {
     position: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     ledger: Ledger,
+    /// Sessions whose old tokens do not count.
+    released: Released,
+    /// Clients that have just come.
+    first_burst: FirstBurst,
+    /// Of moves toward evenness.
+    rebalancing: Pace,
     /// Moves, detours, and tokens that were not honoured, by [`Reason::index`].
     reasons: [AtomicU64; Reason::ALL.len()],
     /// Requests that could not be placed.
@@ -106,6 +115,8 @@ pub struct Placement {
     pub backend: Arc<Backend>,
     /// Why.
     pub cause: Cause,
+    /// The session that begins with it, if others of the same client have begun it already.
+    pub session: Option<SessionId>,
 }
 
 /// A backend's visible change of state.
@@ -131,6 +142,9 @@ impl Pool {
             position: Arc::default(),
             shared: Shared::new(policy.counts_total(), policy.queues_above()),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
+            released: Released::new(seed),
+            first_burst: FirstBurst::new(seed),
+            rebalancing: Pace::default(),
             reasons: Default::default(),
             unavailable: AtomicU64::new(0),
         };
@@ -339,6 +353,9 @@ impl Pool {
     /// on. To be called a few times a second.
     pub fn tick(&self, now: Timestamp) -> Vec<Transition> {
         self.ledger.expire(now);
+        let affinity = self.affinity();
+        self.released.expire(affinity.idle_timeout + affinity.refresh_interval(), now);
+        self.first_burst.expire(affinity.coalesce.unwrap_or_default(), now);
         self.go_on_starting(now);
         let members = self.members.load();
         let over = members.all().iter().filter(|backend| backend.ejection_is_over(now));

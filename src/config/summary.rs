@@ -13,7 +13,9 @@ use super::{
     BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
     HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
 };
-use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
+use crate::balance::affinity::{
+    AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
+};
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 
@@ -145,6 +147,10 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
+    if pool.spec.affinity.mode == Mode::Cookie {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
+    }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));
@@ -226,6 +232,25 @@ fn sessions(spec: &AffinitySpec) -> String {
          {} counted at most",
         spec.max_sessions
     )
+}
+
+/// How sessions begin, and whether they move for evenness, if that is not as usual.
+fn begin(spec: &AffinitySpec) -> Option<String> {
+    let on_demand = spec.establish == Establish::OnDemand;
+    let on_demand = on_demand.then(|| "begin when the app says so".into());
+    let coalesce = spec.coalesce.map(|window| {
+        format!("begin together for first requests of a client within {}", window.show())
+    });
+    let rebalance = spec.rebalance.map(|Rebalance { moves_per_second, margin, idle_for }| {
+        format!(
+            "move after a pause of {} from backends above {:.0}% of the fair share, \
+             {moves_per_second} a second",
+            idle_for.show(),
+            (1.0 + margin) * 100.0
+        )
+    });
+    let parts: Vec<String> = [on_demand, coalesce, rebalance].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn key(key: &KeySource) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
 
 use super::client::Client;
 use super::destination::{Affinity, Destination, KeyFinder};
@@ -21,6 +21,8 @@ pub(crate) struct AffinityCookie {
     name: CookieName,
     /// `; Path=/; ...`, without `Secure`.
     attributes: Box<str>,
+    /// The same for a cookie that is to be forgotten.
+    removal: Box<str>,
     secure: Secure,
 }
 
@@ -32,12 +34,22 @@ impl AffinityCookie {
 
     /// Compiles the attributes.
     pub(crate) fn new(config: &config::Cookie) -> Self {
+        let max_age = config.max_age.map(|max_age| max_age.as_secs());
+        AffinityCookie {
+            name: CookieName::new(&config.name),
+            attributes: AffinityCookie::attributes(config, max_age),
+            removal: AffinityCookie::attributes(config, Some(0)),
+            secure: config.secure,
+        }
+    }
+
+    fn attributes(config: &config::Cookie, max_age: Option<u64>) -> Box<str> {
         let mut attributes = format!("; Path={}", config.path);
         if let Some(domain) = &config.domain {
             let _ = write!(attributes, "; Domain={domain}");
         }
-        if let Some(max_age) = config.max_age {
-            let _ = write!(attributes, "; Max-Age={}", max_age.as_secs());
+        if let Some(max_age) = max_age {
+            let _ = write!(attributes, "; Max-Age={max_age}");
         }
         attributes.push_str(if config.http_only { "; HttpOnly" } else { "" });
         attributes.push_str(match config.same_site {
@@ -47,15 +59,20 @@ impl AffinityCookie {
             SameSite::Unset => "",
         });
         attributes.push_str(if config.partitioned { "; Partitioned" } else { "" });
-        AffinityCookie {
-            name: CookieName::new(&config.name),
-            attributes: attributes.into(),
-            secure: config.secure,
-        }
+        attributes.into()
     }
 
     /// Tells the client to keep `token`.
     fn set(&self, headers: &mut HeaderMap, token: &TokenText, is_https: bool) {
+        self.write(headers, token, &self.attributes, is_https);
+    }
+
+    /// Tells the client to forget its token.
+    fn unset(&self, headers: &mut HeaderMap, is_https: bool) {
+        self.write(headers, b"", &self.removal, is_https);
+    }
+
+    fn write(&self, headers: &mut HeaderMap, token: &[u8], attributes: &str, is_https: bool) {
         let name = self.name.as_bytes();
         let secure = match self.secure {
             Secure::Auto => is_https,
@@ -63,7 +80,7 @@ impl AffinityCookie {
             Secure::Never => false,
         };
         let secure = if secure { &b"; Secure"[..] } else { b"" };
-        let parts = [name, b"=", token, self.attributes.as_bytes(), secure];
+        let parts = [name, b"=", token, attributes.as_bytes(), secure];
         // The name and the attributes were checked when the configuration was read.
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
             headers.append(SET_COOKIE, value);
@@ -118,10 +135,15 @@ pub(crate) fn hint(
 ) -> Hint {
     match &destination.affinity {
         Affinity::None => Hint::Free,
-        Affinity::Cookie(cookie) if found.has(Found::COOKIE) => {
-            bound(cookie, &destination.pool, client, headers)
+        Affinity::Cookie(cookie) => {
+            let token = found.has(Found::COOKIE);
+            let bound = token.then(|| bound(cookie, &destination.pool, client, headers)).flatten();
+            match bound {
+                Some(grant) => Hint::Bound(grant),
+                None if destination.coalesces => Hint::First(browser(client, headers)),
+                None => Hint::Free,
+            }
         }
-        Affinity::Cookie(_) => Hint::Free,
         Affinity::Key(finder) => match finder.key(client, headers, uri) {
             Some(key) => Hint::Key(key),
             None => Hint::Free,
@@ -129,18 +151,29 @@ pub(crate) fn hint(
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
+/// A number for a client that has no token yet: its address and what it says that it is.
+fn browser(client: &Client, headers: &HeaderMap) -> u64 {
+    let agent = headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
+    address_key(source(client, headers)).rotate_left(1) ^ hashing::key(agent)
+}
+
+fn bound(
+    cookie: &AffinityCookie,
+    pool: &Pool,
+    client: &Client,
+    headers: &HeaderMap,
+) -> Option<Grant> {
     let mut is_forged = false;
     for token in cookie.name.values(headers) {
         match client.memo.borrow_mut().open(&client.worker.site().keyring, pool.name(), token) {
-            Some(grant) => return Hint::Bound(grant),
+            Some(grant) => return Some(grant),
             None => is_forged = true,
         }
     }
     if is_forged {
         pool.count(Reason::Forged);
     }
-    Hint::Free
+    None
 }
 
 impl KeyFinder {
@@ -192,6 +225,13 @@ pub(crate) fn issue(
         let keyring = &client.worker.site().keyring;
         let token = keyring.seal(destination.pool.name(), grant, &mut *rng);
         cookie.set(headers, &token, is_https);
+    }
+}
+
+/// Tells the client to forget what it was told to keep.
+pub(crate) fn revoke(destination: &Destination, headers: &mut HeaderMap, is_https: bool) {
+    if let Affinity::Cookie(cookie) = &destination.affinity {
+        cookie.unset(headers, is_https);
     }
 }
 
@@ -264,6 +304,21 @@ mod tests {
         let expected = "; Path=/app; Domain=example.com; Max-Age=3600; SameSite=None; \
                         Partitioned; Secure";
         assert_eq!(set(&all, false, "").0, format!("stickler={token}{expected}"));
+    }
+
+    #[test]
+    fn a_cookie_is_removed_where_it_was_set() {
+        let config = config::Cookie {
+            path: "/app".into(),
+            domain: Some("example.com".into()),
+            max_age: Some(std::time::Duration::from_secs(3600)),
+            ..config()
+        };
+        let mut headers = HeaderMap::new();
+        AffinityCookie::new(&config).unset(&mut headers, true);
+        let expected = "stickler=; Path=/app; Domain=example.com; Max-Age=0; HttpOnly; \
+                        SameSite=Lax; Secure";
+        assert_eq!(headers[SET_COOKIE], expected);
     }
 
     #[test]

@@ -65,6 +65,8 @@ impl From<&config::ClientTimeouts> for ClientTicks {
 pub(crate) struct Destination {
     pub(crate) pool: Arc<Pool>,
     pub(crate) affinity: Affinity,
+    /// Do the first requests of a client land together?
+    pub(crate) coalesces: bool,
     /// Our cookies, which the app does not see: this pool's, and those that clients bring along
     /// from other pools.
     pub(crate) cookies: Vec<CookieName>,
@@ -170,6 +172,7 @@ impl Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
+            coalesces: config.spec.affinity.coalesce.is_some(),
             style: config.forward.style,
             host: config.forward.host.clone(),
             timeouts: BackendTicks {

@@ -228,6 +228,7 @@ impl Shadow {
     }
 
     pub fn clock_stepped(&mut self) {
+        self.clock_has_stepped = true;
         for drain in self.known.values_mut().filter_map(|known| known.drain.as_mut()) {
             drain.has_stepped = true;
         }

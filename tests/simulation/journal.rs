@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const TAIL: usize = 30;
 
 /// What every sweep must have seen.
-pub const NOTABLE: [&str; 26] = [
+pub const NOTABLE: [&str; 31] = [
     "free",
     "new",
     "bound",
@@ -35,6 +35,11 @@ pub const NOTABLE: [&str; 26] = [
     "refused", // drains
     "cut",
     "followed",
+    "log-out", // sessions
+    "pinned",
+    "together",
+    "released",
+    "let go",
 ];
 
 /// The log of a run: its last lines, and a hash of all of them.

@@ -20,6 +20,7 @@ mod mishaps;
 mod request;
 mod rules;
 mod scenario;
+mod sessions;
 mod shadow;
 mod world;
 

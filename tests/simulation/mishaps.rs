@@ -26,7 +26,8 @@ impl World {
         match self.rng.random_range(0..20) {
             0..5 => self.change_condition(id, journal),
             5..9 => self.operate(id, journal),
-            9..12 => {
+            9 => self.release(id, journal),
+            10..12 => {
                 if !self.sick.remove(&id) {
                     self.sick.insert(id);
                 }
@@ -92,6 +93,22 @@ impl World {
         }
         let is = is.map(|change| change.map(|change| (change.from, change.to)));
         equal("what the operator did", &is, &should)
+    }
+
+    /// An operator lets a session go, or all of a backend.
+    fn release(&mut self, id: BackendId, journal: &mut Journal) -> Result<(), String> {
+        let now = self.now();
+        journal.saw("let go");
+        if self.rng.random_bool(0.3) {
+            journal.write(format_args!("        all of {} are let go", self.shadow.name(id)));
+            let should = self.shadow.release_all(id, now);
+            return equal("let go", &self.pool.release_all(id, now), &should);
+        }
+        let number = self.rng.random_range(0..1_000);
+        let Some(session) = self.shadow.any_session(number) else { return Ok(()) };
+        journal.write(format_args!("        {session} is let go"));
+        let should = self.shadow.release(session, now);
+        equal("where it was", &self.pool.release(session, now), &should)
     }
 
     fn set(

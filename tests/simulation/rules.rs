@@ -147,6 +147,7 @@ impl Rules<'_> {
                 false => action == Some(OverloadAction::Detour),
             },
             (Reason::Removed | Reason::Draining | Reason::Drained, ..) => moves,
+            (Reason::Released | Reason::Rebalanced, ..) => moves,
             (_, _, Afterwards::Rebalance) => moves,
             (_, _, Afterwards::Detour) => !moves,
             (_, _, Afterwards::Reject) => false,
@@ -162,6 +163,7 @@ impl Rules<'_> {
         let known = self.shadow.known(id);
         ensure!(known.has_room(), "placed on a full backend");
         match self.facts().kind {
+            Kind::Free(_) if self.shadow.follows(&self.request.hint, placement) => {}
             Kind::Free(_) => self.best_tier(known)?,
             Kind::Bound(home) if home == id => {
                 let is_taken = self.free().next().is_none() || self.shadow.line(Line::Any) > 0;
@@ -174,6 +176,10 @@ impl Rules<'_> {
                 }
                 match reason {
                     Some(Reason::Overloaded | Reason::Removed | Reason::Draining) => {}
+                    Some(Reason::Released) => {}
+                    Some(Reason::Rebalanced) => {
+                        ensure!(self.shadow.has_few(id), "it has its share of sessions already");
+                    }
                     Some(Reason::Full) => ensure!(
                         self.is_late() || self.is_crowded(Line::One(home)),
                         "there was room in its home's queue"
@@ -197,7 +203,7 @@ impl Rules<'_> {
 
     fn best_tier(&self, known: &Known) -> Result<(), String> {
         let better = |b: &Known| b.spec.priority < known.spec.priority && b.has_room();
-        ensure!(!self.open().any(|(_, b)| better(b)), "a backup, though others have room");
+        ensure!(!self.free().any(|(_, b)| better(b)), "a backup, though others have room");
         Ok(())
     }
 

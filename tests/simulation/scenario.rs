@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use stickler::balance::affinity::{
-    AffinitySpec, Afterwards, Mode, Overload, OverloadAction, WhenUnavailable,
+    AffinitySpec, Afterwards, Establish, Mode, Overload, OverloadAction, Rebalance, WhenUnavailable,
 };
 use stickler::balance::balancer::Balance;
 use stickler::balance::hashing::Algorithm;
@@ -116,6 +116,15 @@ fn affinity(rng: &mut StdRng) -> AffinitySpec {
         when_unavailable,
         overload,
         max_load,
+        rebalance: (mode == Mode::Cookie && rng.random_bool(0.3)).then(|| Rebalance {
+            moves_per_second: NonZeroU32::new(rng.random_range(1..30)).unwrap(),
+            margin: *[0.0, 0.1, 0.5].choose(rng).unwrap(),
+            idle_for: millis(rng, 1, 1_000),
+        }),
+        establish: *[Establish::Always, Establish::Always, Establish::OnDemand]
+            .choose(rng)
+            .unwrap(),
+        coalesce: rng.random_bool(0.3).then(|| millis(rng, 1, 3_000)),
         idle_timeout: millis(rng, 500, 20_000),
         absolute_timeout: millis(rng, 2_000, 60_000),
         max_sessions: *[3, 1_000_000, 1_000_000, 1_000_000].choose(rng).unwrap(),

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use stickler::balance::affinity::AffinitySpec;
+use stickler::balance::affinity::{AffinitySpec, Establish, Mode};
 use stickler::balance::{
     BackendId, BackendSpec, BackendState, Binding, Cause, Condition, Grant, Hint, Placement, Pool,
-    PoolSpec, Reason, SessionId, Timestamp, Transition,
+    PoolSpec, Reason, SessionId, Timestamp, Transition, Wish,
 };
 
 use crate::drains::{Change, Departure, Drain};
 use crate::request::{Facts, Kind};
+use crate::sessions::First;
 
 /// Conditions, gravest first, and the state that each of them shows.
 const GRAVITY: [(Condition, BackendState); 6] = [
@@ -40,6 +41,8 @@ pub struct Known {
     pub in_flight: u32,
     /// Its last drain.
     pub drain: Option<Drain>,
+    /// When all its sessions were released, in milliseconds.
+    pub released: Option<u64>,
 }
 
 impl Known {
@@ -61,8 +64,8 @@ impl Known {
 
 /// A session of the ledger.
 #[derive(Clone, Copy, Debug)]
-struct Stay {
-    home: BackendId,
+pub struct Stay {
+    pub home: BackendId,
     /// Since when it lives there.
     since: Timestamp,
     seen: Timestamp,
@@ -75,7 +78,13 @@ pub struct Shadow {
     /// Members, in configured order.
     pub members: Vec<BackendId>,
     pub known: BTreeMap<BackendId, Known>,
-    stays: BTreeMap<u64, Stay>,
+    pub stays: BTreeMap<u64, Stay>,
+    /// Sessions that an operator has released, and when in milliseconds.
+    pub released: BTreeMap<u64, u64>,
+    /// First requests of clients.
+    pub firsts: BTreeMap<u64, First>,
+    pub begun: Timestamp,
+    pub clock_has_stepped: bool,
     /// Requests by number, in order of arrival.
     pub lines: BTreeMap<Line, VecDeque<usize>>,
     pub reasons: [u64; Reason::ALL.len()],
@@ -84,12 +93,16 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    pub fn new(spec: &PoolSpec) -> Self {
+    pub fn new(spec: &PoolSpec, begun: Timestamp) -> Self {
         let mut shadow = Shadow {
             spec: spec.clone(),
             members: Vec::new(),
             known: BTreeMap::new(),
             stays: BTreeMap::new(),
+            released: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            begun,
+            clock_has_stepped: false,
             lines: BTreeMap::new(),
             reasons: Default::default(),
             unavailable: 0,
@@ -129,6 +142,7 @@ impl Shadow {
                 failures: 0,
                 in_flight: 0,
                 drain: None,
+                released: None,
             };
             let known = self.known.entry(id).or_insert_with(|| new.clone());
             match known.is_member {
@@ -246,7 +260,7 @@ impl Shadow {
         }
     }
 
-    fn end(&mut self, session: SessionId, now: Timestamp) {
+    pub fn end(&mut self, session: SessionId, now: Timestamp) {
         if let Some(stay) = self.stays.remove(&session.to_bits()) {
             self.went(stay.home, Departure::Left, now);
         }
@@ -257,6 +271,7 @@ impl Shadow {
         &mut self,
         hint: &Hint,
         placement: &Placement,
+        wish: Option<Wish>,
         now: Timestamp,
         answer: &Binding,
     ) -> Result<(), String> {
@@ -264,25 +279,40 @@ impl Shadow {
         if let Some(reason) = placement.cause.reason() {
             self.reasons[reason.index()] += 1;
         }
+        let is_unbound = matches!(placement.cause, Cause::New | Cause::Free);
+        let begins = match placement.cause {
+            Cause::New => true,
+            Cause::Free => self.affinity().mode == Mode::Cookie && wish == Some(Wish::Pin),
+            _ => false,
+        };
+        let mut former = None;
+        if is_unbound && let Hint::Bound(grant) = hint {
+            former = Some(grant.session);
+            self.reasons[Reason::Expired.index()] += 1;
+            self.end(grant.session, now);
+        }
+        if wish == Some(Wish::Release) {
+            return self.log_out(hint, former, now, answer);
+        }
         let departure = placement.cause.reason().map_or(Departure::Left, Departure::Moved);
         let mut expected = Binding::Keep;
         match (*hint, placement.cause) {
-            (hint, Cause::New) => {
-                let Binding::Issue(new) = *answer else {
+            (_, Cause::New | Cause::Free) if begins => {
+                let Binding::Issue(Grant { session, .. }) = *answer else {
                     return Err("a new one got no token".into());
                 };
-                let session = new.session;
-                expected =
-                    Binding::Issue(Grant { backend: id, session, issued: now, refreshed: now });
-                if let Hint::Bound(former) = hint {
-                    self.reasons[Reason::Expired.index()] += 1;
-                    self.end(former.session, now);
-                    if former.session == new.session {
-                        return Err("a new session has the number of the old one".into());
-                    }
+                let grant = Grant { backend: id, session, issued: now, refreshed: now };
+                expected = Binding::Issue(grant);
+                if former == Some(session) {
+                    return Err("a new session has the number of the old one".into());
+                }
+                if placement.session.is_some_and(|first| first != session) {
+                    return Err("it is not the session of the client's first request".into());
                 }
                 self.see(session, id, now, departure);
             }
+            (Hint::Bound(_), Cause::New | Cause::Free) => expected = Binding::Revoke,
+            (Hint::First(_), _) => {}
             (Hint::Free, _) => {}
             (Hint::Key(key), Cause::Keyed | Cause::Moved { .. }) => {
                 self.see(SessionId::from_bits(key), id, now, departure);
@@ -309,13 +339,42 @@ impl Shadow {
                     if is_member {
                         self.see(grant.session, grant.backend, now, Departure::Left);
                     }
-                    if self.affinity().is_refresh_due(&grant, now) {
+                    if self.affinity().is_refresh_due(&grant, now) || self.is_released(&grant) {
                         let issued = grant.issued.min(now);
                         expected = Binding::Issue(Grant { issued, refreshed: now, ..grant });
                     }
                 }
             }
         }
+        self.check(answer, expected)
+    }
+
+    /// The app says that the session is over.
+    fn log_out(
+        &mut self,
+        hint: &Hint,
+        former: Option<SessionId>,
+        now: Timestamp,
+        answer: &Binding,
+    ) -> Result<(), String> {
+        match *hint {
+            Hint::Bound(_) if former.is_some() => self.check(answer, Binding::Revoke),
+            Hint::Bound(grant) => {
+                self.reasons[Reason::Released.index()] += 1;
+                self.end(grant.session, now);
+                self.check(answer, Binding::Revoke)
+            }
+            Hint::Key(key) => {
+                let session = SessionId::from_bits(key);
+                self.reasons[Reason::Released.index()] += u64::from(self.last(session).is_some());
+                self.end(session, now);
+                self.check(answer, Binding::Keep)
+            }
+            Hint::Free | Hint::First(_) => self.check(answer, Binding::Keep),
+        }
+    }
+
+    fn check(&self, answer: &Binding, expected: Binding) -> Result<(), String> {
         match *answer == expected {
             true => Ok(()),
             false => Err(format!("bind said {answer:?} instead of {expected:?}")),
@@ -349,9 +408,9 @@ impl Shadow {
 
     // Asking.
 
-    /// The requests in flight that a backend should have at most; `None` while a slow start makes
-    /// weights what only the pool knows.
-    pub fn bound(&self, id: BackendId, factor: f32) -> Option<u32> {
+    /// What a backend should have of the pool's load; `None` while a slow start makes weights what
+    /// only the pool knows.
+    pub fn share(&self, id: BackendId) -> Option<f32> {
         if self.spec.slow_start.is_some() {
             return None;
         }
@@ -363,7 +422,12 @@ impl Shadow {
             self.all_members().filter(|(_, b)| takes_part(b)).map(|(_, b)| weights(b)).sum();
         let known = self.known(id);
         let total = if takes_part(known) { all } else { all + weights(known) };
-        let share = if total == 0 { 1.0 } else { weights(known) as f32 / total as f32 };
+        Some(if total == 0 { 1.0 } else { weights(known) as f32 / total as f32 })
+    }
+
+    /// The requests in flight that a backend should have at most, if that is known.
+    pub fn bound(&self, id: BackendId, factor: f32) -> Option<u32> {
+        let share = self.share(id)?;
         let in_flight: u32 = self.known.values().map(|b| b.in_flight).sum::<u32>() + 1;
         Some((factor * share * in_flight as f32).ceil().max(1.0) as u32)
     }
@@ -398,11 +462,12 @@ impl Shadow {
 
     /// What a request can expect now.
     pub fn facts(&self, hint: &Hint, tried: &[BackendId], is_over: bool, now: Timestamp) -> Facts {
-        let is_cookie = self.affinity().mode == stickler::balance::affinity::Mode::Cookie;
+        let begins =
+            self.affinity().mode == Mode::Cookie && self.affinity().establish == Establish::Always;
+        let unbound = Kind::Free(if begins { Cause::New } else { Cause::Free });
         let kind = match *hint {
-            Hint::Free if is_cookie => Kind::Free(Cause::New),
-            Hint::Free => Kind::Free(Cause::Free),
-            Hint::Bound(_) if is_over => Kind::Free(Cause::New),
+            Hint::Free | Hint::First(_) => unbound,
+            Hint::Bound(_) if is_over => unbound,
             Hint::Bound(grant) => Kind::Bound(self.home(&grant, tried)),
             Hint::Key(key) => Kind::Keyed(key, self.last(SessionId::from_bits(key))),
         };
@@ -425,9 +490,16 @@ impl Shadow {
             let slack = (self.affinity().idle_timeout / 20).max(Duration::from_millis(10));
             facts.must_leave = drain.must_move(latest, now, slack);
         }
-        if let Kind::Bound(home) = kind {
+        if let (Kind::Bound(home), Hint::Bound(grant)) = (kind, hint) {
+            if home == grant.backend && self.is_released(grant) {
+                facts.reasons.push(Reason::Released);
+                facts.must_leave = true;
+            }
             let refusal = self.refusal(home, tried);
             facts.reasons.extend(refusal);
+            if refusal.is_none() && self.may_even_out(grant, home, now) {
+                facts.reasons.push(Reason::Rebalanced);
+            }
             if refusal.is_none() {
                 let known = self.known(home);
                 let overload = self.affinity().overload;
@@ -446,7 +518,8 @@ impl Shadow {
     /// and the new one can serve it.
     fn home(&self, grant: &Grant, tried: &[BackendId]) -> BackendId {
         let home = self.member(grant.backend);
-        let drains = home.is_some_and(|home| home.state() == BackendState::Draining);
+        let drains = home.is_some_and(|home| home.state() == BackendState::Draining)
+            || self.is_released(grant);
         let other = self.last(grant.session).filter(|other| {
             drains && *other != grant.backend && self.refusal(*other, tried).is_none()
         });
@@ -457,6 +530,7 @@ impl Shadow {
 
     pub fn same(&self, pool: &Pool, now: Timestamp) -> Result<(), String> {
         self.same_drains(pool, now)?;
+        self.same_pace(pool, now)?;
         let backends = pool.backends();
         let ids: Vec<_> = backends.iter().map(|backend| backend.id()).collect();
         equal("members", &ids, &self.members)?;

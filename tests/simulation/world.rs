@@ -11,6 +11,7 @@ use stickler::balance::affinity::Mode;
 use stickler::balance::queue::Woken;
 use stickler::balance::{
     Ask, BackendId, Binding, Decision, Grant, Hint, InFlight, Outcome, Placement, Pool, Timestamp,
+    Wish,
 };
 
 use crate::events::{Event, Events};
@@ -64,7 +65,7 @@ impl World {
         }
         World {
             pool: Pool::new(&scenario.spec, seed),
-            shadow: Shadow::new(&scenario.spec),
+            shadow: Shadow::new(&scenario.spec, Timestamp::from_millis(BEGINNING)),
             dice: StdRng::seed_from_u64(rng.random()),
             clients: vec![Client::default(); scenario.clients],
             scenario,
@@ -208,7 +209,9 @@ impl World {
                 if self.rng.random_bool(0.02) {
                     self.clients[client].token = None;
                 }
-                self.clients[client].token.map_or(Hint::Free, Hint::Bound)
+                let is_known = self.shadow.affinity().coalesce.is_some();
+                let free = if is_known { Hint::First(client as u64) } else { Hint::Free };
+                self.clients[client].token.map_or(free, Hint::Bound)
             }
             Mode::Hash(_) if self.rng.random_bool(0.05) => Hint::Free,
             Mode::Hash(_) => Hint::Key(stickler::balance::hashing::key(&client.to_le_bytes())),
@@ -258,6 +261,12 @@ impl World {
                         )
                     })
                     .map_err(about)?;
+                if let Hint::First(client) = request.hint {
+                    let together = self.shadow.first(client, &request.tried, &placement, now);
+                    if together.map_err(about)? {
+                        journal.saw("together");
+                    }
+                }
                 self.place(number, placement, in_flight, journal)
             }
             Ok(Decision::Wait(mut wait)) => {
@@ -413,13 +422,18 @@ impl World {
             if news.is_empty() {
                 return Ok(());
             }
-            for (line, number, woken) in news.into_iter().flatten() {
-                self.heard(line, number, woken, journal)?;
+            for (line, number, woken) in news.iter().flatten() {
+                if let Woken::Placed(placement, _) = woken {
+                    rules::in_turn(&self.shadow, &self.requests, *number, *line, placement)?;
+                }
+            }
+            for (_, number, woken) in news.into_iter().flatten() {
+                self.heard(number, woken, journal)?;
             }
         }
     }
 
-    fn heard(&mut self, line: Line, number: usize, woken: Woken, journal: &mut Journal) -> Checked {
+    fn heard(&mut self, number: usize, woken: Woken, journal: &mut Journal) -> Checked {
         match woken {
             Woken::Placed(placement, in_flight) => {
                 let to = self.shadow.name(placement.backend.id());
@@ -429,9 +443,6 @@ impl World {
                 let rules = Rules { shadow: &self.shadow, request, now: self.now() };
                 rules
                     .placed(&placement)
-                    .and_then(|()| {
-                        rules::in_turn(&self.shadow, &self.requests, number, line, &placement)
-                    })
                     .map_err(|why| format!("request {number}, {:?}: {why}", request.facts))?;
                 drop(self.take(number));
                 self.place(number, placement, in_flight, journal)
@@ -490,8 +501,23 @@ impl World {
             self.end(number, Outcome::Failure);
             return Ok(());
         }
-        let binding = self.pool.bind(&request.hint, placement, now, &mut self.dice);
-        self.shadow.bind(&request.hint, placement, now, &binding)?;
+        let wish = match self.rng.random_range(0..30) {
+            0 => Some(Wish::Release),
+            1..10 => Some(Wish::Pin),
+            _ => None,
+        };
+        let binding = self.pool.bind(&request.hint, placement, wish, now, &mut self.dice);
+        self.shadow.bind(&request.hint, placement, wish, now, &binding)?;
+        match wish {
+            Some(Wish::Release) => journal.saw("log-out"),
+            Some(Wish::Pin) if request.hint == Hint::Free && binding != Binding::Keep => {
+                journal.saw("pinned");
+            }
+            _ => {}
+        }
+        if binding == Binding::Revoke {
+            self.clients[request.client].token = None;
+        }
         if let Binding::Issue(grant) = binding {
             let home = self.shadow.name(grant.backend);
             journal.write(format_args!("        {number} gets {home} {}", grant.session));
@@ -522,6 +548,7 @@ impl World {
         let now = self.now();
         let mut expected = self.shadow.tick(now);
         let changes = self.pool.tick(now);
+        self.shadow.forget(now);
         self.shadow.expire(&self.pool, now)?;
         expected.extend(self.shadow.end_drains(&self.pool, now));
         let changes: Vec<_> = changes.iter().map(|t| (t.backend.id(), t.from, t.to)).collect();

@@ -1,15 +1,16 @@
 //! Drains: who stays, who moves when, when it is over, and what the report says.
 
 use std::num::NonZeroU32;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::tests::{MINUTE, id, key_at, keyed, open_session, sessions, spec, start, try_place};
 use super::*;
-use crate::balance::affinity::WhenUnavailable;
+use crate::balance::affinity::{Mode, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
 use crate::balance::drain::{DrainProgress, GRACE, Refused};
 use crate::balance::hashing::Algorithm;
-use crate::balance::{Binding, Cause, Grant, Hint, InFlight, Rng};
+use crate::balance::{Binding, Cause, Grant, Hint, Rng, Tunnel};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -37,7 +38,7 @@ fn pool_with(many: usize) -> (Pool, Vec<Grant>) {
 fn visit(pool: &Pool, grant: &mut Grant, now: Timestamp) -> Cause {
     let hint = Hint::Bound(*grant);
     let placement = try_place(pool, hint, &[], now, &mut rng(9)).unwrap();
-    if let Binding::Issue(new) = pool.bind(&hint, &placement, now, &mut rng(9)) {
+    if let Binding::Issue(new) = pool.bind(&hint, &placement, None, now, &mut rng(9)) {
         *grant = new;
     }
     placement.cause
@@ -238,16 +239,19 @@ fn an_app_that_asks_to_be_drained_is_by_the_pools_policy_and_is_ready_when_it_is
 fn requests_and_tunnels_hold_it_and_tunnels_are_closed_at_a_pace_after_the_deadline() {
     let (pool, _) = pool_with(0);
     let backend = pool.backend(id("b0")).unwrap();
-    let mut tunnels: Vec<_> = (0..5).map(|_| backend.start(Cause::Free).unwrap()).collect();
+    let open = || backend.start(Cause::Free).unwrap().into_tunnel();
+    let mut tunnels: Vec<Tunnel> = (0..5).map(|_| open()).collect();
     let request = backend.start(Cause::Free).unwrap();
-    tunnels.iter_mut().for_each(InFlight::becomes_tunnel);
     begin(&pool, deadline(10 * SECOND, 2));
-    assert!(!backend.may_close_tunnel(start() + 9 * SECOND), "before its time");
     let now = progress(&pool, start());
     assert_eq!((now.in_flight, now.tunnels), (1, 5));
     assert_eq!(now.estimated_end, Some(start() + 12 * SECOND + SECOND / 2));
-    let closes = |tenth: u32| backend.may_close_tunnel(start() + 10 * SECOND + tenth * SECOND / 10);
-    assert_eq!((0..20).filter(|tenth| closes(*tenth)).count(), 4);
+    let asked =
+        |tunnel: &&Tunnel| tunnel.poll_closing(&mut Context::from_waker(Waker::noop())).is_ready();
+    for (tenth, closing) in [(99, 0), (100, 1), (104, 1), (105, 2), (110, 3), (119, 4)] {
+        assert!(pool.tick(start() + tenth * SECOND / 10).is_empty());
+        assert_eq!(tunnels.iter().filter(asked).count(), closing, "after {tenth} tenths");
+    }
     tunnels.clear();
     assert!(pool.tick(start() + 13 * SECOND).is_empty(), "a request is still there");
     drop(request);
@@ -277,7 +281,7 @@ fn a_drain_that_goes_on_after_a_restart_waits_for_those_that_it_does_not_know() 
     assert!(pool.tick(now).is_empty());
     let token = |session| Grant {
         backend: id("b0"),
-        session: crate::balance::SessionId::from_bits(session),
+        session: SessionId::from_bits(session),
         issued: start(),
         refreshed: start(),
     };
@@ -317,7 +321,7 @@ fn a_key_leaves_as_a_session_does() {
     let mut visit = |now| {
         let hint = Hint::Key(key);
         let placement = try_place(&pool, hint, &[], now, &mut rng as &mut dyn Rng).unwrap();
-        pool.bind(&hint, &placement, now, &mut rng);
+        pool.bind(&hint, &placement, None, now, &mut rng);
         placement
     };
     assert_eq!(visit(start()).backend.name(), "b0");

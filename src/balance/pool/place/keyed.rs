@@ -34,7 +34,8 @@ impl Placing<'_> {
         } else if !is_open(home) {
             target = self.members.owner(key, None, serves).ok_or(Unavailable::NoBackend)?;
         }
-        if target.state() == BackendState::Draining
+        if detour.is_none()
+            && target.state() == BackendState::Draining
             && let Some(decision) = self.key_leaves(key, target, stay)
         {
             return Ok(decision);
