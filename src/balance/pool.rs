@@ -2,6 +2,9 @@
 
 mod place;
 mod policy;
+mod shadow;
+#[cfg(test)]
+mod shadow_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -39,6 +42,8 @@ pub struct PoolSpec {
     pub queue: QueueSpec,
     /// How long a backend that has come up takes to get its full share, if not at once.
     pub slow_start: Option<Duration>,
+    /// Is the cost of stickiness measured, see [`cost`](super::cost)?
+    pub measures_cost: bool,
     /// The members, with unique names.
     pub backends: Vec<BackendSpec>,
 }
@@ -53,6 +58,7 @@ impl PoolSpec {
             ejection: None,
             queue: QueueSpec::default(),
             slow_start: None,
+            measures_cost: false,
             backends,
         }
     }
@@ -66,8 +72,8 @@ pub struct Pool {
     members: ArcSwap<Members>,
     /// Held while a change is turned into new `members`.
     change: Mutex<Change>,
-    /// Whose turn it is, for round robin; outlives `members`.
-    position: Arc<AtomicUsize>,
+    /// Whose turn it is, for round robin, in either world; outlives `members`.
+    positions: [Arc<AtomicUsize>; 2],
     shared: Arc<Shared>,
     ledger: Ledger,
     /// Moves, detours, and tokens that were not honoured, by [`Reason::index`].
@@ -119,7 +125,7 @@ impl Pool {
             name: spec.name.as_str().into(),
             members: ArcSwap::from_pointee(Members::none(policy)),
             change: Mutex::default(),
-            position: Arc::default(),
+            positions: Default::default(),
             shared: Shared::new(policy.counts_total(), policy.queues_above()),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
             reasons: Default::default(),
@@ -290,7 +296,7 @@ impl Pool {
 
     fn renew_as(&self, policy: Policy, all: Vec<Arc<Backend>>, now: Timestamp) {
         let weight = |backend: &Backend| policy.effective_weight(backend, now);
-        let recipe = Recipe { policy, position: &self.position, weight: &weight };
+        let recipe = Recipe { policy, positions: &self.positions, weight: &weight };
         let former = self.members.load();
         self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
     }

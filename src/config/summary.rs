@@ -144,6 +144,9 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
+    if !pool.spec.measures_cost {
+        rows.push(row("cost", "of stickiness not measured".into()));
+    }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shadow::cast;
 use super::{Placement, Pool};
 use crate::balance::affinity::{
     Afterwards, Hint, Mode, OverloadAction, SessionId, WhenUnavailable,
@@ -48,7 +49,7 @@ impl Pool {
     ) -> Result<Decision, Unavailable> {
         let members = self.members.load();
         let placing = Placing { pool: self, members: &members, ask, now };
-        let decision = match ask.hint {
+        let mut decision = match ask.hint {
             Hint::Free => {
                 let bound_from_now_on = members.policy().affinity.mode == Mode::Cookie;
                 let cause = if bound_from_now_on { Cause::New } else { Cause::Free };
@@ -60,8 +61,14 @@ impl Pool {
             Hint::Bound(grant) => placing.bound(grant.backend, grant.session, rng),
             Hint::Key(key) => placing.keyed(key),
         };
-        if decision.is_err() {
-            self.unavailable.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match &mut decision {
+            Ok(Decision::Place(placement, in_flight)) => {
+                cast(&members, placement, in_flight, now, rng);
+            }
+            Ok(Decision::Wait(_)) => {}
+            Err(_) => {
+                self.unavailable.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
         }
         decision
     }

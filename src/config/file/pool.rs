@@ -30,6 +30,8 @@ pub struct Pool {
     /// How long a backend that has come up takes to get its full share. Absent: it gets it at
     /// once.
     pub slow_start: Option<Parsed<Duration>>,
+    /// Is the cost of stickiness measured: what affinity costs next to even distribution?
+    pub measure_cost: bool,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
     pub eject: Eject,
     /// How sessions stick to backends. Absent: they do not.
@@ -50,6 +52,7 @@ impl Default for Pool {
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,
+            measure_cost: true,
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
             health: None,

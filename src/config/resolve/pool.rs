@@ -42,6 +42,7 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
+                measures_cost: file.measure_cost,
                 backends: self.backends(&file.backends, at),
             },
             key: affinity.key,
