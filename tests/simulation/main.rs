@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a replay shows its log")]
 
+mod drains;
 mod events;
 mod journal;
 mod mishaps;

@@ -9,6 +9,7 @@ use stickler::balance::{
     PoolSpec, Reason, SessionId, Timestamp, Transition,
 };
 
+use crate::drains::{Change, Departure, Drain};
 use crate::request::{Facts, Kind};
 
 /// Conditions, gravest first, and the state that each of them shows.
@@ -37,6 +38,8 @@ pub struct Known {
     ejected: (Timestamp, Timestamp),
     failures: u32,
     pub in_flight: u32,
+    /// Its last drain.
+    pub drain: Option<Drain>,
 }
 
 impl Known {
@@ -60,6 +63,8 @@ impl Known {
 #[derive(Clone, Copy, Debug)]
 struct Stay {
     home: BackendId,
+    /// Since when it lives there.
+    since: Timestamp,
     seen: Timestamp,
     /// By a clock that may have been ahead.
     latest: Timestamp,
@@ -123,6 +128,7 @@ impl Shadow {
                 ejected: Default::default(),
                 failures: 0,
                 in_flight: 0,
+                drain: None,
             };
             let known = self.known.entry(id).or_insert_with(|| new.clone());
             match known.is_member {
@@ -157,15 +163,11 @@ impl Shadow {
         id: BackendId,
         condition: Condition,
         holds: bool,
+        now: Timestamp,
     ) -> Option<(BackendState, BackendState)> {
-        let known = self.known.get_mut(&id).filter(|known| known.is_member)?;
-        let from = known.state();
-        match holds {
-            true => known.conditions |= condition as u8,
-            false => known.conditions &= !(condition as u8),
-        }
-        let to = known.state();
-        (from != to).then_some((from, to))
+        let bit = condition as u8;
+        let (begin, end) = if holds { (bit, 0) } else { (0, bit) };
+        self.change(id, Change { begin, end, policy: None }, now)
     }
 
     /// A refused connection: is this the one that ejects?
@@ -183,7 +185,7 @@ impl Shadow {
             && 2 * (out + 1) <= self.members.len()
             && others;
         if goes {
-            self.set(id, Condition::Ejected, true);
+            self.set(id, Condition::Ejected, true, now);
             self.get_mut(id).ejected = (now, now + ejection.duration);
         }
         goes
@@ -201,7 +203,7 @@ impl Shadow {
             let (since, until) = known.ejected;
             let is_ejected = known.conditions & Condition::Ejected as u8 != 0;
             if is_ejected && (until <= now || now < since) {
-                let change = self.set(id, Condition::Ejected, false);
+                let change = self.set(id, Condition::Ejected, false, now);
                 changes.extend(change.map(|(from, to)| (id, from, to)));
             }
         }
@@ -214,12 +216,39 @@ impl Shadow {
         self.stays.get(&session.to_bits()).map(|stay| stay.home)
     }
 
-    fn see(&mut self, session: SessionId, home: BackendId, seen: Timestamp) {
+    /// When a session was seen last, and by what clock at the latest.
+    pub fn seen(&self, session: SessionId) -> Option<(Timestamp, Timestamp)> {
+        self.stays.get(&session.to_bits()).map(|stay| (stay.seen, stay.latest))
+    }
+
+    pub fn homes(&self) -> impl Iterator<Item = BackendId> {
+        self.stays.values().map(|stay| stay.home)
+    }
+
+    fn see(&mut self, session: SessionId, home: BackendId, now: Timestamp, departure: Departure) {
         let is_full = self.stays.len() >= self.affinity().max_sessions;
+        let stay = Stay { home, since: now, seen: now, latest: now };
         match self.stays.get_mut(&session.to_bits()) {
-            Some(stay) => *stay = Stay { home, seen, latest: seen.max(stay.latest) },
+            Some(known) if known.home == home => {
+                *known = Stay { since: known.since, latest: now.max(known.latest), ..stay };
+            }
+            Some(known) => {
+                let latest = now.max(known.latest);
+                let former = std::mem::replace(known, Stay { latest, ..stay });
+                self.went(former.home, departure, now);
+                self.came(home);
+            }
             None if is_full => self.untracked += 1,
-            None => drop(self.stays.insert(session.to_bits(), Stay { home, seen, latest: seen })),
+            None => {
+                self.stays.insert(session.to_bits(), stay);
+                self.came(home);
+            }
+        }
+    }
+
+    fn end(&mut self, session: SessionId, now: Timestamp) {
+        if let Some(stay) = self.stays.remove(&session.to_bits()) {
+            self.went(stay.home, Departure::Left, now);
         }
     }
 
@@ -235,6 +264,7 @@ impl Shadow {
         if let Some(reason) = placement.cause.reason() {
             self.reasons[reason.index()] += 1;
         }
+        let departure = placement.cause.reason().map_or(Departure::Left, Departure::Moved);
         let mut expected = Binding::Keep;
         match (*hint, placement.cause) {
             (hint, Cause::New) => {
@@ -246,29 +276,38 @@ impl Shadow {
                     Binding::Issue(Grant { backend: id, session, issued: now, refreshed: now });
                 if let Hint::Bound(former) = hint {
                     self.reasons[Reason::Expired.index()] += 1;
-                    self.stays.remove(&former.session.to_bits());
+                    self.end(former.session, now);
                     if former.session == new.session {
                         return Err("a new session has the number of the old one".into());
                     }
                 }
-                self.see(session, id, now);
+                self.see(session, id, now, departure);
             }
             (Hint::Free, _) => {}
             (Hint::Key(key), Cause::Keyed | Cause::Moved { .. }) => {
-                self.see(SessionId::from_bits(key), id, now);
+                self.see(SessionId::from_bits(key), id, now, departure);
             }
             (Hint::Key(_), _) => {}
             (Hint::Bound(grant), Cause::Moved { .. }) => {
-                self.see(grant.session, id, now);
+                self.see(grant.session, id, now, departure);
+                expected = Binding::Issue(Grant { backend: id, refreshed: now, ..grant });
+            }
+            (Hint::Bound(grant), Cause::Bound) if id != grant.backend => {
+                self.see(grant.session, id, now, departure);
                 expected = Binding::Issue(Grant { backend: id, refreshed: now, ..grant });
             }
             (Hint::Bound(grant), cause) => {
-                let has_left = cause == Cause::Bound
-                    && !self.known(id).state().accepts_bound()
-                    && self.last(grant.session).is_some_and(|home| home != id);
+                let stay = self.stays.get(&grant.session.to_bits());
+                let is_member = self.member(grant.backend).is_some();
+                let elsewhere = stay.filter(|stay| stay.home != grant.backend && is_member);
+                let has_left = elsewhere.is_some_and(|stay| {
+                    let is_out = !self.known(id).state().accepts_bound();
+                    stay.since.as_millis() > grant.refreshed.as_millis()
+                        || cause == Cause::Bound && is_out
+                });
                 if !has_left {
-                    if self.member(grant.backend).is_some() {
-                        self.see(grant.session, grant.backend, now);
+                    if is_member {
+                        self.see(grant.session, grant.backend, now, Departure::Left);
                     }
                     if self.affinity().is_refresh_due(&grant, now) {
                         let issued = grant.issued.min(now);
@@ -291,15 +330,20 @@ impl Shadow {
         let mut over = Vec::new();
         for (&session, stay) in &self.stays {
             let is_there = pool.ledger().home(SessionId::from_bits(session)).is_some();
-            if !is_there && now + grain < stay.seen + idle {
-                return Err(format!("session {session:x} ended too early: {stay:?}"));
+            if !is_there {
+                let is_idle = now + grain >= stay.seen + idle;
+                let departure = self.departure(stay.home, stay.seen, now, is_idle);
+                let departure = departure.map_err(|why| format!("{session:x}: {why}"))?;
+                over.push((session, stay.home, departure));
             }
             if is_there && now > stay.latest + idle + 4 * grain {
                 return Err(format!("session {session:x} should be over: {stay:?} at {now:?}"));
             }
-            over.extend((!is_there).then_some(session));
         }
-        self.stays.retain(|session, _| !over.contains(session));
+        for (session, home, departure) in over {
+            self.stays.remove(&session);
+            self.went(home, departure, now);
+        }
         Ok(())
     }
 
@@ -353,40 +397,66 @@ impl Shadow {
     }
 
     /// What a request can expect now.
-    pub fn facts(&self, hint: &Hint, tried: &[BackendId], is_over: bool) -> Facts {
+    pub fn facts(&self, hint: &Hint, tried: &[BackendId], is_over: bool, now: Timestamp) -> Facts {
         let is_cookie = self.affinity().mode == stickler::balance::affinity::Mode::Cookie;
         let kind = match *hint {
             Hint::Free if is_cookie => Kind::Free(Cause::New),
             Hint::Free => Kind::Free(Cause::Free),
             Hint::Bound(_) if is_over => Kind::Free(Cause::New),
-            Hint::Bound(grant) => Kind::Bound(grant.backend),
+            Hint::Bound(grant) => Kind::Bound(self.home(&grant, tried)),
             Hint::Key(key) => Kind::Keyed(key, self.last(SessionId::from_bits(key))),
         };
-        let mut reasons = Vec::new();
+        let mut facts = Facts { kind, reasons: Vec::new(), must_leave: false };
+        let lives_at = match (kind, hint) {
+            (Kind::Bound(home), Hint::Bound(grant)) => Some((home, grant.session, grant.refreshed)),
+            (Kind::Keyed(key, Some(last)), _) => {
+                Some((last, SessionId::from_bits(key), Timestamp::ZERO))
+            }
+            _ => None,
+        };
+        if let Some((home, session, refreshed)) = lives_at
+            && self.refusal(home, tried).is_none()
+            && let Some(drain) = self.known(home).draining()
+        {
+            let (seen, latest) = self.seen(session).unwrap_or((refreshed, refreshed));
+            if drain.may_move(seen, now) {
+                facts.reasons.push(Reason::Draining);
+            }
+            let slack = (self.affinity().idle_timeout / 20).max(Duration::from_millis(10));
+            facts.must_leave = drain.must_move(latest, now, slack);
+        }
         if let Kind::Bound(home) = kind {
-            reasons.extend(self.refusal(home, tried));
-            if reasons.is_empty() {
+            let refusal = self.refusal(home, tried);
+            facts.reasons.extend(refusal);
+            if refusal.is_none() {
                 let known = self.known(home);
                 let overload = self.affinity().overload;
                 if overload.is_some_and(|overload| self.is_above(home, overload.factor)) {
-                    reasons.push(Reason::Overloaded);
+                    facts.reasons.push(Reason::Overloaded);
                 }
                 if !known.has_room() || self.line(Line::One(home)) > 0 {
-                    reasons.push(Reason::Full);
+                    facts.reasons.push(Reason::Full);
                 }
             }
         }
-        let tier = self.first_tier();
-        let serves = |id: BackendId, b: &Known| {
-            b.takes_new() && Some(b.spec.priority) == tier && !tried.contains(&id)
-        };
-        let has_no_choice = !self.all_members().any(|(id, b)| serves(id, b));
-        Facts { kind, reasons, has_no_choice }
+        facts
+    }
+
+    /// Where the session of a token lives: where it has moved to, if the home of the token drains
+    /// and the new one can serve it.
+    fn home(&self, grant: &Grant, tried: &[BackendId]) -> BackendId {
+        let home = self.member(grant.backend);
+        let drains = home.is_some_and(|home| home.state() == BackendState::Draining);
+        let other = self.last(grant.session).filter(|other| {
+            drains && *other != grant.backend && self.refusal(*other, tried).is_none()
+        });
+        other.unwrap_or(grant.backend)
     }
 
     // Comparing.
 
-    pub fn same(&self, pool: &Pool) -> Result<(), String> {
+    pub fn same(&self, pool: &Pool, now: Timestamp) -> Result<(), String> {
+        self.same_drains(pool, now)?;
         let backends = pool.backends();
         let ids: Vec<_> = backends.iter().map(|backend| backend.id()).collect();
         equal("members", &ids, &self.members)?;

@@ -161,7 +161,7 @@ impl World {
     }
 
     pub fn compare(&self) -> Checked {
-        self.shadow.same(&self.pool)?;
+        self.shadow.same(&self.pool, self.now())?;
         rules::nobody_waits_in_vain(&self.shadow, &self.requests)
     }
 
@@ -178,7 +178,7 @@ impl World {
                 hint,
                 tried: Vec::new(),
                 since,
-                facts: Facts { kind, reasons: Vec::new(), has_no_choice: false },
+                facts: Facts { kind, reasons: Vec::new(), must_leave: false },
                 phase: Phase::Asking,
                 waits: 0,
             });
@@ -230,7 +230,12 @@ impl World {
         if !matches!(request.phase, Phase::Asking) {
             return Ok(());
         }
-        let facts = self.shadow.facts(&request.hint, &request.tried, self.is_over(&request.hint));
+        let facts =
+            self.shadow.facts(&request.hint, &request.tried, self.is_over(&request.hint), now);
+        if matches!((facts.kind, request.hint), (Kind::Bound(home), Hint::Bound(grant)) if home != grant.backend)
+        {
+            journal.saw("followed");
+        }
         let request = &mut self.requests[number];
         request.facts = facts;
         let ask = Ask { hint: request.hint, tried: &request.tried, since: request.since };
@@ -258,17 +263,16 @@ impl World {
             Ok(Decision::Wait(mut wait)) => {
                 let bell = Arc::<Bell>::default();
                 if let Poll::Ready(woken) = bell.poll(&mut wait) {
-                    // It stood in line for no time at all.
-                    let Woken::Placed(placement, in_flight) = woken else {
-                        return Err(format!("request {number} is told to ask again at once"));
-                    };
-                    let to = self.shadow.name(placement.backend.id());
-                    journal.write(format_args!("        {number} ..-> {to} {:?}", placement.cause));
-                    rules.placed(&placement).map_err(about)?;
-                    return self.place(number, placement, in_flight, journal);
+                    return self.called_at_once(number, woken, journal);
                 }
                 let deadline = wait.deadline();
                 self.settle(journal)?;
+                if bell.has_rung()
+                    && let Poll::Ready(woken) = bell.poll(&mut wait)
+                {
+                    // Somebody left with a place, and it was the next.
+                    return self.called_at_once(number, woken, journal);
+                }
                 let line = self.newcomer()?;
                 let name = match line {
                     Line::Any => "any".into(),
@@ -297,6 +301,21 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// It stood in line for no time at all.
+    fn called_at_once(&mut self, number: usize, woken: Woken, journal: &mut Journal) -> Checked {
+        let Woken::Placed(placement, in_flight) = woken else {
+            return Err(format!("request {number} is told to ask again at once"));
+        };
+        let to = self.shadow.name(placement.backend.id());
+        journal.write(format_args!("        {number} ..-> {to} {:?}", placement.cause));
+        let request = &self.requests[number];
+        let rules = Rules { shadow: &self.shadow, request, now: self.now() };
+        rules
+            .placed(&placement)
+            .map_err(|why| format!("request {number}, {:?}: {why}", request.facts))?;
+        self.place(number, placement, in_flight, journal)
     }
 
     /// The line that is one longer than the shadow knows.
@@ -501,13 +520,23 @@ impl World {
 
     pub fn tick(&mut self, journal: &mut Journal) -> Checked {
         let now = self.now();
-        let expected = self.shadow.tick(now);
+        let mut expected = self.shadow.tick(now);
         let changes = self.pool.tick(now);
+        self.shadow.expire(&self.pool, now)?;
+        expected.extend(self.shadow.end_drains(&self.pool, now));
         let changes: Vec<_> = changes.iter().map(|t| (t.backend.id(), t.from, t.to)).collect();
         equal("changes with time", &changes, &expected)?;
+        if self
+            .shadow
+            .all_members()
+            .any(|(_, b)| b.drain.as_ref().is_some_and(|drain| drain.cut > 0))
+        {
+            journal.saw("cut");
+        }
         for (id, _, to) in changes {
             journal.write(format_args!("{:>7} {} is {to}", self.elapsed, self.shadow.name(id)));
+            journal.saw(to.as_str());
         }
-        self.shadow.expire(&self.pool, now)
+        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::balance::Unavailable;
 use crate::balance::affinity::{Mode, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::{self, Algorithm};
+use crate::balance::{Binding, Cause, Grant, Hint, Rng, Unavailable};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn start() -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000)
@@ -26,7 +26,7 @@ pub(super) fn spec(mode: Mode, weights: &[u32]) -> PoolSpec {
 }
 
 /// Asks for a place, and expects to get one without waiting. It is free again at once.
-fn try_place(
+pub(super) fn try_place(
     pool: &Pool,
     hint: Hint,
     tried: &[BackendId],
@@ -44,7 +44,7 @@ pub(super) fn id(name: &str) -> BackendId {
 }
 
 /// Opens a session and gives its grant.
-fn open_session(pool: &Pool, rng: &mut dyn Rng) -> Grant {
+pub(super) fn open_session(pool: &Pool, rng: &mut dyn Rng) -> Grant {
     let placement = try_place(pool, Hint::Free, &[], start(), rng).unwrap();
     assert_eq!(placement.cause, Cause::New);
     match pool.bind(&Hint::Free, &placement, start(), rng) {
@@ -53,7 +53,7 @@ fn open_session(pool: &Pool, rng: &mut dyn Rng) -> Grant {
     }
 }
 
-fn sessions(pool: &Pool) -> Vec<u32> {
+pub(super) fn sessions(pool: &Pool) -> Vec<u32> {
     pool.backends().iter().map(|backend| backend.sessions()).collect()
 }
 
@@ -197,14 +197,14 @@ fn weight_zero_takes_bound_sessions_only() {
     }
 }
 
-fn keyed(pool: &Pool, key: u64, rng: &mut dyn Rng) -> Placement {
+pub(super) fn keyed(pool: &Pool, key: u64, rng: &mut dyn Rng) -> Placement {
     let hint = Hint::Key(key);
     let placement = try_place(pool, hint, &[], start(), rng).unwrap();
     assert_eq!(pool.bind(&hint, &placement, start(), rng), Binding::Keep);
     placement
 }
 
-fn key_at(pool: &Pool, home: BackendId, rng: &mut dyn Rng) -> u64 {
+pub(super) fn key_at(pool: &Pool, home: BackendId, rng: &mut dyn Rng) -> u64 {
     let at_home = |key: &u64| {
         try_place(pool, Hint::Key(*key), &[], start(), rng).unwrap().backend.id() == home
     };
@@ -242,6 +242,27 @@ fn a_draining_backend_keeps_the_keys_it_has_and_gets_no_new_ones() {
     for key in 0..100 {
         assert_ne!(keyed(&pool, unknown ^ (key << 8), &mut rng).backend.id(), id("b1"));
     }
+}
+
+#[test]
+fn a_key_whose_priority_cannot_take_it_goes_to_the_next_one() {
+    let mut spec = spec(Mode::Hash(Algorithm::Rendezvous), &[1, 1, 1]);
+    spec.backends[2].priority = 1;
+    let pool = Pool::new(&spec, 0);
+    let mut rng = rng(1);
+    let key = key_at(&pool, id("b0"), &mut rng);
+    let tried = try_place(&pool, Hint::Key(key), &[id("b0"), id("b1")], start(), &mut rng);
+    assert_eq!(tried.unwrap().backend.name(), "b2", "both of the first priority failed");
+    keyed(&pool, key, &mut rng);
+    pool.set(id("b0"), Condition::Draining, true, start());
+    let tried = try_place(&pool, Hint::Key(key ^ 1), &[id("b1")], start(), &mut rng).unwrap();
+    assert_eq!(tried.backend.name(), "b2", "one drains, the other failed");
+    pool.set(id("b1"), Condition::Down, true, start());
+    assert_eq!(keyed(&pool, key, &mut rng).backend.name(), "b0", "what drains keeps its keys");
+    assert_eq!(keyed(&pool, key ^ 1, &mut rng).backend.name(), "b2");
+    pool.set(id("b2"), Condition::Down, true, start());
+    let nowhere = try_place(&pool, Hint::Key(key ^ 2), &[], start(), &mut rng);
+    assert_eq!(nowhere.unwrap_err(), Unavailable::NoBackend, "new ones do not go there at all");
 }
 
 #[test]

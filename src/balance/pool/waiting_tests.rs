@@ -9,7 +9,7 @@ use crate::balance::affinity::{Afterwards, Mode, Overload, OverloadAction, WhenU
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::Algorithm;
 use crate::balance::queue::{Wait, Woken};
-use crate::balance::{InFlight, Unavailable};
+use crate::balance::{Binding, Cause, Hint, InFlight, Unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -198,6 +198,23 @@ fn an_overloaded_home_is_relieved_as_the_policy_says() {
         drop(busy);
         assert_eq!(placed(ask(&pool, session, start())).0.cause, Cause::Bound);
     }
+}
+
+#[test]
+fn the_bound_on_sessions_does_not_hold_back_those_who_wait_for_any() {
+    let (pool, session) = pool_and_session(&[Some(4), Some(1)], |spec| {
+        let action = OverloadAction::Queue;
+        spec.affinity.overload = Some(Overload { factor: 1.05, action });
+    });
+    let busy: Vec<_> = (0..5).map(|_| placed(ask(&pool, Hint::Free, start()))).collect();
+    let mut at_home = waits(ask(&pool, session, start()));
+    let mut anybody = waits(ask(&pool, Hint::Free, start()));
+    let (mut at_b0, _at_b1): (Vec<_>, Vec<_>) =
+        busy.into_iter().partition(|(placement, _)| placement.backend.name() == "b0");
+    drop(at_b0.pop());
+    // Home has 3 of 4 in flight, and its sessions may not bring more than that. Others may.
+    assert!(poll(&mut at_home).is_none());
+    assert_eq!(called(&mut anybody).0.backend.name(), "b0");
 }
 
 #[test]
