@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::drain::{Departure, Drain, Left};
 use super::identity::{Address, BackendId, BackendSpec, name_hash};
-use super::load::{Load, Shared, Slot};
+use super::load::{Load, Shared, Slot, World};
 use super::queue::Queue;
 use super::state::{BackendState, Condition};
 use super::tunnels::Tunnels;
@@ -186,7 +186,7 @@ impl Backend {
 
     /// Requests started and not finished.
     pub fn in_flight(&self) -> u32 {
-        self.load.in_flight()
+        self.load.in_flight(World::Real)
     }
 
     /// Of those, the ones that have become tunnels.
@@ -275,7 +275,7 @@ impl Backend {
     /// Counts a request in, unless the backend is at its limit.
     pub(crate) fn start(self: &Arc<Self>, cause: Cause) -> Option<InFlight> {
         match self.max_connections() {
-            None => self.load.start(),
+            None => self.load.start(World::Real),
             Some(limit) if self.load.try_start(limit) => {}
             Some(_) => return None,
         }
@@ -297,8 +297,47 @@ impl Backend {
             self.load.finish_bounded();
             self.call_waiters();
         } else {
-            self.load.finish();
+            self.load.finish(World::Real);
         }
+    }
+
+    /// One more request in flight in the even world.
+    pub(super) fn start_evenly(&self) {
+        self.load.start(World::Even);
+        self.load.hot.placed_evenly.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests in flight in the even world.
+    #[cfg(test)]
+    pub(super) fn in_flight_evenly(&self) -> u32 {
+        self.load.in_flight(World::Even)
+    }
+
+    pub(super) fn finish_evenly(&self) {
+        self.load.finish(World::Even);
+    }
+
+    /// A request that has ended was in flight for so long.
+    pub(super) fn add_busy(&self, world: World, elapsed: Duration) {
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.load.hot.busy[world as usize].fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn busy(&self, world: World) -> u64 {
+        self.load.hot.busy[world as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn placed_evenly(&self) -> u64 {
+        self.load.hot.placed_evenly.load(Ordering::Relaxed)
+    }
+
+    /// Affinity has placed a request here, and the even world elsewhere.
+    pub(super) fn count_forced(&self) {
+        self.load.hot.forced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn forced(&self) -> u64 {
+        self.load.hot.forced.load(Ordering::Relaxed)
     }
 
     /// Hands free places to those who wait: for this backend, or for any; whoever has waited
@@ -323,7 +362,7 @@ impl Backend {
                 (None, Some(_)) => (any, self.max_connections()),
             };
             match limit {
-                None => self.load.start(),
+                None => self.load.start(World::Real),
                 Some(limit) if self.load.try_start(limit) => {}
                 // Somebody has begun meanwhile: those who wait for any may still have room.
                 Some(_) if Arc::ptr_eq(queue, &self.queue) => continue,

@@ -24,6 +24,7 @@ pub mod affinity;
 pub mod backend;
 pub mod balancer;
 mod cause;
+pub mod cost;
 pub mod drain;
 pub mod hashing;
 pub mod health;

@@ -8,6 +8,9 @@ mod place;
 mod policy;
 #[cfg(test)]
 mod session_tests;
+mod shadow;
+#[cfg(test)]
+mod shadow_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -48,6 +51,8 @@ pub struct PoolSpec {
     pub queue: QueueSpec,
     /// How long a backend that has come up takes to get its full share, if not at once.
     pub slow_start: Option<Duration>,
+    /// Is the cost of stickiness measured, see [`cost`](super::cost)?
+    pub measures_cost: bool,
     /// How backends drain, unless somebody says otherwise.
     pub drain: DrainPolicy,
     /// The members, with unique names.
@@ -64,6 +69,7 @@ impl PoolSpec {
             ejection: None,
             queue: QueueSpec::default(),
             slow_start: None,
+            measures_cost: false,
             drain: DrainPolicy::default(),
             backends,
         }
@@ -78,8 +84,8 @@ pub struct Pool {
     members: ArcSwap<Members>,
     /// Held while a change is turned into new `members`.
     change: Mutex<Keeping>,
-    /// Whose turn it is, for round robin; outlives `members`.
-    position: Arc<AtomicUsize>,
+    /// Whose turn it is, for round robin, in either world; outlives `members`.
+    positions: [Arc<AtomicUsize>; 2],
     shared: Arc<Shared>,
     ledger: Ledger,
     /// Sessions whose old tokens do not count.
@@ -139,7 +145,7 @@ impl Pool {
             name: spec.name.as_str().into(),
             members: ArcSwap::from_pointee(Members::none(policy)),
             change: Mutex::default(),
-            position: Arc::default(),
+            positions: Default::default(),
             shared: Shared::new(policy.counts_total(), policy.queues_above()),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
             released: Released::new(seed),
@@ -214,7 +220,7 @@ impl Pool {
 
     fn renew_as(&self, policy: Policy, all: Vec<Arc<Backend>>, now: Timestamp) {
         let weight = |backend: &Backend| policy.effective_weight(backend, now);
-        let recipe = Recipe { policy, position: &self.position, weight: &weight };
+        let recipe = Recipe { policy, positions: &self.positions, weight: &weight };
         let former = self.members.load();
         self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
     }

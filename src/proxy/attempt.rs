@@ -192,7 +192,12 @@ impl<'a> Attempt<'a> {
         client.watch.clear(Side::Backend);
         client.record.mark(Phase::Queue);
         match woken.ok_or(Stop::Left)? {
-            Some(Woken::Placed(placement, in_flight)) => Ok(Some((placement, in_flight))),
+            Some(Woken::Placed(placement, mut in_flight)) => {
+                let (pool, now) = (&self.destination.pool, client.worker.now());
+                let mut rng = client.worker.rng.borrow_mut();
+                pool.cast_shadow(&placement, &mut in_flight, now, &mut *rng);
+                Ok(Some((placement, in_flight)))
+            }
             Some(Woken::Changed) => Ok(None),
             None => {
                 self.tried.clear();

@@ -6,6 +6,7 @@ mod keyed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shadow::cast;
 use super::{Placement, Pool};
 use crate::balance::affinity::{
     Afterwards, Establish, First, Hint, Mode, SessionId, WhenUnavailable,
@@ -64,7 +65,7 @@ impl Pool {
     ) -> Result<Decision, Unavailable> {
         let members = self.members.load();
         let placing = Placing { pool: self, members: &members, ask, now };
-        let decision = match ask.hint {
+        let mut decision = match ask.hint {
             Hint::Free => placing.anywhere(placing.unbound(), None, rng),
             Hint::First(client) => placing.first(client, rng),
             Hint::Bound(grant) if members.policy().affinity.is_over(&grant, now) => {
@@ -73,8 +74,14 @@ impl Pool {
             Hint::Bound(grant) => placing.bound(&grant, rng),
             Hint::Key(key) => placing.keyed(key),
         };
-        if decision.is_err() {
-            self.unavailable.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match &mut decision {
+            Ok(Decision::Place(placement, in_flight)) => {
+                cast(&members, placement, in_flight, now, rng);
+            }
+            Ok(Decision::Wait(_)) => {}
+            Err(_) => {
+                self.unavailable.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
         }
         decision
     }
