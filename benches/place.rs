@@ -110,9 +110,9 @@ fn session(size: usize, policy: Policy) -> (Arc<Pool>, Hint) {
     let pool = pool(size, Policy { mode: Mode::Cookie, ..policy });
     let mut rng = StdRng::seed_from_u64(3);
     let (placement, _) = place(&pool, Hint::Free, &mut rng);
-    match pool.bind(&Hint::Free, &placement, NOW, &mut rng) {
+    match pool.bind(&Hint::Free, &placement, None, NOW, &mut rng) {
         Binding::Issue(grant) => (pool, Hint::Bound(grant)),
-        Binding::Keep => panic!("a new session gets a token"),
+        Binding::Keep | Binding::Revoke => panic!("a new session gets a token"),
     }
 }
 
@@ -189,7 +189,7 @@ mod cookie {
         let (pool, hint) = session(size, PLAIN);
         let mut rng = StdRng::seed_from_u64(5);
         let (placement, _) = place(&pool, hint, &mut rng);
-        bencher.bench_local(|| pool.bind(&hint, black_box(&placement), NOW, &mut rng));
+        bencher.bench_local(|| pool.bind(&hint, black_box(&placement), None, NOW, &mut rng));
     }
 }
 

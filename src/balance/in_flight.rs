@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::peak_ewma::PENALTY;
+use super::tunnels::Tunnel;
 use super::{Backend, Timestamp};
 
 /// How a request ended, as seen from the backend.
@@ -47,6 +48,15 @@ impl InFlight {
     /// The head of the answer arrived after `elapsed`.
     pub fn answered(&self, elapsed: Duration, now: Timestamp) {
         self.backend.observe_latency(elapsed, now);
+    }
+
+    /// It has become a tunnel: still in flight, for as long as the two ends like.
+    pub fn into_tunnel(self) -> Tunnel {
+        Tunnel::new(self)
+    }
+
+    pub(super) fn set_outcome(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
     }
 
     /// The backend has failed after `elapsed`: who fails quickly must not look fast.

@@ -7,10 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use crossbeam_utils::CachePadded;
 
+use super::drain::Drain;
 use super::peak_ewma::Latency;
 use super::queue::Queue;
+use super::tunnels::Tunnels;
 use super::{Cause, Outcome};
 
 /// Counts in a block.
@@ -92,6 +95,12 @@ pub(super) struct Load {
     pub(super) ready_since: AtomicU64,
     /// When an ejection began and when it ends, in nanoseconds; read while ejected.
     pub(super) ejected: [AtomicU64; 2],
+    /// When all its sessions were released, in milliseconds as tokens have them; 0: never.
+    pub(super) released: AtomicU64,
+    /// Tunnels that have not been asked to end.
+    pub(super) open_tunnels: Tunnels,
+    /// The last time that it was drained. Read by requests only while that lasts.
+    pub(super) drain: ArcSwapOption<Drain>,
     pub(super) hot: CachePadded<Hot>,
 }
 
@@ -99,6 +108,8 @@ pub(super) struct Load {
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     pub(super) sessions: AtomicU32,
+    /// Of the requests in flight, those that have become tunnels.
+    pub(super) tunnels: AtomicU32,
     /// Consecutive failures to connect; see [`outlier`](super::outlier).
     pub(super) failures: AtomicU32,
     pub(super) latency: Latency,
@@ -117,6 +128,9 @@ impl Load {
             share: AtomicU32::new(1.0f32.to_bits()),
             ready_since: AtomicU64::new(0),
             ejected: Default::default(),
+            released: AtomicU64::new(0),
+            open_tunnels: Tunnels::default(),
+            drain: ArcSwapOption::empty(),
             hot: CachePadded::default(),
         }
     }

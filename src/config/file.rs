@@ -21,12 +21,12 @@ use super::leaf::{ExactPath, HeaderCondition, ListenAddress, Parsed, PathPrefix}
 use crate::routing::HostMatch;
 
 pub use affinity::{
-    Affinity, Afterwards, Algorithm, Cookie, Key, KeyField, KeyPart, Mode, Overload,
-    OverloadAction, SameSite, Secure, Wait, WhenUnavailable,
+    Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
+    OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
 pub use health::{Health, Initial};
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
+    Backend, BackendTimeouts, Balance, Drain, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
     HostChoice, Pool, Queue,
 };
 pub use server::{

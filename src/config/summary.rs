@@ -14,9 +14,11 @@ use super::{
     Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource, Limits, LinesKept, Listener,
     Pool, Probe, SameSite, Secure, Server,
 };
-use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
+use crate::balance::affinity::{
+    AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
+};
 use crate::balance::outlier::Ejection;
-use crate::balance::{BackendSpec, PoolSpec};
+use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,11 +169,16 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("timeouts", backend_timeouts(&pool.timeouts)),
         row("idle", format!("up to {idle} connections per worker and backend")),
         row("queue", queue(&pool.spec)),
+        row("drain", drain(&pool.spec.drain)),
         row("eject", eject(pool.spec.ejection)),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
+    }
+    if pool.spec.affinity.mode == Mode::Cookie {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
     }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
@@ -202,6 +209,17 @@ fn backend_timeouts(timeouts: &BackendTimeouts) -> String {
         ("idle", timeouts.idle),
         ("tunnel", timeouts.tunnel),
     ])
+}
+
+fn drain(policy: &DrainPolicy) -> String {
+    let pauses = policy.move_idle_after.map(|pause| format!("after a pause of {}", pause.show()));
+    let rate = policy.moves_per_second.map_or(String::new(), |n| format!(", {n} a second"));
+    let rest = policy.deadline.map(|deadline| format!("all after {}{rate}", deadline.show()));
+    let moves: Vec<_> = pauses.into_iter().chain(rest).collect();
+    match moves.is_empty() {
+        true => "sessions stay until they end".into(),
+        false => format!("sessions move {}", moves.join(", ")),
+    }
 }
 
 fn eject(ejection: Option<Ejection>) -> String {
@@ -243,6 +261,25 @@ fn sessions(spec: &AffinitySpec) -> String {
          {} counted at most",
         spec.max_sessions
     )
+}
+
+/// How sessions begin, and whether they move for evenness, if that is not as usual.
+fn begin(spec: &AffinitySpec) -> Option<String> {
+    let on_demand = spec.establish == Establish::OnDemand;
+    let on_demand = on_demand.then(|| "begin when the app says so".into());
+    let coalesce = spec.coalesce.map(|window| {
+        format!("begin together for first requests of a client within {}", window.show())
+    });
+    let rebalance = spec.rebalance.map(|Rebalance { moves_per_second, margin, idle_for }| {
+        format!(
+            "move after a pause of {} from backends above {:.0}% of the fair share, \
+             {moves_per_second} a second",
+            idle_for.show(),
+            (1.0 + margin) * 100.0
+        )
+    });
+    let parts: Vec<String> = [on_demand, coalesce, rebalance].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn key(key: &KeySource) -> String {

@@ -2,7 +2,8 @@
 //!
 //! A proxy reads few fields of a request and passes the others on. So they are not taken apart and
 //! put together again: they stay one text, with a note for every line where it stands and whether
-//! it concerns a proxy. What passes goes on byte for byte, runs of lines at once.
+//! it concerns a proxy. What passes goes on byte for byte, runs of lines at once; only blanks that
+//! two parsers might read differently do not.
 
 use std::ops::Range;
 
@@ -30,6 +31,34 @@ struct Line {
     /// Where the next line starts.
     end: usize,
     flag: Found,
+}
+
+/// One of the lines.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldLine<'a> {
+    text: &'a [u8],
+    line: &'a Line,
+}
+
+impl<'a> FieldLine<'a> {
+    /// What kind of field it is.
+    pub fn flag(self) -> Found {
+        self.line.flag
+    }
+
+    /// The name.
+    pub fn name(self) -> &'a [u8] {
+        &self.text[self.line.start..self.line.colon]
+    }
+
+    /// The value, without the blanks around it.
+    pub fn value(self) -> &'a [u8] {
+        self.text[self.line.colon + 1..self.line.end - END_OF_LINE.len()].trim_ascii()
+    }
+
+    fn is_of(self, name: &str) -> bool {
+        !self.flag().has(Found::REPLACED) && self.name().eq_ignore_ascii_case(name.as_bytes())
+    }
 }
 
 /// What becomes of a line.
@@ -84,15 +113,19 @@ impl FieldLines {
         before: usize,
     ) -> Result<(Found, &'a [u8]), Refusal> {
         let stop = line.iter().position(|&b| !IS_PLAIN[usize::from(b)]).unwrap_or(line.len());
-        let (length, flag) = match line.get(stop) {
+        let (length, mut flag) = match line.get(stop) {
             Some(b':') if stop > 0 => (stop, Found::of_bytes(&line[..stop])),
             _ => unusual_name(line)?,
         };
+        let value = &line[length + 1..];
+        if !is_tidy(value) {
+            flag = flag.or(Found::UNTIDY);
+        }
         let start = self.text.len() + before;
         let end = start + line.len() + END_OF_LINE.len();
         self.lines.push(Line { start, colon: start + length, end, flag });
         self.found = self.found.or(flag);
-        Ok((flag, &line[length + 1..]))
+        Ok((flag, value))
     }
 
     /// Takes the text of so many lines, which were noted, and all of which end in CRLF.
@@ -120,13 +153,16 @@ impl FieldLines {
 
     /// The values of all fields of this name.
     pub fn get_all(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
-        let is_of = move |line: &&Line| self.is_of(line, name);
-        self.lines.iter().filter(is_of).map(|line| self.value(line))
+        self.iter().filter(move |line| line.is_of(name)).map(FieldLine::value)
     }
 
     /// The values of all fields of this kind.
     pub fn of_kind(&self, kind: Found) -> impl DoubleEndedIterator<Item = &[u8]> {
-        self.lines.iter().filter(move |line| line.flag.has(kind)).map(|line| self.value(line))
+        self.iter().filter(move |line| line.flag().has(kind)).map(FieldLine::value)
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = FieldLine<'_>> {
+        self.lines.iter().map(|line| FieldLine { text: &self.text, line })
     }
 
     /// Where the lines of these kinds stand.
@@ -137,9 +173,9 @@ impl FieldLines {
 
     /// Puts a field in the place of all those of its name.
     pub fn replace(&mut self, name: &str, value: &[u8]) {
-        for i in 0..self.lines.len() {
-            if self.is_of(&self.lines[i], name) {
-                self.lines[i].flag = Found::REPLACED;
+        for line in &mut self.lines {
+            if (FieldLine { text: &self.text, line }).is_of(name) {
+                line.flag = Found::REPLACED;
             }
         }
         let (start, flag) = (self.text.len(), Found::of_bytes(name.as_bytes()));
@@ -149,39 +185,38 @@ impl FieldLines {
         self.found = self.found.or(flag);
     }
 
-    /// Writes what passes. `fate` says of each line, by flag and name, what becomes of it; `change`
-    /// writes what takes the place of one, given its value.
+    /// Writes what passes. `fate` says of each line what becomes of it; `change` writes what takes
+    /// the place of one.
     pub fn write(
         &self,
         to: &mut Vec<u8>,
-        fate: impl Fn(Found, &[u8]) -> Fate,
-        mut change: impl FnMut(&mut Vec<u8>, &[u8]),
+        fate: impl Fn(FieldLine<'_>) -> Fate,
+        mut change: impl FnMut(&mut Vec<u8>, FieldLine<'_>),
     ) {
         let mut run = 0;
-        for line in &self.lines {
-            let fate = fate(line.flag, self.name(line));
+        for field in self.iter() {
+            let fate = fate(field);
             if fate == Fate::Passes {
                 continue;
             }
-            to.extend_from_slice(&self.text[run..line.start]);
-            run = line.end;
+            to.extend_from_slice(&self.text[run..field.line.start]);
+            run = field.line.end;
             if fate == Fate::Changes {
-                change(to, self.value(line));
+                change(to, field);
             }
         }
         to.extend_from_slice(&self.text[run..]);
     }
+}
 
-    fn is_of(&self, line: &Line, name: &str) -> bool {
-        !line.flag.has(Found::REPLACED) && self.name(line).eq_ignore_ascii_case(name.as_bytes())
-    }
-
-    fn name(&self, line: &Line) -> &[u8] {
-        &self.text[line.start..line.colon]
-    }
-
-    fn value(&self, line: &Line) -> &[u8] {
-        self.text[line.colon + 1..line.end - END_OF_LINE.len()].trim_ascii()
+/// Is this what nearly all write after the colon: one space and a value?
+fn is_tidy(text: &[u8]) -> bool {
+    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+    match text {
+        [b' ', value @ ..] => {
+            !value.first().is_none_or(is_blank) && !value.last().is_none_or(is_blank)
+        }
+        _ => false,
     }
 }
 
@@ -233,7 +268,7 @@ pub(crate) mod tests {
         assert!(lines.get_all("x-b").eq([b"1", b"2"]));
         assert!(lines.get_all("x-b").rev().eq([b"2", b"1"]));
         assert!(lines.of_kind(Found::HOST).eq([b"a"]));
-        assert_eq!(lines.found(), Found::HOST.or(Found::UNDERSCORE));
+        assert_eq!(lines.found(), Found::HOST.or(Found::UNDERSCORE).or(Found::UNTIDY));
         assert_eq!(lines.len(), "Host: a\r\nX-B: 1\r\nx_c: \r\nx-b:  2\t\r\n".len());
     }
 
@@ -255,19 +290,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn odd_blanks_are_seen() {
+        let is_untidy = |line: &str| {
+            let mut lines = FieldLines::default();
+            lines.push(line.as_bytes()).unwrap().0.has(Found::UNTIDY)
+        };
+        assert!(!is_untidy("a: b") && !is_untidy("a: b c,\td"));
+        for line in ["a:b", "a:", "a: ", "a:  b", "a:\tb", "a: b ", "a: b\t", "a: \t"] {
+            assert!(is_untidy(line), "{line:?}");
+        }
+    }
+
+    #[test]
     fn what_passes_goes_on_as_it_came() {
         let mut lines = FieldLines::default();
         for line in ["Host: a", "aCCept:b ", "X-1: c", "X-2: d", "X-3:\te"] {
             lines.push(line.as_bytes()).unwrap();
         }
         lines.replace("host", b"b");
-        let written = |fate: fn(Found, &[u8]) -> Fate| {
+        let written = |fate: fn(FieldLine<'_>) -> Fate| {
             let mut to = b"> ".to_vec();
-            lines.write(&mut to, fate, |to, value| to.extend_from_slice(value));
+            lines.write(&mut to, fate, |to, line| to.extend_from_slice(line.value()));
             String::from_utf8(to).unwrap()
         };
-        let fate = |flag: Found, name: &[u8]| match name {
-            _ if flag.has(Found::REPLACED) => Fate::Ends,
+        let fate = |line: FieldLine<'_>| match line.name() {
+            _ if line.flag().has(Found::REPLACED) => Fate::Ends,
             b"X-1" => Fate::Ends,
             b"X-3" => Fate::Changes,
             _ => Fate::Passes,

@@ -75,10 +75,12 @@ flags! {
     UNDERSCORE = 16,
     /// A line that another one has taken the place of.
     REPLACED = 17,
+    /// A line with other blanks around its value than one space before it, or with no value.
+    UNTIDY = 18,
     /// `traceparent`
-    TRACEPARENT = 18,
+    TRACEPARENT = 19,
     /// `tracestate`
-    TRACESTATE = 19,
+    TRACESTATE = 20,
 }
 
 impl Found {

@@ -17,6 +17,7 @@
 //! | [`accept`] | does this client want a page or JSON? |
 
 pub mod accept;
+pub mod affinity;
 pub mod authority;
 pub mod body_decoder;
 pub mod cookies;

@@ -7,7 +7,7 @@
 use http::Method;
 
 use super::cookies::CookieName;
-use super::field_lines::{Fate, FieldLines};
+use super::field_lines::{Fate, FieldLine, FieldLines};
 use super::fields::{Found, Hop};
 
 /// The end of a request line.
@@ -60,21 +60,27 @@ impl Outgoing<'_> {
         let is_listed = |name: &[u8]| {
             listed.iter().any(|other| name.eq_ignore_ascii_case(other.as_str().as_bytes()))
         };
-        let fate = |flag: Found, name: &[u8]| {
+        let fate = |line: FieldLine<'_>| {
+            let flag = line.flag();
             if flag.has(Found::COOKIE) {
                 Fate::Changes
             } else if flag.has(without)
-                || (!listed.is_empty() && is_listed(name))
-                || (flag.has(Found::UNDERSCORE) && Found::of_disguised(name).has(without))
+                || (!listed.is_empty() && is_listed(line.name()))
+                || (flag.has(Found::UNDERSCORE) && Found::of_disguised(line.name()).has(without))
             {
                 Fate::Ends
+            } else if flag.has(Found::UNTIDY) {
+                Fate::Changes
             } else {
                 Fate::Passes
             }
         };
-        self.fields.write(to, fate, |to, cookies| {
+        self.fields.write(to, fate, |to, line| {
+            if !line.flag().has(Found::COOKIE) {
+                return field(to, line.name(), line.value());
+            }
             let start = to.len();
-            CookieName::write_without(self.cookies, cookies, to, &mut seen);
+            CookieName::write_without(self.cookies, line.value(), to, &mut seen);
             if !listed.is_empty() && is_listed(b"cookie") {
                 to.truncate(start); // they are for us only
             }
@@ -83,11 +89,12 @@ impl Outgoing<'_> {
 }
 
 /// Writes a field line.
-pub fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub fn field(to: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
+    let name = name.as_ref();
     // Reserved at once: four appends would each grow it by a little. The two short ones are
     // arrays, so that they become a store each, not a call.
     to.reserve(name.len() + 2 + value.len() + 2);
-    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(name);
     to.extend_from_slice(b": ");
     to.extend_from_slice(value);
     to.extend_from_slice(b"\r\n");
@@ -146,6 +153,16 @@ mod tests {
             "GET /a?b HTTP/1.1\r\nhost: a\r\naccept: */*\r\naccept: text/html\r\n"
         );
         assert!(written(&lines, Found::default(), false).contains("x-forwarded-for: 6.6.6.6\r\n"));
+    }
+
+    #[test]
+    fn blanks_are_put_in_order() {
+        let lines =
+            [("Host", "\ta "), ("X-A", " b"), ("Transfer-Encoding", "\tchunked"), ("X", "")];
+        assert_eq!(
+            written(&lines, Found::default(), false),
+            "GET /a?b HTTP/1.1\r\nHost: a\r\nX-A: b\r\nTransfer-Encoding: chunked\r\nX: \r\n"
+        );
     }
 
     #[test]

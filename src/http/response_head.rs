@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
+use super::affinity::SessionWish;
 use super::copies::Copies;
 use super::fields::{Connection, Found};
 use super::framing::{Refusal, content_length};
@@ -34,6 +35,8 @@ pub struct ResponseHead {
     pub keeps_alive: bool,
     /// The protocol that `Upgrade` names.
     pub upgrade: Option<HeaderValue>,
+    /// What the app wants done with the session.
+    pub wish: Option<SessionWish>,
 }
 
 /// How a response's body is framed (RFC 9112, section 6.3).
@@ -117,6 +120,7 @@ pub fn parse(
             && !reader.connection.says_close
             && body != BodyFraming::UntilClose,
         upgrade: reader.upgrade,
+        wish: reader.wish,
     };
     Ok(Parsed::Final(response, length))
 }
@@ -129,6 +133,7 @@ struct Reader {
     is_chunked: bool,
     connection: Connection,
     upgrade: Option<HeaderValue>,
+    wish: Option<SessionWish>,
 }
 
 impl Reader {
@@ -146,6 +151,10 @@ impl Reader {
             return Ok(());
         }
         if flag.has(Found::HOP_BY_HOP.or(Found::TE).or(Found::STICKLER_AFFINITY)) {
+            if flag.has(Found::STICKLER_AFFINITY) {
+                let former = self.wish;
+                self.wish = SessionWish::read(&value).map(|wish| wish.and(former)).or(former);
+            }
             return Ok(());
         }
         if flag.has(Found::CONTENT_LENGTH) {

@@ -5,9 +5,12 @@
 
 pub mod access_log;
 mod end;
+mod events;
+mod history;
 mod lines;
 pub mod metrics;
 mod problem;
+mod reload;
 
 use std::io;
 use std::panic::{self, PanicHookInfo};
@@ -16,12 +19,14 @@ use std::sync::{Arc, OnceLock};
 use tracing_subscriber::EnvFilter;
 
 pub use self::end::End;
+pub use self::events::{Change, Event, Events};
+pub use self::history::{Check, History};
 pub use self::problem::ProblemKind;
+pub use self::reload::{ReloadOutcome, Reloaded, Trigger};
 
 use self::access_log::{AccessLog, Pen};
 use self::lines::Lines;
 use self::metrics::{Meters, Metrics};
-use crate::balance::{Pool, Transition};
 use crate::config::{self, Log};
 
 /// Where log lines wait; there is one log in a process.
@@ -103,17 +108,4 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let at = panic.location().map(tracing::field::display);
     tracing::error!(at, "panicked: {}", text.unwrap_or_default());
-}
-
-/// Says that a backend has changed its state: who, why, and whom it concerns.
-pub(crate) fn log_transition(pool: &Pool, transition: &Transition, why: &str) {
-    let Transition { backend, from, to } = transition;
-    let (pool, sessions, in_flight) = (pool.name(), backend.sessions(), backend.in_flight());
-    let backend = backend.name();
-    // To drain is worse than to be ready, and better than to be away.
-    if to.accepts_new() || to.accepts_bound() && !from.accepts_bound() {
-        tracing::info!(pool, backend, %from, %to, sessions, in_flight, "{why}");
-    } else {
-        tracing::warn!(pool, backend, %from, %to, sessions, in_flight, "{why}");
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
 
 use super::client::Client;
 use super::destination::{Affinity, Destination, KeyFinder};
@@ -22,6 +22,8 @@ pub(crate) struct AffinityCookie {
     name: CookieName,
     /// `; Path=/; ...`, without `Secure`.
     attributes: Box<str>,
+    /// The same for a cookie that is to be forgotten.
+    removal: Box<str>,
     secure: Secure,
 }
 
@@ -33,12 +35,22 @@ impl AffinityCookie {
 
     /// Compiles the attributes.
     pub(crate) fn new(config: &config::Cookie) -> Self {
+        let max_age = config.max_age.map(|max_age| max_age.as_secs());
+        AffinityCookie {
+            name: CookieName::new(&config.name),
+            attributes: AffinityCookie::attributes(config, max_age),
+            removal: AffinityCookie::attributes(config, Some(0)),
+            secure: config.secure,
+        }
+    }
+
+    fn attributes(config: &config::Cookie, max_age: Option<u64>) -> Box<str> {
         let mut attributes = format!("; Path={}", config.path);
         if let Some(domain) = &config.domain {
             let _ = write!(attributes, "; Domain={domain}");
         }
-        if let Some(max_age) = config.max_age {
-            let _ = write!(attributes, "; Max-Age={}", max_age.as_secs());
+        if let Some(max_age) = max_age {
+            let _ = write!(attributes, "; Max-Age={max_age}");
         }
         attributes.push_str(if config.http_only { "; HttpOnly" } else { "" });
         attributes.push_str(match config.same_site {
@@ -48,15 +60,20 @@ impl AffinityCookie {
             SameSite::Unset => "",
         });
         attributes.push_str(if config.partitioned { "; Partitioned" } else { "" });
-        AffinityCookie {
-            name: CookieName::new(&config.name),
-            attributes: attributes.into(),
-            secure: config.secure,
-        }
+        attributes.into()
     }
 
     /// Tells the client to keep `token`.
     fn set(&self, headers: &mut HeaderMap, token: &TokenText, is_https: bool) {
+        self.write(headers, token, &self.attributes, is_https);
+    }
+
+    /// Tells the client to forget its token.
+    fn unset(&self, headers: &mut HeaderMap, is_https: bool) {
+        self.write(headers, b"", &self.removal, is_https);
+    }
+
+    fn write(&self, headers: &mut HeaderMap, token: &[u8], attributes: &str, is_https: bool) {
         let name = self.name.as_bytes();
         let secure = match self.secure {
             Secure::Auto => is_https,
@@ -64,7 +81,7 @@ impl AffinityCookie {
             Secure::Never => false,
         };
         let secure = if secure { &b"; Secure"[..] } else { b"" };
-        let parts = [name, b"=", token, self.attributes.as_bytes(), secure];
+        let parts = [name, b"=", token, attributes.as_bytes(), secure];
         // The name and the attributes were checked when the configuration was read.
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
             headers.append(SET_COOKIE, value);
@@ -128,18 +145,22 @@ impl<'a> Tokens<'a> {
     pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
         let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
         if is_of_this_pool && self.grant.is_none() {
-            let keyring = &self.client.worker.site.keyring;
+            let site = self.client.worker.site();
             let pool = self.destination.pool.name();
-            self.grant = self.client.memo.borrow_mut().open(keyring, pool, value);
+            self.grant = self.client.memo.borrow_mut().open(&site.keyring, pool, value);
             self.is_forged |= self.grant.is_none();
         }
     }
 
-    fn hint(self) -> Hint {
+    fn hint(self, fields: &FieldLines) -> Hint {
         if self.grant.is_none() && self.is_forged {
             self.destination.pool.count(Reason::Forged);
         }
-        self.grant.map_or(Hint::Free, Hint::Bound)
+        match self.grant {
+            Some(grant) => Hint::Bound(grant),
+            None if self.destination.coalesces => Hint::First(browser(self.client, fields)),
+            None => Hint::Free,
+        }
     }
 }
 
@@ -147,11 +168,17 @@ impl<'a> Tokens<'a> {
 pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
     match &tokens.destination.affinity {
         Affinity::None => Hint::Free,
-        Affinity::Cookie(_) => tokens.hint(),
+        Affinity::Cookie(_) => tokens.hint(fields),
         Affinity::Key(finder) => {
             finder.key(tokens.client, fields, uri).map_or(Hint::Free, Hint::Key)
         }
     }
+}
+
+/// A number for a client that has no token yet: its address and what it says that it is.
+fn browser(client: &Client, fields: &FieldLines) -> u64 {
+    let agent = fields.get(USER_AGENT.as_str()).unwrap_or_default();
+    address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
 }
 
 impl KeyFinder {
@@ -202,9 +229,16 @@ pub(crate) fn issue(
 ) {
     if let Affinity::Cookie(cookie) = &destination.affinity {
         let mut rng = client.worker.rng.borrow_mut();
-        let keyring = &client.worker.site.keyring;
+        let keyring = &client.worker.site().keyring;
         let token = keyring.seal(destination.pool.name(), grant, &mut *rng);
         cookie.set(headers, &token, is_https);
+    }
+}
+
+/// Tells the client to forget what it was told to keep.
+pub(crate) fn revoke(destination: &Destination, headers: &mut HeaderMap, is_https: bool) {
+    if let Affinity::Cookie(cookie) = &destination.affinity {
+        cookie.unset(headers, is_https);
     }
 }
 
@@ -277,6 +311,21 @@ mod tests {
         let expected = "; Path=/app; Domain=example.com; Max-Age=3600; SameSite=None; \
                         Partitioned; Secure";
         assert_eq!(set(&all, false, "").0, format!("stickler={token}{expected}"));
+    }
+
+    #[test]
+    fn a_cookie_is_removed_where_it_was_set() {
+        let config = config::Cookie {
+            path: "/app".into(),
+            domain: Some("example.com".into()),
+            max_age: Some(std::time::Duration::from_secs(3600)),
+            ..config()
+        };
+        let mut headers = HeaderMap::new();
+        AffinityCookie::new(&config).unset(&mut headers, true);
+        let expected = "stickler=; Path=/app; Domain=example.com; Max-Age=0; HttpOnly; \
+                        SameSite=Lax; Secure";
+        assert_eq!(headers[SET_COOKIE], expected);
     }
 
     #[test]

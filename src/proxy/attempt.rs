@@ -272,9 +272,10 @@ impl<'a> Attempt<'a> {
 
     fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
-        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot be reached");
-        if let Some(transition) = pool.connect_failed(backend, self.client.worker.now()) {
-            crate::observe::log_transition(pool, &transition, "connections fail");
+        let (now, site) = (self.client.worker.now(), self.client.worker.site());
+        site.events.unreachable(pool, backend, error, now);
+        if let Some(transition) = pool.connect_failed(backend, now) {
+            site.events.transition(pool, &transition, "connections fail", now);
         }
         self.failure = format!("{}/{}: {error}", pool.name(), backend.name());
         self.tried.push(backend.id());
@@ -305,7 +306,7 @@ impl<'a> Attempt<'a> {
                 let client = self.client.clone();
                 let destination = self.destination.clone();
                 let lease = Lease { upstream, in_flight, destination, client };
-                self.answered(head, lease, sending).map(Some)
+                self.answered(head, &placement.backend, lease, sending).map(Some)
             }
             Turn::ClientBroke(broken) => Err(broken.into()),
             Turn::TimedOut => {
@@ -395,17 +396,17 @@ impl<'a> Attempt<'a> {
     fn answered(
         &mut self,
         head: ResponseHead,
+        backend: &Backend,
         mut lease: Lease,
         mut sending: Sending,
     ) -> Result<Answered, Stop> {
-        let backend = lease.in_flight.backend().clone();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if sending.is_done() && !sending.is_cut() {
                 return Ok(Answered::Switching(head, lease));
             }
             // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
             lease.fail();
-            return Err(self.bad_gateway(&backend, &"an upgrade before the request's end").into());
+            return Err(self.bad_gateway(backend, &"an upgrade before the request's end").into());
         }
         let keeps_alive = head.keeps_alive && !sending.is_cut();
         let uploader = if sending.is_done() {
@@ -435,7 +436,7 @@ impl<'a> Attempt<'a> {
         };
         let decoder = BodyDecoder::new(head.body);
         let begun = Download::begin(decoder, lease, keeps_alive, uploader);
-        let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
+        let begun = begun.map_err(|failure| self.bad_gateway(backend, &failure))?;
         Ok(Answered::Plain(head, begun))
     }
 

@@ -14,6 +14,7 @@ use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
 use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
+use crate::observe::Events;
 use crate::routing::Table;
 
 /// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
@@ -33,6 +34,8 @@ pub(crate) struct Site {
     pub(crate) request_ids: RequestIds,
     /// Does a request without a trace get one?
     pub(crate) starts_traces: bool,
+    /// Who hears of what happens to the backends.
+    pub(crate) events: Arc<Events>,
 }
 
 impl Site {
@@ -68,6 +71,8 @@ impl From<&config::ClientTimeouts> for ClientTicks {
 pub(crate) struct Destination {
     pub(crate) pool: Arc<Pool>,
     pub(crate) affinity: Affinity,
+    /// Do the first requests of a client land together?
+    pub(crate) coalesces: bool,
     /// Our cookies, which the app does not see: this pool's, and those that clients bring along
     /// from other pools.
     pub(crate) cookies: Vec<CookieName>,
@@ -173,6 +178,7 @@ impl Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
+            coalesces: config.spec.affinity.coalesce.is_some(),
             style: config.forward.style,
             host: config.forward.host.clone(),
             timeouts: BackendTicks {

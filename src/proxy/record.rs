@@ -101,7 +101,7 @@ impl Record {
     /// What it says about its session.
     pub(crate) fn note_hint(&self, hint: &Hint) {
         self.session.set(match hint {
-            Hint::Free => None,
+            Hint::Free | Hint::First(_) => None,
             Hint::Bound(grant) => Some(grant.session.to_bits()),
             Hint::Key(key) => Some(*key),
         });

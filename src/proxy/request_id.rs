@@ -86,7 +86,7 @@ impl fmt::Display for RequestId {
 
 /// Finds out what a request is called, as far as its fields say so.
 pub(crate) fn identify(client: &Client, fields: &mut FieldLines) {
-    let site = &client.worker.site;
+    let site = client.worker.site();
     match &site.request_ids {
         RequestIds::Off => {}
         RequestIds::Usual if !client.is_trusted || !fields.found().has(Found::REQUEST_ID) => {}
@@ -120,7 +120,7 @@ fn trace(fields: &FieldLines) -> Option<TraceId> {
 
 /// The names of a request that do not go on, since we write others in their place.
 pub(crate) fn left_out(client: &Client, fields: &FieldLines) -> Found {
-    let site = &client.worker.site;
+    let site = client.worker.site();
     let mut without = match site.request_ids {
         RequestIds::Usual => Found::REQUEST_ID,
         RequestIds::Off | RequestIds::Named(_) => Found::default(),
@@ -133,7 +133,7 @@ pub(crate) fn left_out(client: &Client, fields: &FieldLines) -> Found {
 
 /// Writes the fields that tell a backend what the request is called.
 pub(crate) fn write(to: &mut Vec<u8>, client: &Client, fields: &FieldLines) {
-    let site = &client.worker.site;
+    let site = client.worker.site();
     // Under another name it is among the fields already.
     if let RequestIds::Usual = site.request_ids {
         to.extend_from_slice(b"x-request-id: ");

@@ -422,6 +422,7 @@ mod tests {
             underscores_in_headers: false,
             request_ids: RequestIds::Off,
             starts_traces: false,
+            events: Arc::default(),
         };
         Worker::new(Arc::new(site), rng, Arc::default(), Witness::default())
     }

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand_core::Rng;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -26,7 +25,7 @@ use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode};
 use crate::clock::Stopwatch;
 use crate::config::{self, Config};
-use crate::control;
+use crate::control::{self, Controller};
 use crate::observe::Observer;
 use crate::observe::metrics::Format;
 use crate::proxy::{ClientTicks, Destination, Entrance, Site};
@@ -86,7 +85,7 @@ fn key_hint(error: &io::Error) -> &'static str {
 /// A proxy at work.
 pub struct Running {
     addresses: Vec<SocketAddr>,
-    pools: Vec<Arc<Pool>>,
+    controller: Arc<Controller>,
     observer: Observer,
     workers: Vec<worker::Handle>,
     control: control::Handle,
@@ -110,9 +109,9 @@ pub enum Shutdown {
 pub fn start(config: Config) -> Result<Running, StartError> {
     raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
-    let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(&pool.spec, rng.next_u64())));
-    let pools: Vec<_> = pools.collect();
-    let site = Arc::new(site(&config, &pools, &mut rng)?);
+    let (controller, _requests) = Controller::new(config.server.state_dir.clone());
+    controller.configure(&config.pools, &mut rng);
+    let site = Arc::new(site(&config, &controller, &mut rng)?);
 
     let workers = config.server.workers;
     let bound = listener::bind_all(&config.listeners, workers)?;
@@ -120,11 +119,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let observer =
         Observer::new(config.server.access_log.as_ref()).map_err(StartError::AccessLog)?;
     let (stop, stopping) = watch::channel(false);
-    let control = control::start(&config, &pools, stopping.clone(), &mut rng)?;
+    let control = control::start(&controller, Vec::new(), &mut rng)?;
     let workers = worker::start_all(&site, bound, workers, &stopping, &observer, &mut rng)?;
     Ok(Running {
         addresses,
-        pools,
+        controller,
         observer,
         workers,
         control,
@@ -148,7 +147,8 @@ fn raise_descriptors(config: &Config) {
     }
 }
 
-fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
+fn site(config: &Config, controller: &Controller, rng: &mut StdRng) -> Result<Site, StartError> {
+    let pools = controller.pools();
     let with_config = pools.iter().zip(&config.pools);
     let destinations: Vec<_> = with_config
         .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
@@ -171,6 +171,7 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         underscores_in_headers: config.server.underscores_in_headers,
         request_ids: config.server.request_id_header.as_ref().into(),
         starts_traces: config.server.starts_traces,
+        events: controller.events().clone(),
     })
 }
 
@@ -181,8 +182,13 @@ impl Running {
     }
 
     /// Its pools, in the order of the configuration.
-    pub fn pools(&self) -> &[Arc<Pool>] {
-        &self.pools
+    pub fn pools(&self) -> Arc<[Arc<Pool>]> {
+        self.controller.pools()
+    }
+
+    /// What can be asked of it.
+    pub fn controller(&self) -> &Arc<Controller> {
+        &self.controller
     }
 
     /// What it counts and writes down.
@@ -192,7 +198,7 @@ impl Running {
 
     /// All metrics as a scraper wants them.
     pub fn metrics_text(&self, format: Format) -> String {
-        self.observer.metrics.render(&self.pools, format)
+        self.observer.metrics.render(&self.pools(), format)
     }
 
     /// Stops accepting, lets requests in flight finish, and ends the threads. Blocks for as long
