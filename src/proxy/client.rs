@@ -16,8 +16,8 @@ use super::destination::Entrance;
 use super::record::Record;
 use super::request;
 use super::tunnel::Tunnel;
-use super::watch::{Side, Tick, Watch};
-use super::worker::Worker;
+use super::watch::{Side, Tick, Watch, ticks};
+use super::worker::{FIRST_REQUEST, Worker};
 use crate::config::Family;
 use crate::http::field_lines::FieldLines;
 use crate::http::forwarded::{self, Origin};
@@ -106,7 +106,11 @@ impl Client {
     pub(crate) fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
         let peer = forwarded::canonical(peer.ip());
         let watch = Watch::default();
-        watch.set(Side::ClientRead, worker.after(worker.site().timeouts.request_header));
+        let patience = match worker.is_in_a_hurry() {
+            true => ticks(FIRST_REQUEST),
+            false => worker.site().timeouts.request_header,
+        };
+        watch.set(Side::ClientRead, worker.after(patience));
         let listener = worker.witness.meters.listener(entrance.address, entrance.max_connections);
         listener.accept();
         Rc::new(Client {
@@ -151,6 +155,30 @@ impl Client {
     /// Is this peer believed in these fields?
     pub(crate) fn trusts(&self, family: Family) -> bool {
         self.is_trusted && self.entrance.forwarded == family
+    }
+
+    /// The process is about to end. Who has connected and asked for nothing yet has until `grace`
+    /// to do so: it could not know.
+    pub(crate) fn hurry(&self, grace: Tick) {
+        if self.is_new() {
+            self.watch.set(Side::ClientRead, grace);
+        }
+        self.watch.wake();
+    }
+
+    /// Has nothing come yet?
+    pub(crate) fn is_new(&self) -> bool {
+        self.exchanges.get() == 0 && self.phase.get() == Phase::Dozing
+    }
+
+    /// May the connection end after what is going on? Not before its first request, nor while a
+    /// request is arriving.
+    pub(crate) fn may_end(&self) -> bool {
+        match self.phase.get() {
+            Phase::Dozing | Phase::Idle => self.exchanges.get() > 0,
+            Phase::Head => false,
+            Phase::Exchange => true,
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -207,5 +207,5 @@ pub(crate) struct Entrance {
     /// Connections at once.
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
-    pub(crate) connections: std::sync::atomic::AtomicUsize,
+    pub(crate) connections: Arc<std::sync::atomic::AtomicUsize>,
 }
