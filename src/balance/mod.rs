@@ -25,6 +25,7 @@ pub mod backend;
 pub mod balancer;
 mod cause;
 pub mod drain;
+pub mod forecast;
 pub mod hashing;
 pub mod health;
 mod identity;

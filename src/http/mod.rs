@@ -11,6 +11,8 @@
 //! | [`cookies`] | where in the `Cookie` lines is ours, and what are they without it? |
 //! | [`request_head`] | what does a request look like when it leaves? |
 //! | [`response_head`], [`body_decoder`] | what does a backend answer, beyond any doubt? |
+//! | [`affinity`] | what does the app want done with the session? |
+//! | [`websocket`] | where in an upgraded connection does a frame end? |
 //! | [`accept`] | does this client want a page or JSON? |
 
 pub mod accept;
@@ -24,3 +26,4 @@ pub mod framing;
 pub mod known_names;
 pub mod request_head;
 pub mod response_head;
+pub mod websocket;
