@@ -10,6 +10,7 @@ mod demo;
 mod failure;
 mod run;
 mod schema;
+mod service;
 mod stop;
 mod terminal;
 

@@ -6,6 +6,7 @@
 
 mod affinity;
 mod cookie;
+mod discover;
 mod health;
 mod jar;
 mod listeners;
