@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Admin, api};
+use super::{Admin, api, view};
 use crate::clock;
 
 /// Connections at a time; further ones wait in the kernel's queue.
@@ -103,8 +103,8 @@ async fn keep_figures(admin: &Admin) {
         interval.tick().await;
         admin.figures.sample(&admin.controller.pools());
         if admin.snapshots.receiver_count() > 0 {
-            let pools = admin.show_pools(clock::now());
-            let text = serde_json::to_string(&pools).unwrap_or_default();
+            let figures = view::Event::Figures(admin.show_pools(clock::now()));
+            let text = serde_json::to_string(&figures).unwrap_or_default();
             admin.snapshots.send_replace(text.into());
         }
     }

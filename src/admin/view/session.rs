@@ -56,3 +56,10 @@ pub struct Session {
     /// Why it is there, and what becomes of its next request, in words.
     pub why: String,
 }
+
+/// Sessions that were let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Released {
+    /// How many.
+    pub sessions: u64,
+}
