@@ -317,7 +317,7 @@ pub struct BackendTimeouts {
 }
 
 /// An active health check.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
@@ -339,7 +339,7 @@ pub struct HealthCheck {
 }
 
 /// What a health check asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Probe {
     /// Can it be connected to?
     Tcp,
@@ -348,7 +348,7 @@ pub enum Probe {
 }
 
 /// A health check by HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
     /// Origin-form target.
     pub path: String,

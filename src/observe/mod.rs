@@ -1,6 +1,9 @@
-//! Log lines.
+//! Log lines, and what has happened.
 
+mod events;
+mod history;
 mod lines;
+mod reload;
 
 use std::io;
 use std::panic::{self, PanicHookInfo};
@@ -8,8 +11,10 @@ use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::events::{Change, Event, Events};
+pub use self::history::{Check, History};
 use self::lines::Lines;
-use crate::balance::{Pool, Transition};
+pub use self::reload::{ReloadOutcome, Reloaded, Trigger};
 use crate::config::Log;
 
 /// Log lines are written while this lives; its end waits until they are, for a moment at most.
@@ -52,17 +57,4 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let at = panic.location().map(tracing::field::display);
     tracing::error!(at, "panicked: {}", text.unwrap_or_default());
-}
-
-/// Says that a backend has changed its state: who, why, and whom it concerns.
-pub(crate) fn log_transition(pool: &Pool, transition: &Transition, why: &str) {
-    let Transition { backend, from, to } = transition;
-    let (pool, sessions, in_flight) = (pool.name(), backend.sessions(), backend.in_flight());
-    let backend = backend.name();
-    // To drain is worse than to be ready, and better than to be away.
-    if to.accepts_new() || to.accepts_bound() && !from.accepts_bound() {
-        tracing::info!(pool, backend, %from, %to, sessions, in_flight, "{why}");
-    } else {
-        tracing::warn!(pool, backend, %from, %to, sessions, in_flight, "{why}");
-    }
 }

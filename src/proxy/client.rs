@@ -97,7 +97,7 @@ impl Client {
     pub(crate) fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
         let peer = forwarded::canonical(peer.ip());
         let watch = Watch::default();
-        watch.set(Side::ClientRead, worker.after(worker.site.timeouts.request_header));
+        watch.set(Side::ClientRead, worker.after(worker.site().timeouts.request_header));
         Rc::new(Client {
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
@@ -146,7 +146,7 @@ impl Client {
     /// The first part of a head arrived, and not all of it.
     pub(crate) fn head_began(&self) {
         if self.phase.replace(Phase::Head) != Phase::Head {
-            let deadline = self.worker.after(self.worker.site.timeouts.request_header);
+            let deadline = self.worker.after(self.worker.site().timeouts.request_header);
             self.watch.set(Side::ClientRead, deadline);
         }
     }
@@ -189,7 +189,7 @@ impl Client {
         self.watch.detach_uploader();
         self.upload_broke.set(None);
         self.rest();
-        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site().timeouts.idle));
     }
 
     /// Nothing is going on; if it stays so, the connection can doze.
@@ -238,7 +238,7 @@ impl Client {
     }
 
     pub(crate) fn waits_for_write(&self) {
-        let timeout = self.worker.site.timeouts.response_write;
+        let timeout = self.worker.site().timeouts.response_write;
         self.watch.ensure(Side::ClientWrite, || self.worker.after(timeout));
     }
 
@@ -252,7 +252,7 @@ impl Client {
         self.watch.clear(Side::ClientWrite);
         if self.phase.get() == Phase::Idle {
             self.rest();
-            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site().timeouts.idle));
         }
     }
 

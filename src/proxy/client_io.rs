@@ -52,7 +52,7 @@ pub(crate) struct Remains {
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
-        let scanner = Scanner::new(client.worker.site.head_limits());
+        let scanner = Scanner::new(client.worker.site().head_limits());
         ClientIo {
             stream,
             client,

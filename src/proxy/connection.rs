@@ -135,7 +135,7 @@ fn builder(worker: &Worker) -> http1::Builder {
     // allocate a read buffer for every request to do so. Large bodies are written from where
     // they are; hyper would copy them into a buffer that it keeps.
     builder.half_close(true).writev(true);
-    let fields = worker.site.limits.header_count;
+    let fields = worker.site().limits.header_count;
     if fields > ON_THE_STACK {
         builder.max_headers(fields);
     }

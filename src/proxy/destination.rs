@@ -12,6 +12,7 @@ use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
 use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
+use crate::observe::Events;
 use crate::routing::Table;
 
 /// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
@@ -27,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) timeouts: ClientTicks,
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
+    /// Who hears of what happens to the backends.
+    pub(crate) events: Arc<Events>,
 }
 
 impl Site {
@@ -70,6 +73,8 @@ pub(crate) struct Destination {
     pub(crate) timeouts: BackendTicks,
     pub(crate) max_idle_connections: usize,
     pub(crate) attempts: usize,
+    /// Does the balancer want to know how long answers take?
+    pub(crate) wants_latency: bool,
 }
 
 /// How a request of this destination is recognized.
@@ -176,6 +181,7 @@ impl Destination {
             },
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
+            wants_latency: config.spec.balance.wants_latency(),
         }
     }
 }

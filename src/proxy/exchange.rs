@@ -81,7 +81,7 @@ pub(crate) async fn exchange(
             problem.response(head.headers.get(ACCEPT), &id)
         }
     };
-    let is_last = count >= client.worker.site.limits.requests_per_connection;
+    let is_last = count >= client.worker.site().limits.requests_per_connection;
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
@@ -132,7 +132,7 @@ async fn serve(
 /// Which pool is this for?
 fn route(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Arc<Destination>, Problem> {
     let host = admitted.host.to_str().unwrap_or_default();
-    let routes = &client.worker.site.routes;
+    let routes = &client.worker.site().routes;
     let found = routes.find(host, head.uri.path(), &head.method, &head.headers);
     found.cloned().ok_or_else(Problem::no_route)
 }
@@ -155,7 +155,7 @@ async fn receive(
     if incoming.is_end_stream() {
         return Ok(Payload { body: RequestBody::Whole(Bytes::new()), progress: None });
     }
-    let limits = &client.worker.site.limits;
+    let limits = &client.worker.site().limits;
     let declared = incoming.size_hint().exact();
     if declared.is_some_and(|length| length > limits.body_bytes) {
         return Err(Problem::body_too_large().into());

@@ -130,7 +130,7 @@ pub(crate) fn write(
         headers: &head.headers,
         without,
         hop: &hop,
-        underscores: client.worker.site.underscores_in_headers,
+        underscores: client.worker.site().underscores_in_headers,
         cookies: &destination.cookies,
     };
     outgoing.write(to);

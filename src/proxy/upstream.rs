@@ -403,6 +403,7 @@ mod tests {
                 idle: 1,
             },
             underscores_in_headers: false,
+            events: Arc::default(),
         };
         Worker::new(Arc::new(site), rng, Arc::default())
     }

@@ -31,11 +31,16 @@ const MAX_SPARE_HEAD: usize = 16 * 1024;
 /// a second before it believes that memory is not needed again.
 const TIDY_AFTER: Tick = 12;
 
+/// What is served. All workers share it, but each of them counts for itself who looks at it: a
+/// count that all of them write, with every request, would be dear.
+#[expect(clippy::redundant_allocation, reason = "the outer count is this thread's own")]
+pub(crate) type Current = Rc<Arc<Site>>;
+
 /// A worker thread's state.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// What is served; the same for all workers.
-    pub(crate) site: Arc<Site>,
+    /// What is served; a reload replaces it.
+    site: RefCell<Current>,
     /// The coarse clock; see [`watch`](super::watch). Starts at 1, since 0 is never.
     tick: Cell<Tick>,
     /// The time of day at the last tick.
@@ -67,7 +72,7 @@ impl Worker {
     /// A worker without connections.
     pub(crate) fn new(site: Arc<Site>, rng: StdRng, load: Arc<AtomicUsize>) -> Rc<Self> {
         Rc::new(Worker {
-            site,
+            site: RefCell::new(Rc::new(site)),
             tick: Cell::new(1),
             now: Cell::new(clock::now()),
             rng: RefCell::new(rng),
@@ -81,6 +86,18 @@ impl Worker {
             buffers: RefCell::default(),
             heads: RefCell::default(),
         })
+    }
+
+    /// What is served now. A request looks once, and goes on with that whatever comes next.
+    pub(crate) fn site(&self) -> Current {
+        self.site.borrow().clone()
+    }
+
+    /// From now on this is served.
+    pub(crate) fn serve(&self, site: Arc<Site>) {
+        let former = self.site.replace(Rc::new(site));
+        drop(former); // when nobody looks at it any more
+        self.caches.borrow_mut().retain(|_, idle| !idle.is_empty());
     }
 
     /// The current tick.

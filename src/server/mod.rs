@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand_core::Rng;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -26,7 +25,7 @@ use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode};
 use crate::clock::Stopwatch;
 use crate::config::{self, Config};
-use crate::control;
+use crate::control::{self, Controller};
 use crate::proxy::{ClientTicks, Destination, Entrance, Site};
 use crate::routing::Table;
 
@@ -81,7 +80,7 @@ fn key_hint(error: &io::Error) -> &'static str {
 /// A proxy at work.
 pub struct Running {
     addresses: Vec<SocketAddr>,
-    pools: Vec<Arc<Pool>>,
+    controller: Arc<Controller>,
     workers: Vec<worker::Handle>,
     control: control::Handle,
     stop: watch::Sender<bool>,
@@ -104,19 +103,19 @@ pub enum Shutdown {
 pub fn start(config: Config) -> Result<Running, StartError> {
     raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
-    let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(&pool.spec, rng.next_u64())));
-    let pools: Vec<_> = pools.collect();
-    let site = Arc::new(site(&config, &pools, &mut rng)?);
+    let (controller, _requests) = Controller::new(config.server.state_dir.clone());
+    controller.configure(&config.pools, &mut rng);
+    let site = Arc::new(site(&config, &controller, &mut rng)?);
 
     let workers = config.server.workers;
     let bound = listener::bind_all(&config.listeners, workers)?;
     let addresses = bound.iter().map(|listener| listener.entrance.address).collect();
     let (stop, stopping) = watch::channel(false);
-    let control = control::start(&config, &pools, stopping.clone(), &mut rng)?;
+    let control = control::start(&controller, Vec::new(), &mut rng)?;
     let workers = worker::start_all(&site, bound, workers, &stopping, &mut rng)?;
     Ok(Running {
         addresses,
-        pools,
+        controller,
         workers,
         control,
         stop,
@@ -139,7 +138,8 @@ fn raise_descriptors(config: &Config) {
     }
 }
 
-fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
+fn site(config: &Config, controller: &Controller, rng: &mut StdRng) -> Result<Site, StartError> {
+    let pools = controller.pools();
     let with_config = pools.iter().zip(&config.pools);
     let destinations: Vec<_> = with_config
         .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
@@ -160,6 +160,7 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
         underscores_in_headers: config.server.underscores_in_headers,
+        events: controller.events().clone(),
     })
 }
 
@@ -170,8 +171,13 @@ impl Running {
     }
 
     /// Its pools, in the order of the configuration.
-    pub fn pools(&self) -> &[Arc<Pool>] {
-        &self.pools
+    pub fn pools(&self) -> Arc<[Arc<Pool>]> {
+        self.controller.pools()
+    }
+
+    /// What can be asked of it.
+    pub fn controller(&self) -> &Arc<Controller> {
+        &self.controller
     }
 
     /// Stops accepting, lets requests in flight finish, and ends the threads. Blocks for as long
