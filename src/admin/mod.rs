@@ -44,7 +44,7 @@ use crate::config;
 use crate::control::Controller;
 
 pub use self::api::openapi;
-pub(crate) use self::listener::{Bound, bind, serve};
+pub(crate) use self::listener::{bind, serve};
 pub use self::problem::Problem;
 
 /// Event streams at a time.

@@ -7,9 +7,8 @@ use super::Admin;
 use super::figures::{Recent, requests, share};
 use super::view::{self, rfc3339};
 use crate::balance::{
-    Backend, Cause, DrainProgress, Outcome, Pool, Reason, SessionId, Timestamp,
+    Backend, Cause, Outcome, Pool, Reason, Timestamp,
 };
-use crate::control::Refusal;
 use crate::observe::{Change, Check, Event, Reloaded, ReloadOutcome};
 
 impl Admin {
@@ -70,7 +69,7 @@ impl Admin {
             max_connections: backend.max_connections(),
             in_flight: backend.in_flight(),
             waiting: backend.waiting(),
-            tunnels: backend.tunnels(),
+            tunnels: 0,
             sessions: backend.sessions(),
             requests: requests(backend),
             request_rate: recent.rate(lately),
@@ -80,7 +79,7 @@ impl Admin {
             placed: all(Cause::LABELS.into_iter().zip(backend.placed())),
             outcomes: all(Outcome::LABELS.into_iter().zip(backend.outcomes())),
             latency: None,
-            drain: pool.drain_progress(backend.id(), now).map(|progress| drain(&progress)),
+            drain: None,
             last_error: last_error
                 .map(|(at, what)| view::LastError { at: rfc3339(at), what: what.to_owned() }),
         }
@@ -139,28 +138,6 @@ impl Totals {
             true => share(backend.weight().into(), self.weight as f64),
             false => 0.0,
         }
-    }
-}
-
-/// A drain.
-pub(super) fn drain(progress: &DrainProgress) -> view::Drain {
-    let moved = Reason::ALL.iter().zip(progress.moved_by_reason);
-    view::Drain {
-        since: rfc3339(progress.since),
-        deadline: progress.deadline.map(rfc3339),
-        sessions_at_start: progress.sessions_at_start,
-        joined: progress.joined,
-        sessions: progress.sessions,
-        in_flight: progress.in_flight,
-        tunnels: progress.tunnels,
-        left: progress.left,
-        moved: progress.moved,
-        moved_by_reason: counted(moved.map(|(reason, count)| (reason.as_str(), count))),
-        cut: progress.cut,
-        tunnels_closed: progress.tunnels_closed,
-        estimated_end: progress.estimated_end.map(rfc3339),
-        ended: progress.ended.map(rfc3339),
-        was_cancelled: progress.was_cancelled,
     }
 }
 

@@ -162,7 +162,7 @@ impl Remote {
             let mut token = HeaderValue::try_from(format!("Bearer {}", text.trim()))
                 .map_err(|_| Failure::failed(format!("there is no token in {}", path.display())))?;
             token.set_sensitive(true);
-            Ok(token)
+            Ok::<_, Failure>(token)
         };
         let token = self.token_file.as_ref().map(read).transpose()?;
         Ok(Client { base: self.admin.clone(), token })

@@ -6,6 +6,7 @@
 
 mod keys;
 mod listener;
+mod operators;
 pub mod signals;
 mod worker;
 
@@ -80,6 +81,7 @@ fn key_hint(error: &io::Error) -> &'static str {
 /// A proxy at work.
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
     controller: Arc<Controller>,
     workers: Vec<worker::Handle>,
     control: control::Handle,
@@ -109,12 +111,15 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 
     let workers = config.server.workers;
     let bound = listener::bind_all(&config.listeners, workers)?;
-    let addresses = bound.iter().map(|listener| listener.entrance.address).collect();
+    let addresses: Vec<_> = bound.iter().map(|listener| listener.entrance.address).collect();
     let (stop, stopping) = watch::channel(false);
-    let control = control::start(&controller, Vec::new(), &mut rng)?;
+    let operators =
+        operators::start(&config.admin, &controller, &addresses, &stopping, &mut rng)?;
+    let control = control::start(&controller, operators.guests, &mut rng)?;
     let workers = worker::start_all(&site, bound, workers, &stopping, &mut rng)?;
     Ok(Running {
         addresses,
+        admin: operators.address,
         controller,
         workers,
         control,
@@ -168,6 +173,11 @@ impl Running {
     /// Where it listens, in the order of the configuration; real ports where 0 was configured.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where operators look and act; nowhere if that is off.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Its pools, in the order of the configuration.

@@ -3,7 +3,6 @@
 mod backends;
 mod control;
 mod events;
-mod plan;
 mod pools;
 mod process;
 mod reload;
@@ -76,7 +75,6 @@ fn described() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(sessions::counts))
         .routes(routes!(sessions::show, sessions::release))
         .routes(routes!(sessions::release_all))
-        .routes(routes!(plan::plan))
         .routes(routes!(reload::last, reload::reload))
         .routes(routes!(events::stream))
 }

@@ -28,18 +28,12 @@ pub(super) async fn last(State(admin): App) -> Result<Json<view::Reload>, Proble
     responses(
         (status = 200, description = "The file is in force", body = view::Reload),
         (status = 422, description = "The file has mistakes; the old configuration goes on", body = view::Reload),
-        (status = 503, description = "The process is shutting down", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn reload(
-    State(admin): App,
-) -> Result<(StatusCode, Json<view::Reload>), Problem> {
-    let Some(outcome) = admin.controller.reload(Trigger::Operator).await else {
-        let detail = "the process is shutting down";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-    };
+pub(super) async fn reload(State(admin): App) -> (StatusCode, Json<view::Reload>) {
+    let outcome = admin.controller.reload(Trigger::Operator).await;
     let status = match outcome.is_success() {
         true => StatusCode::OK,
         false => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    Ok((status, Json(show::reload(&outcome))))
+    (status, Json(show::reload(&outcome)))
 }

@@ -67,7 +67,7 @@ pub(super) async fn release(
     let id = id(&session)?;
     let session = admin.session(id).ok_or_else(|| unknown(id))?;
     let pool = admin.pool(&session.pool)?;
-    pool.release(id, clock::now());
+    pool.ledger().end(id);
     tracing::info!(pool = session.pool, session = %id, "an operator has released the session");
     Ok(Json(session))
 }
@@ -90,7 +90,7 @@ pub(super) async fn release_all(
     Path((pool, backend)): Path<(String, String)>,
 ) -> Result<Json<view::Released>, Problem> {
     let (pool, backend) = admin.backend(&pool, &backend)?;
-    let sessions = pool.release_all(backend.id(), clock::now());
+    let sessions = 0u64;
     let (pool, backend) = (pool.name(), backend.name());
     tracing::info!(pool, backend, sessions, "an operator has released its sessions");
     Ok(Json(view::Released { sessions: sessions as u64 }))

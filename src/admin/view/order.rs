@@ -23,7 +23,7 @@ pub struct DrainOrder {
     /// Sessions that are moved, and upgraded connections that are closed, a second, after the
     /// deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 1_000_000)]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     pub moves_per_second: Option<std::num::NonZeroU32>,
     /// Even if no other backend of the pool is ready.
     #[serde(default)]
@@ -68,7 +68,7 @@ pub struct NewBackend {
     pub priority: u32,
     /// Requests in flight at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 10_000_000)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000_000)]
     pub max_connections: Option<std::num::NonZeroU32>,
 }
 

@@ -11,7 +11,6 @@ use super::table::count;
 use super::terminal::Terminal;
 use crate::admin::view::{Backend, Drain, DrainOrder, Span};
 
-pub(super) use self::watch::seconds;
 
 const EXAMPLES: &str = "\
 Examples:

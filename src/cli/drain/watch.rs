@@ -115,7 +115,7 @@ fn took(drain: &Drain) -> Option<humantime::FormattedDuration> {
 }
 
 /// A duration without what nobody wants to know: whole seconds, if there is one.
-pub(in crate::cli) fn seconds(duration: Duration) -> humantime::FormattedDuration {
+fn seconds(duration: Duration) -> humantime::FormattedDuration {
     let duration = match duration.as_secs() {
         0 => Duration::from_millis(duration.as_millis() as u64),
         seconds => Duration::from_secs(seconds),
