@@ -28,7 +28,7 @@ pub use affinity::{
 };
 pub use health::{Health, Initial};
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
+    Backend, BackendTimeouts, Balance, Drain, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
     HostChoice, Pool, Queue,
 };
 pub use server::{

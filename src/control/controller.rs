@@ -7,32 +7,25 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use super::operator_state::{AddedBackend, OperatorState, OutOfService, PoolState};
+use super::operator_state::{AddedBackend, Draining, OperatorState, OutOfService, PoolState};
 use super::refusal::Refusal;
 pub use super::roster::Origin;
 use super::roster::{Next, Roster};
 use crate::balance::{
-    Backend, BackendId, BackendSpec, BackendState, Condition, Pool, PoolSpec, Rng, Timestamp,
-    Transition,
+    Backend, BackendId, BackendSpec, BackendState, Condition, DrainPolicy, DrainProgress, Pool,
+    PoolSpec, Rng, Timestamp, Transition,
 };
 use crate::clock;
 use crate::config::{self, HealthCheck};
 use crate::observe::{Event, Events, History, ReloadOutcome, Trigger};
 
-/// How a drain treats the sessions that are still there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DrainPolicy {
-    /// From so long after the beginning on all sessions move.
-    pub deadline: Option<std::time::Duration>,
-    /// A session that has paused for so long moves at its next request.
-    pub move_idle_after: Option<std::time::Duration>,
-    /// How many sessions move after the deadline, a second.
-    pub moves_per_second: Option<std::num::NonZeroU32>,
-}
+/// How long the end of a drain is told.
+const TOLD_AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// What became of a backend that was to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,14 +185,16 @@ impl Controller {
     }
 
     fn take_up_backend(&self, desired: &mut Desired, pool: &Pool, backend: &Backend) {
-        let condition = match desired.said_of(pool.name()).out_of_service.get(backend.name()) {
-            None => return,
-            Some(OutOfService::Draining { .. }) => Condition::Draining,
-            Some(OutOfService::Drained) => Condition::Drained,
-            Some(OutOfService::Maintenance) => Condition::Maintenance,
+        let said = &desired.said_of(pool.name()).out_of_service;
+        let Some(how) = said.get(backend.name()) else { return };
+        let (id, now) = (backend.id(), clock::now());
+        let transition = match how {
+            OutOfService::Draining(drain) => {
+                pool.resume_drain(id, drain.policy(), drain.since(), now)
+            }
+            OutOfService::Drained => pool.set(id, Condition::Drained, true, now),
+            OutOfService::Maintenance => pool.maintenance(id, true, now).ok().flatten(),
         };
-        let now = clock::now();
-        let transition = pool.set(backend.id(), condition, true, now);
         self.log(pool, transition, "an operator said so earlier", now);
     }
 
@@ -252,7 +247,8 @@ impl Controller {
         self.desired().rosters.get(pool)?.origin(backend)
     }
 
-    /// Lets a backend's sessions leave. New ones go elsewhere from now on.
+    /// Lets a backend's sessions leave. New ones go elsewhere from now on. Without a policy the
+    /// pool's counts.
     pub fn drain(
         &self,
         pool: &str,
@@ -260,8 +256,18 @@ impl Controller {
         policy: Option<DrainPolicy>,
         force: bool,
     ) -> Result<Option<Transition>, Refusal> {
-        let how = OutOfService::draining(policy.unwrap_or_default(), clock::now());
-        self.take_out(pool, backend, Condition::Draining, how, force, "an operator drains it")
+        let (pool, backend) = self.find(pool, backend)?;
+        let mut desired = self.desired();
+        let now = clock::now();
+        let policy = policy.unwrap_or_else(|| pool.drain_policy());
+        let transition = pool.drain(backend.id(), policy, force, now)?;
+        self.log(&pool, transition.clone(), "an operator drains it", now);
+        if backend.state() != BackendState::Drained {
+            let how = OutOfService::Draining(Draining::new(policy, now));
+            desired.said_of(pool.name()).out_of_service.insert(backend.name().to_owned(), how);
+            desired.save();
+        }
+        Ok(transition)
     }
 
     /// Takes a backend out of service: nobody is sent there, bound or not.
@@ -271,31 +277,13 @@ impl Controller {
         backend: &str,
         force: bool,
     ) -> Result<Option<Transition>, Refusal> {
-        let how = OutOfService::Maintenance;
-        self.take_out(pool, backend, Condition::Maintenance, how, force, "an operator says so")
-    }
-
-    fn take_out(
-        &self,
-        pool: &str,
-        backend: &str,
-        condition: Condition,
-        how: OutOfService,
-        force: bool,
-        why: &str,
-    ) -> Result<Option<Transition>, Refusal> {
         let (pool, backend) = self.find(pool, backend)?;
-        let now = clock::now();
         let mut desired = self.desired();
-        let is_ready =
-            |b: &Arc<Backend>| b.state() == BackendState::Ready && b.id() != backend.id();
-        if !force && backend.state().accepts_new() && !pool.backends().iter().any(is_ready) {
-            return Err(Refusal::LastReady);
-        }
-        let transition = pool.set(backend.id(), condition, true, now);
-        self.log(&pool, transition.clone(), why, now);
+        let now = clock::now();
+        let transition = pool.maintenance(backend.id(), force, now)?;
+        self.log(&pool, transition.clone(), "an operator takes it out of service", now);
         let said = desired.said_of(pool.name());
-        said.out_of_service.insert(backend.name().to_owned(), how);
+        said.out_of_service.insert(backend.name().to_owned(), OutOfService::Maintenance);
         desired.save();
         Ok(transition)
     }
@@ -305,15 +293,9 @@ impl Controller {
         let (pool, backend) = self.find(pool, backend)?;
         let now = clock::now();
         let mut desired = self.desired();
-        let from = backend.state();
-        for condition in [Condition::Draining, Condition::Drained, Condition::Maintenance] {
-            pool.set(backend.id(), condition, false, now);
-        }
-        let to = backend.state();
-        let name = backend.name().to_owned();
-        let transition = (from != to).then_some(Transition { backend, from, to });
-        self.log(&pool, transition.clone(), "an operator says so", now);
-        desired.said_of(pool.name()).out_of_service.remove(&name);
+        let transition = pool.make_ready(backend.id(), now);
+        self.log(&pool, transition.clone(), "an operator puts it back into service", now);
+        desired.said_of(pool.name()).out_of_service.remove(backend.name());
         desired.save();
         Ok(transition)
     }
@@ -408,14 +390,46 @@ impl Controller {
     pub(super) fn tick(&self, now: Timestamp) {
         for pool in self.pools().iter() {
             for transition in pool.tick(now) {
-                self.events.transition(pool, &transition, "its ejection is over", now);
+                let why = match transition.to {
+                    BackendState::Drained => "nobody is left",
+                    _ => "its ejection is over",
+                };
+                self.events.transition(pool, &transition, why, now);
+                if transition.to == BackendState::Drained {
+                    self.has_drained(pool, &transition.backend);
+                }
             }
         }
+        self.tell_progress(now);
         let mut desired = self.desired();
         for pool in self.pools().iter() {
             if desired.rosters.get(pool.name()).is_some_and(Roster::has_leaving) {
                 self.apply_members(&mut desired, pool, now);
             }
+        }
+    }
+
+    /// How far the drains are, to those who listen.
+    fn tell_progress(&self, now: Timestamp) {
+        for pool in self.pools().iter() {
+            for backend in pool.backends() {
+                let is_news = |drain: &DrainProgress| {
+                    drain.ended.is_none_or(|ended| now.since(ended) < TOLD_AFTER_THE_END)
+                };
+                if let Some(progress) = pool.drain_progress(backend.id(), now).filter(is_news) {
+                    let (pool, backend) = (pool.name().into(), backend.name().into());
+                    self.publish(Event::Drain { pool, backend, progress: Box::new(progress) });
+                }
+            }
+        }
+    }
+
+    fn has_drained(&self, pool: &Pool, backend: &Backend) {
+        let mut desired = self.desired();
+        let said = desired.said_of(pool.name());
+        if let Some(how) = said.out_of_service.get_mut(backend.name()) {
+            *how = OutOfService::Drained;
+            desired.save();
         }
     }
 
@@ -441,17 +455,17 @@ impl Controller {
         let members = pool.backends();
         let (added, removed) = (without(&members, former), without(former, &members));
         for backend in &members {
-            let drains = match backend.name() {
-                name if next.leaving.contains(name) => true,
-                name if next.back.contains(name) => false,
-                _ => continue,
-            };
-            let why = match drains {
-                true => "it is no longer listed; its sessions may stay until they end",
-                false => "it is listed again",
-            };
-            let transition = pool.set(backend.id(), Condition::Draining, drains, now);
-            self.log(pool, transition, why, now);
+            let begins_to_leave = next.leaving.contains(backend.name())
+                && !next.was_leaving.contains(backend.name())
+                && backend.state().accepts_new();
+            if begins_to_leave {
+                let transition = pool.drain(backend.id(), pool.drain_policy(), true, now);
+                let why = "it is no longer listed; its sessions may leave in peace";
+                self.log(pool, transition.ok().flatten(), why, now);
+            } else if next.back.contains(backend.name()) {
+                let transition = pool.make_ready(backend.id(), now);
+                self.log(pool, transition, "it is listed again", now);
+            }
         }
         let said = desired.said_of(pool.name());
         for backend in &removed {

@@ -21,7 +21,7 @@ use rand::rngs::StdRng;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-pub use self::controller::{Controller, DrainPolicy, Origin, Removal};
+pub use self::controller::{Controller, Origin, Removal};
 use self::health_check::Checks;
 pub use self::refusal::Refusal;
 use crate::clock;

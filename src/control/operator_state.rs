@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::controller::DrainPolicy;
 use super::roster::WeightSet;
-use crate::balance::{BackendSpec, Timestamp};
+use crate::balance::{BackendSpec, DrainPolicy, Timestamp};
 
 const NAME: &str = "operator.json";
 
@@ -44,22 +44,24 @@ pub(super) struct PoolState {
 #[serde(rename_all = "snake_case", tag = "how")]
 pub(super) enum OutOfService {
     /// It drains.
-    Draining {
-        /// Since when, in milliseconds since the epoch.
-        since: u64,
-        /// In milliseconds.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        deadline: Option<u64>,
-        /// In milliseconds.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        move_idle_after: Option<u64>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        moves_per_second: Option<std::num::NonZeroU32>,
-    },
+    Draining(Draining),
     /// It has drained.
     Drained,
     /// For maintenance.
     Maintenance,
+}
+
+/// A drain. All times are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Draining {
+    /// When it began, since the epoch.
+    since: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    move_idle_after: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moves_per_second: Option<NonZeroU32>,
 }
 
 /// A backend that an operator has added.
@@ -104,14 +106,26 @@ impl TryFrom<AddedBackend> for BackendSpec {
     }
 }
 
-impl OutOfService {
-    pub(super) fn draining(policy: DrainPolicy, since: Timestamp) -> Self {
+impl Draining {
+    pub(super) fn new(policy: DrainPolicy, since: Timestamp) -> Self {
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        OutOfService::Draining {
+        Draining {
             since: since.as_millis(),
             deadline: policy.deadline.map(millis),
             move_idle_after: policy.move_idle_after.map(millis),
             moves_per_second: policy.moves_per_second,
+        }
+    }
+
+    pub(super) fn since(&self) -> Timestamp {
+        Timestamp::from_millis(self.since)
+    }
+
+    pub(super) fn policy(&self) -> DrainPolicy {
+        DrainPolicy {
+            deadline: self.deadline.map(Duration::from_millis),
+            move_idle_after: self.move_idle_after.map(Duration::from_millis),
+            moves_per_second: self.moves_per_second,
         }
     }
 }
@@ -179,7 +193,7 @@ mod tests {
     fn state() -> OperatorState {
         let mut pool = PoolState::default();
         let policy = DrainPolicy { deadline: Some(Duration::from_secs(5)), ..Default::default() };
-        let draining = OutOfService::draining(policy, Timestamp::from_millis(7));
+        let draining = OutOfService::Draining(Draining::new(policy, Timestamp::from_millis(7)));
         pool.out_of_service.insert("a".into(), draining);
         pool.out_of_service.insert("b".into(), OutOfService::Maintenance);
         pool.weights.insert("c".into(), WeightSet { weight: 5, instead_of: 1 });

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::balance::Refused;
+
 /// Why something that was asked of a running proxy is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -20,4 +22,13 @@ pub enum Refusal {
     /// It is no longer listed anywhere, and is gone when its sessions have left.
     #[error("the backend is leaving already")]
     Leaving,
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::UnknownBackend => Refusal::UnknownBackend,
+            Refused::LastReady => Refusal::LastReady,
+        }
+    }
 }

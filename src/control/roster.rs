@@ -36,6 +36,8 @@ pub(super) struct Next {
     pub(super) members: Vec<BackendSpec>,
     /// By name, those among them that are leaving.
     pub(super) leaving: BTreeSet<String>,
+    /// By name, those that were leaving before.
+    pub(super) was_leaving: BTreeSet<String>,
     /// Those that were leaving and stay after all.
     pub(super) back: BTreeSet<String>,
 }
@@ -95,7 +97,12 @@ impl Roster {
         let stays = |spec: &&BackendSpec| self.origin(&spec.name).is_some();
         let back = former.iter().filter(stays).map(|spec| spec.name.clone()).collect();
         self.members = self.listed_and_leaving();
-        Next { members: self.members.clone(), leaving: names(&self.leaving), back }
+        Next {
+            members: self.members.clone(),
+            leaving: names(&self.leaving),
+            was_leaving: names(&former),
+            back,
+        }
     }
 
     fn listed_and_leaving(&self) -> Vec<BackendSpec> {

@@ -10,7 +10,9 @@ use tokio::sync::broadcast;
 
 use super::history::History;
 use super::reload::ReloadOutcome;
-use crate::balance::{Backend, BackendId, BackendState, Pool, Timestamp, Transition};
+use crate::balance::{
+    Backend, BackendId, BackendState, DrainProgress, Pool, Timestamp, Transition,
+};
 
 /// Events that a listener may be behind by. Who is further behind misses the oldest.
 const BEHIND: usize = 1024;
@@ -20,6 +22,15 @@ const BEHIND: usize = 1024;
 pub enum Event {
     /// A backend has changed its state.
     Transition(Change),
+    /// How far a drain is; several times a second while it goes on, and at its end.
+    Drain {
+        /// Of this pool.
+        pool: Arc<str>,
+        /// Which backend.
+        backend: Arc<str>,
+        /// How far.
+        progress: Box<DrainProgress>,
+    },
     /// The configuration was read again.
     Reload(Arc<ReloadOutcome>),
     /// Backends came or went.

@@ -33,7 +33,6 @@ const TIDY_AFTER: Tick = 12;
 
 /// What is served. All workers share it, but each of them counts for itself who looks at it: a
 /// count that all of them write, with every request, would be dear.
-#[expect(clippy::redundant_allocation, reason = "the outer count is this thread's own")]
 pub(crate) type Current = Rc<Arc<Site>>;
 
 /// A worker thread's state.

@@ -1,11 +1,12 @@
 //! `[pools.NAME]`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 
 use super::Resolver;
 use crate::balance::outlier::Ejection;
 use crate::balance::queue::QueueSpec;
-use crate::balance::{BackendSpec, PoolSpec};
+use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 use crate::config::at::At;
 use crate::config::file::{self, Eject, ForwardHost, HostChoice};
 use crate::config::{BackendTimeouts, Forward, ForwardStyle, HostPolicy, Pool};
@@ -42,6 +43,7 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
+                drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, at),
             },
             key: affinity.key,
@@ -117,6 +119,17 @@ impl Resolver<'_> {
             failures: file.connect_failures,
             duration: self.positive(&file.duration, at.key("duration")),
         })
+    }
+
+    fn drain(&mut self, file: &file::Drain, at: At<'_>) -> DrainPolicy {
+        let mut positive = |key, duration: &Option<_>| {
+            duration.as_ref().map(|duration| self.positive(duration, at.key(key)))
+        };
+        DrainPolicy {
+            deadline: positive("deadline", &file.deadline),
+            move_idle_after: positive("move_idle_after", &file.move_idle_after),
+            moves_per_second: file.moves_per_second.and_then(NonZeroU32::new),
+        }
     }
 
     fn backend_timeouts(&mut self, file: &file::BackendTimeouts, at: At<'_>) -> BackendTimeouts {
