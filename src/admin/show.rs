@@ -7,7 +7,7 @@ use super::Admin;
 use super::figures::{Recent, requests, share};
 use super::view::{self, rfc3339};
 use crate::balance::{
-    Backend, Cause, Outcome, Pool, Reason, Timestamp,
+    Backend, Cause, DrainProgress, Outcome, Pool, Reason, Timestamp,
 };
 use crate::observe::{Change, Check, Event, Reloaded, ReloadOutcome};
 
@@ -69,7 +69,7 @@ impl Admin {
             max_connections: backend.max_connections(),
             in_flight: backend.in_flight(),
             waiting: backend.waiting(),
-            tunnels: 0,
+            tunnels: backend.tunnels(),
             sessions: backend.sessions(),
             requests: requests(backend),
             request_rate: recent.rate(lately),
@@ -79,7 +79,7 @@ impl Admin {
             placed: all(Cause::LABELS.into_iter().zip(backend.placed())),
             outcomes: all(Outcome::LABELS.into_iter().zip(backend.outcomes())),
             latency: None,
-            drain: None,
+            drain: pool.drain_progress(backend.id(), now).map(|progress| drain(&progress)),
             last_error: last_error
                 .map(|(at, what)| view::LastError { at: rfc3339(at), what: what.to_owned() }),
         }
@@ -141,6 +141,28 @@ impl Totals {
     }
 }
 
+/// A drain.
+pub(super) fn drain(progress: &DrainProgress) -> view::Drain {
+    let moved = Reason::ALL.iter().zip(progress.moved_by_reason);
+    view::Drain {
+        since: rfc3339(progress.since),
+        deadline: progress.deadline.map(rfc3339),
+        sessions_at_start: progress.sessions_at_start,
+        joined: progress.joined,
+        sessions: progress.sessions,
+        in_flight: progress.in_flight,
+        tunnels: progress.tunnels,
+        left: progress.left,
+        moved: progress.moved,
+        moved_by_reason: counted(moved.map(|(reason, count)| (reason.as_str(), count))),
+        cut: progress.cut,
+        tunnels_closed: progress.tunnels_closed,
+        estimated_end: progress.estimated_end.map(rfc3339),
+        ended: progress.ended.map(rfc3339),
+        was_cancelled: progress.was_cancelled,
+    }
+}
+
 fn of_change(change: &Change) -> view::HistoryEntry {
     view::HistoryEntry {
         at: rfc3339(change.at),
@@ -189,8 +211,8 @@ pub(super) fn reload(outcome: &ReloadOutcome) -> view::Reload {
     }
 }
 
-/// Something that happened.
-pub(super) fn event(event: &Event) -> view::Event {
+/// Something that has just happened.
+pub(super) fn event(event: &Event, now: Timestamp) -> view::Event {
     let names = |names: &[Arc<str>]| names.iter().map(ToString::to_string).collect();
     match event {
         Event::Transition(change) => view::Event::Transition(view::Transition {
@@ -202,6 +224,12 @@ pub(super) fn event(event: &Event) -> view::Event {
             why: change.why.to_string(),
             sessions: change.sessions,
             in_flight: change.in_flight,
+        }),
+        Event::Drain { pool, backend, progress } => view::Event::Drain(view::DrainOf {
+            at: rfc3339(progress.ended.unwrap_or(now)),
+            pool: pool.to_string(),
+            backend: backend.to_string(),
+            drain: drain(progress),
         }),
         Event::Reload(outcome) => view::Event::Reload(reload(outcome)),
         Event::Membership { pool, added, removed, at } => {

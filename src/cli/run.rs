@@ -44,6 +44,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }
+    if let Some(address) = running.admin() {
+        tracing::info!("admin API and dashboard for operators at http://{address}/");
+    }
     let signal = signals.wait();
     tracing::info!(?signal, "shutting down");
     match running.shut_down() {

@@ -10,6 +10,9 @@
 mod support;
 
 mod addresses;
+mod admin_access;
+mod admin_api;
+mod admin_events;
 mod affinity_cookie;
 mod affinity_hash;
 mod app_is_told;
@@ -21,6 +24,7 @@ mod commands;
 mod connections;
 mod cookies;
 mod crowds;
+mod dashboard;
 mod demo;
 mod dozing;
 mod drain;
@@ -37,6 +41,8 @@ mod limits;
 mod logging;
 mod mutations;
 mod old_clients;
+mod openapi;
+mod operate;
 mod pipelining;
 mod queues;
 mod real_peers;

@@ -7,8 +7,8 @@ use super::App;
 use super::backends::HIGHEST_WEIGHT;
 use crate::admin::extract::{Json, OptionalJson, Path};
 use crate::admin::problem::Problem;
-use crate::admin::{Admin, view};
-use crate::control::DrainPolicy;
+use crate::admin::{Admin, show, view};
+use crate::balance::DrainPolicy;
 use crate::clock;
 use crate::control::Refusal;
 
@@ -28,8 +28,8 @@ pub(super) async fn drain_progress(
     Path((pool, backend)): Path<(String, String)>,
 ) -> Result<Json<view::Drain>, Problem> {
     let (pool, backend) = admin.backend(&pool, &backend)?;
-    let _ = pool;
-    None.ok_or_else(|| {
+    let progress = pool.drain_progress(backend.id(), clock::now());
+    progress.map(|progress| Json(show::drain(&progress))).ok_or_else(|| {
         let detail = format!("{:?} was not drained since the start", backend.name());
         Problem::new(StatusCode::NOT_FOUND, detail)
     })
@@ -58,7 +58,7 @@ pub(super) async fn drain(
     OptionalJson(order): OptionalJson<view::DrainOrder>,
 ) -> Result<Json<view::Backend>, Problem> {
     let (pool, _) = admin.backend(&pool_name, &name)?;
-    let _ = pool; let default = DrainPolicy::default();
+    let default = pool.drain_policy();
     let policy = DrainPolicy {
         deadline: order.deadline.map(|span| span.0).or(default.deadline),
         move_idle_after: order.move_idle_after.map(|span| span.0).or(default.move_idle_after),

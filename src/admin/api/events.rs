@@ -89,7 +89,7 @@ impl Reader {
         tokio::select! {
             biased;
             event = self.events.recv() => match event {
-                Ok(event) => Some(said(&show::event(&event))),
+                Ok(event) => Some(said(&show::event(&event, clock::now()))),
                 Err(RecvError::Lagged(missed)) => {
                     Some(said(&view::Event::Lag(view::Lag { missed })))
                 }

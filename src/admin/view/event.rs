@@ -11,7 +11,7 @@ use super::{Drain, Pools, Reload};
 pub enum Event {
     /// A backend has changed its state.
     Transition(Transition),
-    /// How a drain goes: every second while it does, and once when it has ended.
+    /// How a drain goes: several times a second while it does, and once when it has ended.
     Drain(DrainOf),
     /// The configuration was read again.
     Reload(Reload),

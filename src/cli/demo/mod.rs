@@ -174,7 +174,7 @@ fn introduction(args: &Args, seed: u64, apps: &Apps, proxy: &Running) -> String 
     );
     for address in proxy.addresses() {
         let _ = writeln!(text, "  proxy   http://{address}");
-        for admin in proxy.admin() {
+        if let Some(admin) = proxy.admin() {
             let _ = writeln!(text, "  admin   http://{admin}/  dashboard; for stickler top and status");
         }
         let _ = writeln!(text, "\nTry  curl {}http://{address}/whoami", args.affinity.curl());

@@ -6,7 +6,7 @@ use stickler::balance::{Backend as Member, Pool};
 use stickler::config::Config;
 use stickler::server::{self, Running, Shutdown};
 
-use super::Backend;
+use super::{Admin, Backend};
 
 /// A proxy in this process, ended when it is dropped.
 pub struct Proxy {
@@ -14,9 +14,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy with this configuration. What is left out of `[server]`, `[token]` and
-    /// `[[listeners]]` is filled in: one listener on port 0, two workers, a fixed key, an end
-    /// without patience.
+    /// A proxy with this configuration. What is left out of `[server]`, `[admin]`,
+    /// `[token]` and `[[listeners]]` is filled in: one listener on port 0, two workers, no admin
+    /// address, a fixed key, an end without patience.
     #[track_caller]
     pub fn with(config: &str) -> Self {
         let mut text = String::new();
@@ -26,6 +26,9 @@ impl Proxy {
         if !config.contains("[token]") {
             let key = "c3RpY2tsZXItdGVzdC1rZXktc3RpY2tsZXItdGVzdC0=";
             text.push_str(&format!("[token]\nkeys = [\"{key}\"]\n"));
+        }
+        if !config.contains("[admin]") {
+            text.push_str("[admin]\naddress = \"off\"\n");
         }
         if !config.contains("[[listeners]]") {
             text.push_str("[[listeners]]\naddress = \"127.0.0.1:0\"\n");
@@ -57,6 +60,12 @@ impl Proxy {
     /// Where its first listener is.
     pub fn address(&self) -> SocketAddr {
         self.addresses()[0]
+    }
+
+    /// Its admin address.
+    #[track_caller]
+    pub fn admin(&self) -> Admin {
+        Admin::at(self.running.as_ref().unwrap().admin().expect("[admin] is on"))
     }
 
     /// Where its listeners are.
