@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::{Admin, api, view};
@@ -49,15 +49,15 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Bound> {
     Ok(Bound(listener))
 }
 
-/// Serves until it is dropped. When `stopping` becomes true it says that the proxy is not ready
+/// Serves until it is dropped. When `stopping` is complete it says that the proxy is not ready
 /// for requests any more.
-pub(crate) async fn serve(bound: Bound, admin: Arc<Admin>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn serve(bound: Bound, admin: Arc<Admin>, stopping: impl Future<Output = ()>) {
     let listener = match TcpListener::from_std(bound.0) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "there is no admin API"),
     };
     let stop = async {
-        let _ = stopping.wait_for(|&stop| stop).await;
+        stopping.await;
         admin.shut_down();
         std::future::pending::<()>().await;
     };
@@ -101,7 +101,7 @@ async fn keep_figures(admin: &Admin) {
     let mut interval = tokio::time::interval(PERIOD);
     loop {
         interval.tick().await;
-        admin.figures.sample(&admin.controller.pools());
+        admin.figures.sample(&admin.controller.pools(), &admin.metrics);
         if admin.snapshots.receiver_count() > 0 {
             let figures = view::Event::Figures(admin.show_pools(clock::now()));
             let text = serde_json::to_string(&figures).unwrap_or_default();

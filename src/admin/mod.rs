@@ -42,6 +42,7 @@ use crate::balance::Timestamp;
 use crate::clock;
 use crate::config;
 use crate::control::Controller;
+use crate::observe::metrics::Metrics;
 
 pub use self::api::openapi;
 pub(crate) use self::listener::{bind, serve};
@@ -50,16 +51,19 @@ pub use self::problem::Problem;
 /// Event streams at a time.
 const STREAMS: usize = 32;
 
+/// Gives the addresses that clients connect to.
+pub(crate) type Addresses = Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>;
+
 /// What every request may need.
-#[derive(Debug)]
 pub(crate) struct Admin {
     controller: Arc<Controller>,
+    metrics: Arc<Metrics>,
     /// Who may come in. A reload replaces it.
     access: ArcSwap<config::Admin>,
     /// Where it listens.
     address: SocketAddr,
     /// Where clients connect.
-    listeners: Vec<SocketAddr>,
+    listeners: Addresses,
     started: Timestamp,
     shutting_down: AtomicBool,
     figures: Figures,
@@ -75,13 +79,15 @@ impl Admin {
     /// For a proxy with these listeners that this controller can act on.
     pub(crate) fn new(
         controller: Arc<Controller>,
+        metrics: Arc<Metrics>,
         access: &config::Admin,
         address: SocketAddr,
-        listeners: Vec<SocketAddr>,
+        listeners: Addresses,
         rng: StdRng,
     ) -> Arc<Self> {
         Arc::new(Admin {
             controller,
+            metrics,
             access: ArcSwap::from_pointee(access.clone()),
             address,
             listeners,

@@ -14,10 +14,15 @@ use crate::observe::{Change, Check, Event, Reloaded, ReloadOutcome};
 impl Admin {
     /// Every pool, as it is now.
     pub(super) fn show_pools(&self, now: Timestamp) -> view::Pools {
-        let recent = self.figures.recent();
         let pools = self.controller.pools();
+        let recent = self.figures.recent(&pools, &self.metrics);
         let pools = pools.iter().map(|pool| self.show_pool(pool, &recent, now)).collect();
         view::Pools { at: rfc3339(now), pools }
+    }
+
+    /// What has come in the last seconds.
+    pub(super) fn recent(&self) -> Recent {
+        self.figures.recent(&self.controller.pools(), &self.metrics)
     }
 
     /// One pool.
@@ -78,7 +83,10 @@ impl Admin {
             fair_share: of_pool.fair_share(backend),
             placed: all(Cause::LABELS.into_iter().zip(backend.placed())),
             outcomes: all(Outcome::LABELS.into_iter().zip(backend.outcomes())),
-            latency: None,
+            latency: recent.latency(pool.name(), backend.name()).map(|[p50, p99]| view::Latency {
+                p50_ms: p50.as_secs_f64() * 1e3,
+                p99_ms: p99.as_secs_f64() * 1e3,
+            }),
             drain: pool.drain_progress(backend.id(), now).map(|progress| drain(&progress)),
             last_error: last_error
                 .map(|(at, what)| view::LastError { at: rfc3339(at), what: what.to_owned() }),
@@ -92,7 +100,7 @@ impl Admin {
         backend: &Arc<Backend>,
         now: Timestamp,
     ) -> view::BackendDetail {
-        let recent = self.figures.recent();
+        let recent = self.recent();
         let of_pool = Totals::new(&pool.backends(), &recent);
         let history = self.controller.history(backend.id());
         let changes = history.changes().map(|change| (change.at, of_change(change)));

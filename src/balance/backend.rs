@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::drain::{Departure, Drain, Left};
 use super::identity::{Address, BackendId, BackendSpec, name_hash};
-use super::load::{Load, Shared, Slot};
+use super::load::{Load, Shared, Slot, World};
 use super::queue::Queue;
 use super::state::{BackendState, Condition};
+use super::tunnels::Tunnels;
 use super::{Cause, InFlight, Outcome, Placement, Timestamp};
 
 /// One app server of a pool, shared by all workers.
@@ -82,6 +83,7 @@ impl Backend {
     pub(super) fn begin_anew(&self, since: Timestamp) {
         self.load.conditions.store(0, Ordering::Relaxed);
         self.load.drain.store(None);
+        self.load.released.store(0, Ordering::Relaxed);
         self.clear_failures();
         self.set_ready_since(since);
     }
@@ -177,15 +179,14 @@ impl Backend {
         Left { sessions: self.sessions(), in_flight: self.in_flight(), tunnels: self.tunnels() }
     }
 
-    /// May one more of its tunnels be closed now? It counts as closed if the answer is yes, which
-    /// it is from a drain's deadline on, at the drain's pace.
-    pub fn may_close_tunnel(&self, now: Timestamp) -> bool {
-        self.current_drain().is_some_and(|drain| drain.may_close_tunnel(now))
+    /// Its tunnels that have not been asked to end.
+    pub(super) fn open_tunnels(&self) -> &Tunnels {
+        &self.load.open_tunnels
     }
 
     /// Requests started and not finished.
     pub fn in_flight(&self) -> u32 {
-        self.load.in_flight()
+        self.load.in_flight(World::Real)
     }
 
     /// Of those, the ones that have become tunnels.
@@ -242,9 +243,24 @@ impl Backend {
     /// The requests in flight that this backend should have at most: `factor` times its fair share
     /// of all those in the pool, one more included (Mirrokni, Thorup and Zadimoghaddam 2018).
     pub(super) fn bound(&self, factor: f32) -> u32 {
-        let share = f32::from_bits(self.load.share.load(Ordering::Relaxed));
+        let share = self.share();
         let total = self.shared.in_flight().saturating_add(1);
         (factor * share * total as f32).ceil().max(1.0) as u32
+    }
+
+    /// The share of the pool's load that its weight entitles it to.
+    pub(super) fn share(&self) -> f32 {
+        f32::from_bits(self.load.share.load(Ordering::Relaxed))
+    }
+
+    /// Tokens that were made before now do not bind anybody to it any more.
+    pub(super) fn release_sessions(&self, now: Timestamp) {
+        self.load.released.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Was a token that was made then released with all others?
+    pub(super) fn has_released(&self, refreshed: Timestamp) -> bool {
+        refreshed.as_millis() <= self.load.released.load(Ordering::Relaxed)
     }
 
     /// How many may be in flight when one that has waited for this backend begins.
@@ -259,7 +275,7 @@ impl Backend {
     /// Counts a request in, unless the backend is at its limit.
     pub(crate) fn start(self: &Arc<Self>, cause: Cause) -> Option<InFlight> {
         match self.max_connections() {
-            None => self.load.start(),
+            None => self.load.start(World::Real),
             Some(limit) if self.load.try_start(limit) => {}
             Some(_) => return None,
         }
@@ -281,8 +297,47 @@ impl Backend {
             self.load.finish_bounded();
             self.call_waiters();
         } else {
-            self.load.finish();
+            self.load.finish(World::Real);
         }
+    }
+
+    /// One more request in flight in the even world.
+    pub(super) fn start_evenly(&self) {
+        self.load.start(World::Even);
+        self.load.hot.placed_evenly.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests in flight in the even world.
+    #[cfg(test)]
+    pub(super) fn in_flight_evenly(&self) -> u32 {
+        self.load.in_flight(World::Even)
+    }
+
+    pub(super) fn finish_evenly(&self) {
+        self.load.finish(World::Even);
+    }
+
+    /// A request that has ended was in flight for so long.
+    pub(super) fn add_busy(&self, world: World, elapsed: Duration) {
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.load.hot.busy[world as usize].fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn busy(&self, world: World) -> u64 {
+        self.load.hot.busy[world as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn placed_evenly(&self) -> u64 {
+        self.load.hot.placed_evenly.load(Ordering::Relaxed)
+    }
+
+    /// Affinity has placed a request here, and the even world elsewhere.
+    pub(super) fn count_forced(&self) {
+        self.load.hot.forced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn forced(&self) -> u64 {
+        self.load.hot.forced.load(Ordering::Relaxed)
     }
 
     /// Hands free places to those who wait: for this backend, or for any; whoever has waited
@@ -307,14 +362,14 @@ impl Backend {
                 (None, Some(_)) => (any, self.max_connections()),
             };
             match limit {
-                None => self.load.start(),
+                None => self.load.start(World::Real),
                 Some(limit) if self.load.try_start(limit) => {}
                 // Somebody has begun meanwhile: those who wait for any may still have room.
                 Some(_) if Arc::ptr_eq(queue, &self.queue) => continue,
                 Some(_) => return,
             }
             let place = |cause| {
-                let placement = Placement { backend: self.clone(), cause };
+                let placement = Placement { backend: self.clone(), cause, session: None };
                 (placement, self.started(cause))
             };
             if !queue.call(self.id, place) {

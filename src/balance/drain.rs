@@ -127,8 +127,8 @@ pub(super) struct Drain {
     deadline: Option<Timestamp>,
     /// Not over before that: after a restart sessions that nobody knows of may still come.
     patience: Timestamp,
-    moves: Option<Pace>,
-    closings: Option<Pace>,
+    moves: Pace,
+    closings: Pace,
     counts: Arc<Counts>,
     control: Mutex<Control>,
 }
@@ -141,15 +141,15 @@ struct Counts {
     moved: [AtomicU64; Reason::ALL.len()],
     cut: AtomicU64,
     tunnels_closed: AtomicU64,
+    /// How many had gone by when; at most [`WINDOW`] of it. For those who ask for progress.
+    samples: Mutex<VecDeque<(Timestamp, u64)>>,
     /// How it went, once it is over: what the backend does after that is another story.
     report: OnceLock<DrainProgress>,
 }
 
-/// What only the ticking of time and those who ask for progress need.
+/// What only the ticking of time needs.
 #[derive(Debug, Default)]
 struct Control {
-    /// How many had gone by when; at most [`WINDOW`] of it.
-    samples: VecDeque<(Timestamp, u64)>,
     /// Sessions to look at after the deadline, those that have been away longest first.
     overdue: VecDeque<SessionId>,
     /// When to look for more.
@@ -164,6 +164,12 @@ pub(super) struct Left {
     pub(super) tunnels: u32,
 }
 
+impl Counts {
+    fn samples(&self) -> MutexGuard<'_, VecDeque<(Timestamp, u64)>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drain {
     pub(super) fn new(policy: DrainPolicy, since: Timestamp, patience: Timestamp) -> Self {
         Drain::with(policy, since, patience, Arc::default())
@@ -176,14 +182,14 @@ impl Drain {
         counts: Arc<Counts>,
     ) -> Self {
         let deadline = policy.deadline.map(|deadline| since + deadline);
-        let pace = || Some(Pace::new(policy.moves_per_second?, deadline?));
+        let start = deadline.unwrap_or(since);
         Drain {
             policy,
             since,
             deadline,
             patience,
-            moves: pace(),
-            closings: pace(),
+            moves: Pace::from(start),
+            closings: Pace::from(start),
             counts,
             control: Mutex::default(),
         }
@@ -215,12 +221,16 @@ impl Drain {
 
     /// May one more session leave now? It counts if the answer is yes.
     pub(super) fn may_move(&self, now: Timestamp) -> bool {
-        !self.is_overdue(now) || self.moves.as_ref().is_none_or(|pace| pace.take(now))
+        !self.is_overdue(now) || self.paces(&self.moves, now)
+    }
+
+    fn paces(&self, pace: &Pace, now: Timestamp) -> bool {
+        self.policy.moves_per_second.is_none_or(|rate| pace.take(rate, now))
     }
 
     /// May one more tunnel be closed now? It counts if the answer is yes.
     pub(super) fn may_close_tunnel(&self, now: Timestamp) -> bool {
-        let may = self.is_overdue(now) && self.closings.as_ref().is_none_or(|pace| pace.take(now));
+        let may = self.is_overdue(now) && self.paces(&self.closings, now);
         if may {
             self.counts.tunnels_closed.fetch_add(1, Ordering::Relaxed);
         }
@@ -297,8 +307,7 @@ impl Drain {
     /// Notes how many have gone by now. To be called now and then.
     pub(super) fn sample(&self, now: Timestamp) {
         let gone = self.gone();
-        let mut control = self.control();
-        let samples = &mut control.samples;
+        let mut samples = self.counts.samples();
         if samples.back().is_some_and(|&(last, _)| last > now) {
             samples.clear(); // the clock has stepped back
         }
@@ -312,8 +321,7 @@ impl Drain {
 
     /// Sessions that have gone a second, lately.
     fn rate(&self, now: Timestamp) -> f64 {
-        let control = self.control();
-        let Some(&(since, gone)) = control.samples.front() else { return 0.0 };
+        let Some(&(since, gone)) = self.counts.samples().front() else { return 0.0 };
         let seconds = now.since(since).as_secs_f64();
         if seconds > 0.0 { self.gone().saturating_sub(gone) as f64 / seconds } else { 0.0 }
     }

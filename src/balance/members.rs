@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 
 use super::balancer::{Balancer, Candidates, Ready};
 use super::hashing::{self, Algorithm, Hashing};
+use super::load::World;
 use super::pool::Policy;
 use super::{Backend, BackendId, Rng, Timestamp};
 
@@ -33,6 +34,8 @@ struct Tier {
     priority: u32,
     ready: Ready,
     balancer: Box<dyn Balancer>,
+    /// The same for the even world.
+    even: Option<(Ready, Box<dyn Balancer>)>,
     /// Who serves a session that is away from home: always the same, as long as it can.
     stand_ins: Option<Arc<dyn Hashing>>,
 }
@@ -40,7 +43,8 @@ struct Tier {
 /// How members are made.
 pub(super) struct Recipe<'a> {
     pub(super) policy: Policy,
-    pub(super) position: &'a Arc<AtomicUsize>,
+    /// Whose turn it is, by [`World`].
+    pub(super) positions: &'a [Arc<AtomicUsize>; 2],
     /// Effective weights in thousandths, by backend.
     pub(super) weight: &'a dyn Fn(&Backend) -> u32,
 }
@@ -78,14 +82,19 @@ impl Members {
             name: backend.name_hash(),
             weight,
         };
-        let tier = |(priority, backends)| {
-            let ready = Ready::new(backends);
-            let balancer = policy.balance.prepare(&ready, recipe.position);
+        let world = |backends, world: World| {
+            let ready = Ready::new(backends, world);
+            let balancer = policy.balance.prepare(&ready, &recipe.positions[world as usize]);
+            (ready, balancer)
+        };
+        let tier = |(priority, backends): (u32, Vec<(Arc<Backend>, u32)>)| {
+            let even = policy.measures_cost.then(|| world(backends.clone(), World::Even));
+            let (ready, balancer) = world(backends, World::Real);
             let stand_ins = policy.has_detours().then(|| {
                 let members = ready.backends().iter().zip(ready.weights()).map(member);
                 Algorithm::Rendezvous.prepare(&members.collect::<Vec<_>>())
             });
-            Tier { priority, ready, balancer, stand_ins }
+            Tier { priority, ready, balancer, even, stand_ins }
         };
         let tiers: Vec<Tier> = by_priority.into_iter().map(tier).collect();
         share_out(&all, &weights, tiers.first());
@@ -138,10 +147,38 @@ impl Members {
         })
     }
 
+    /// The balancer's choice in the even world. `None` if the cost is not measured, or nobody there
+    /// has room.
+    pub(super) fn pick_evenly(&self, now: Timestamp, rng: &mut dyn Rng) -> Option<&Arc<Backend>> {
+        self.tiers.iter().find_map(|tier| {
+            let (ready, balancer) = tier.even.as_ref()?;
+            let picked = balancer.pick(&Candidates { ready, tried: &[], now }, rng);
+            picked.map(|index| &ready.backends()[index])
+        })
+    }
+
     /// Does anybody take new sessions, apart from those that failed this request?
     pub(super) fn any_ready(&self, tried: &[BackendId]) -> bool {
         let mut ready = self.tiers.iter().flat_map(|tier| tier.ready.backends());
         ready.any(|backend| !tried.contains(&backend.id()))
+    }
+
+    /// Of the first priority whose backends take new sessions, the one that is furthest below its
+    /// fair share of so many sessions.
+    pub(super) fn fewest_sessions(
+        &self,
+        sessions: usize,
+        accepts: impl Fn(&Backend) -> bool,
+    ) -> Option<&Arc<Backend>> {
+        let part = |backend: &Backend| {
+            let share = backend.share() * sessions as f32;
+            (backend.sessions() as f32 + 1.0) / share.max(f32::MIN_POSITIVE)
+        };
+        let ready = self.tiers.first()?.ready.backends().iter();
+        let parts =
+            ready.filter(|backend| accepts(backend)).map(|backend| (part(backend), backend));
+        let (part, backend) = parts.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (part <= 1.0).then_some(backend)
     }
 
     /// Who serves a session that is away from home.

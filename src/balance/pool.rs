@@ -1,9 +1,16 @@
 //! A named group of backends with one policy: its members, its policy, its counts.
 
 mod binding;
+#[cfg(test)]
+mod drain_tests;
 mod draining;
 mod place;
 mod policy;
+#[cfg(test)]
+mod session_tests;
+mod shadow;
+#[cfg(test)]
+mod shadow_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -18,12 +25,13 @@ use arc_swap::ArcSwap;
 use self::draining::Change;
 pub use self::place::{Ask, Decision};
 pub(super) use self::policy::Policy;
-use super::affinity::{AffinitySpec, Ledger};
+use super::affinity::{AffinitySpec, FirstBurst, Ledger, Released, SessionId};
 use super::balancer::Balance;
 use super::drain::DrainPolicy;
 use super::load::{Blocks, Shared};
 use super::members::{Members, Recipe};
 use super::outlier::Ejection;
+use super::pace::Pace;
 use super::queue::QueueSpec;
 use super::state::Condition;
 use super::{Backend, BackendId, BackendSpec, BackendState, Cause, Reason, Timestamp};
@@ -43,6 +51,8 @@ pub struct PoolSpec {
     pub queue: QueueSpec,
     /// How long a backend that has come up takes to get its full share, if not at once.
     pub slow_start: Option<Duration>,
+    /// Is the cost of stickiness measured, see [`cost`](super::cost)?
+    pub measures_cost: bool,
     /// How backends drain, unless somebody says otherwise.
     pub drain: DrainPolicy,
     /// The members, with unique names.
@@ -59,6 +69,7 @@ impl PoolSpec {
             ejection: None,
             queue: QueueSpec::default(),
             slow_start: None,
+            measures_cost: false,
             drain: DrainPolicy::default(),
             backends,
         }
@@ -73,10 +84,16 @@ pub struct Pool {
     members: ArcSwap<Members>,
     /// Held while a change is turned into new `members`.
     change: Mutex<Keeping>,
-    /// Whose turn it is, for round robin; outlives `members`.
-    position: Arc<AtomicUsize>,
+    /// Whose turn it is, for round robin, in either world; outlives `members`.
+    positions: [Arc<AtomicUsize>; 2],
     shared: Arc<Shared>,
     ledger: Ledger,
+    /// Sessions whose old tokens do not count.
+    released: Released,
+    /// Clients that have just come.
+    first_burst: FirstBurst,
+    /// Of moves toward evenness.
+    rebalancing: Pace,
     /// Moves, detours, and tokens that were not honoured, by [`Reason::index`].
     reasons: [AtomicU64; Reason::ALL.len()],
     /// Requests that could not be placed.
@@ -104,6 +121,8 @@ pub struct Placement {
     pub backend: Arc<Backend>,
     /// Why.
     pub cause: Cause,
+    /// The session that begins with it, if others of the same client have begun it already.
+    pub session: Option<SessionId>,
 }
 
 /// A backend's visible change of state.
@@ -126,9 +145,12 @@ impl Pool {
             name: spec.name.as_str().into(),
             members: ArcSwap::from_pointee(Members::none(policy)),
             change: Mutex::default(),
-            position: Arc::default(),
+            positions: Default::default(),
             shared: Shared::new(policy.counts_total(), policy.queues_above()),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
+            released: Released::new(seed),
+            first_burst: FirstBurst::new(seed),
+            rebalancing: Pace::default(),
             reasons: Default::default(),
             unavailable: AtomicU64::new(0),
         };
@@ -198,7 +220,7 @@ impl Pool {
 
     fn renew_as(&self, policy: Policy, all: Vec<Arc<Backend>>, now: Timestamp) {
         let weight = |backend: &Backend| policy.effective_weight(backend, now);
-        let recipe = Recipe { policy, position: &self.position, weight: &weight };
+        let recipe = Recipe { policy, positions: &self.positions, weight: &weight };
         let former = self.members.load();
         self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
     }
@@ -337,6 +359,9 @@ impl Pool {
     /// on. To be called a few times a second.
     pub fn tick(&self, now: Timestamp) -> Vec<Transition> {
         self.ledger.expire(now);
+        let affinity = self.affinity();
+        self.released.expire(affinity.idle_timeout + affinity.refresh_interval(), now);
+        self.first_burst.expire(affinity.coalesce.unwrap_or_default(), now);
         self.go_on_starting(now);
         let members = self.members.load();
         let over = members.all().iter().filter(|backend| backend.ejection_is_over(now));

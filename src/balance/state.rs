@@ -23,6 +23,16 @@ pub enum BackendState {
 }
 
 impl BackendState {
+    /// Every state, for whoever shows one of them as the one that holds.
+    pub const ALL: [BackendState; 6] = [
+        BackendState::Ready,
+        BackendState::Draining,
+        BackendState::Drained,
+        BackendState::Ejected,
+        BackendState::Down,
+        BackendState::Maintenance,
+    ];
+
     /// May a new session, or a free request, go there?
     pub const fn accepts_new(self) -> bool {
         matches!(self, BackendState::Ready)

@@ -23,8 +23,8 @@ use crate::routing::HostMatch;
 
 pub use admin::Admin;
 pub use affinity::{
-    Affinity, Afterwards, Algorithm, Cookie, Key, KeyField, KeyPart, Mode, Overload,
-    OverloadAction, SameSite, Secure, Wait, WhenUnavailable,
+    Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
+    OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
 pub use health::{Health, Initial};
 pub use pool::{
@@ -32,7 +32,8 @@ pub use pool::{
     HostChoice, Pool, Queue,
 };
 pub use server::{
-    ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
+    AccessLog, AccessLogFormat, ClientTimeouts, Limit, Limits, LinesKept, Log, LogFormat,
+    LogOutput, Off, RequestIdHeader, Server, StandardOutput, Token, Trace, Unlimited, Workers,
 };
 
 /// The configuration of Stickler, a sticky-session-aware HTTP reverse proxy.

@@ -44,6 +44,7 @@ use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
 use crate::routing::{HostMatch, Rule};
 
+pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
 pub use report::{ConfigError, Mistake, Severity};
 pub use schema::schema;
@@ -83,6 +84,12 @@ pub struct Server {
     pub limits: Limits,
     /// Log lines.
     pub log: Log,
+    /// A line for each request, if that is wanted.
+    pub access_log: Option<AccessLog>,
+    /// Where backends find the id of a request, if they are told.
+    pub request_id_header: Option<HeaderName>,
+    /// Does a request without a trace get one?
+    pub starts_traces: bool,
 }
 
 /// How patient we are with clients. `Duration::ZERO` stands for no limit in none of them.
@@ -154,6 +161,30 @@ impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AdminToken(...)")
     }
+}
+
+/// A line for each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub path: AccessLogPath,
+    /// What it looks like.
+    pub format: AccessLogFormat,
+    /// Are queries written down?
+    pub query: bool,
+    /// Which requests get one.
+    pub lines: LinesKept,
+}
+
+/// Where the lines of the access log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogPath {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file.
+    File(PathBuf),
 }
 
 /// A bound address that accepts client connections.

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    Admin, BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
-    HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config, Cookie,
+    Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource, Limits, LinesKept, Listener,
+    Pool, Probe, SameSite, Secure, Server,
 };
-use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
+use crate::balance::affinity::{
+    AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
+};
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 
@@ -69,6 +72,8 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("state", server.state_dir.display().to_string()),
         row("token keys", keys),
         row("log", format!("{} as {format}", server.log.filter)),
+        row("access log", server.access_log.as_ref().map_or_else(|| "none".into(), access_log)),
+        row("ids", ids(server)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
         row("field names", names.into()),
@@ -90,6 +95,32 @@ fn admin(admin: &Admin) -> Vec<[String; 2]> {
     let mut rows = vec![row("address", format!("{address}, {who}"))];
     rows.extend((!hosts.is_empty()).then(|| row("hosts", hosts)));
     rows
+}
+
+fn access_log(log: &AccessLog) -> String {
+    let path = match &log.path {
+        AccessLogPath::Stdout => "standard output".into(),
+        AccessLogPath::Stderr => "standard error".into(),
+        AccessLogPath::File(path) => path.display().to_string(),
+    };
+    let format = match log.format {
+        AccessLogFormat::Json => "JSON",
+        AccessLogFormat::Combined => "combined",
+    };
+    let lines = match log.lines {
+        LinesKept::All => "all requests",
+        LinesKept::Notable => "notable requests",
+    };
+    let query = if log.query { "" } else { ", without queries" };
+    format!("{lines} to {path} as {format}{query}")
+}
+
+fn ids(server: &Server) -> String {
+    let traces = if server.starts_traces { "traces are started" } else { "traces are passed on" };
+    match &server.request_id_header {
+        Some(name) => format!("requests have one in {name}; {traces}"),
+        None => format!("backends are not told; {traces}"),
+    }
 }
 
 fn row(name: &str, value: String) -> [String; 2] {
@@ -162,6 +193,13 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     ];
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
+    }
+    if pool.spec.affinity.mode == Mode::Cookie {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
+    }
+    if !pool.spec.measures_cost {
+        rows.push(row("cost", "of stickiness not measured".into()));
     }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
@@ -244,6 +282,25 @@ fn sessions(spec: &AffinitySpec) -> String {
          {} counted at most",
         spec.max_sessions
     )
+}
+
+/// How sessions begin, and whether they move for evenness, if that is not as usual.
+fn begin(spec: &AffinitySpec) -> Option<String> {
+    let on_demand = spec.establish == Establish::OnDemand;
+    let on_demand = on_demand.then(|| "begin when the app says so".into());
+    let coalesce = spec.coalesce.map(|window| {
+        format!("begin together for first requests of a client within {}", window.show())
+    });
+    let rebalance = spec.rebalance.map(|Rebalance { moves_per_second, margin, idle_for }| {
+        format!(
+            "move after a pause of {} from backends above {:.0}% of the fair share, \
+             {moves_per_second} a second",
+            idle_for.show(),
+            (1.0 + margin) * 100.0
+        )
+    });
+    let parts: Vec<String> = [on_demand, coalesce, rebalance].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn key(key: &KeySource) -> String {

@@ -21,6 +21,7 @@ use rand::rngs::StdRng;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+pub(crate) use self::controller::ReloadRequest;
 pub use self::controller::{Controller, Origin, Removal};
 use self::health_check::Checks;
 pub use self::refusal::Refusal;

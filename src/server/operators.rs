@@ -8,17 +8,21 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 
-use super::StartError;
+use super::{Ending, Follow, Listeners, StartError, lock};
 use crate::admin::{self, Admin};
 use crate::config;
 use crate::control::{Controller, Guest};
+use crate::observe::Observer;
 
-/// What serves operators.
+/// What serves operators: nothing, if that is off.
+#[derive(Default)]
 pub(super) struct Operators {
-    /// Where; nowhere if it is off.
+    /// Where.
     pub(super) address: Option<SocketAddr>,
     /// What the control thread does for it.
-    pub(super) guests: Vec<Guest>,
+    pub(super) serve: Option<Guest>,
+    /// What another configuration changes.
+    pub(super) follow: Option<Follow>,
 }
 
 /// Binds the admin address, if there is to be one.
@@ -28,12 +32,12 @@ pub(super) struct Operators {
 pub(super) fn start(
     config: &config::Admin,
     controller: &Arc<Controller>,
-    listeners: &[SocketAddr],
-    stopping: &watch::Receiver<bool>,
+    observer: &Observer,
+    listeners: &Listeners,
+    stopping: &watch::Receiver<Ending>,
     rng: &mut StdRng,
 ) -> Result<Operators, StartError> {
-    let nobody = || Ok(Operators { address: None, guests: Vec::new() });
-    let Some(address) = config.address else { return nobody() };
+    let Some(address) = config.address else { return Ok(Operators::default()) };
     let bound = match admin::bind(address) {
         Ok(bound) => bound,
         Err(error) if config.is_given => return Err(StartError::Listen { address, source: error }),
@@ -42,16 +46,33 @@ pub(super) fn start(
                 "no admin API, dashboard or metrics: another process has {address}; set \
                  admin.address to another port, or to \"off\""
             );
-            return nobody();
+            return Ok(Operators::default());
         }
         Err(error) => {
             tracing::warn!(%error, "no admin API, dashboard or metrics at {address}");
-            return nobody();
+            return Ok(Operators::default());
         }
     };
     let address = bound.address()?;
-    let rng = StdRng::from_rng(rng);
-    let admin = Admin::new(controller.clone(), config, address, listeners.to_vec(), rng);
-    let serve = admin::serve(bound, admin, stopping.clone());
-    Ok(Operators { address: Some(address), guests: vec![Box::pin(serve)] })
+    let listeners = listeners.clone();
+    let addresses =
+        move || lock(&listeners).iter().map(|listener| listener.entrance.address).collect();
+    let admin = Admin::new(
+        controller.clone(),
+        observer.metrics.clone(),
+        config,
+        address,
+        Box::new(addresses),
+        StdRng::from_rng(rng),
+    );
+    let followed = admin.clone();
+    let mut stopping = stopping.clone();
+    let stop = async move {
+        let _ = stopping.wait_for(|&ending| ending != Ending::NotYet).await;
+    };
+    Ok(Operators {
+        address: Some(address),
+        serve: Some(Box::pin(admin::serve(bound, admin, stop))),
+        follow: Some(Box::new(move |config| followed.reconfigure(&config.admin))),
+    })
 }

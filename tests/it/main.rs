@@ -9,6 +9,7 @@
 
 mod support;
 
+mod access_log;
 mod addresses;
 mod admin_access;
 mod admin_api;
@@ -39,6 +40,7 @@ mod keys;
 mod lifetimes;
 mod limits;
 mod logging;
+mod metrics;
 mod mutations;
 mod old_clients;
 mod openapi;
@@ -46,6 +48,7 @@ mod operate;
 mod pipelining;
 mod queues;
 mod real_peers;
+mod request_ids;
 mod restarts;
 mod retry;
 mod sessions;

@@ -16,6 +16,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{Method, StatusCode, Uri};
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -43,6 +44,7 @@ const BODY: usize = 64 * 1024;
         (name = "sessions", description = "Where sessions are bound"),
         (name = "process", description = "The process, its configuration, its health"),
     ),
+    security(("token" = [])),
     modifiers(&Bearer),
 )]
 struct Document;
@@ -81,12 +83,44 @@ fn described() -> OpenApiRouter<Arc<Admin>> {
 
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    described().into_openapi()
+    answered(described().into_openapi())
+}
+
+/// The document with the answers that any request may get.
+fn answered(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let always = [("400", "The request makes no sense"), ("403", "The host or the origin is not ours")];
+    let with_token = [("401", "The token is missing or wrong")];
+    let with_body = [
+        ("413", "The body is too large"),
+        ("415", "The body is not application/json"),
+        ("422", "The body is not what is expected"),
+    ];
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let is_open = operation.security.is_some();
+            let mut answers = always.to_vec();
+            answers.extend(with_token.iter().filter(|_| !is_open));
+            answers.extend(with_body.iter().filter(|_| operation.request_body.is_some()));
+            for (status, description) in answers {
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| problem(description));
+            }
+        }
+    }
+    document
+}
+
+fn problem(description: &str) -> RefOr<Response> {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    let response = ResponseBuilder::new().description(description);
+    response.content(super::problem::MEDIA_TYPE, content).build().into()
 }
 
 /// Everything that the admin address answers.
 pub(super) fn router(admin: Arc<Admin>) -> Router {
     let (router, document) = described().split_for_parts();
+    let document = answered(document);
     let document = async move || Json(document);
     router
         .route("/openapi.json", get(document))

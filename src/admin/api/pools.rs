@@ -27,5 +27,5 @@ pub(super) async fn show(
     Path(pool): Path<String>,
 ) -> Result<Json<view::Pool>, Problem> {
     let pool = admin.pool(&pool)?;
-    Ok(Json(admin.show_pool(&pool, &admin.figures.recent(), clock::now())))
+    Ok(Json(admin.show_pool(&pool, &admin.recent(), clock::now())))
 }

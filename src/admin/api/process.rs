@@ -2,12 +2,13 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 
 use super::App;
 use crate::admin::extract::Json;
 use crate::admin::view::{self, rfc3339};
+use crate::observe::metrics::Format;
 
 /// The process
 #[utoipa::path(get, path = "/v1/process", tag = "process", operation_id = "show_process",
@@ -17,7 +18,7 @@ pub(super) async fn show(State(admin): App) -> Json<view::Process> {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         started: rfc3339(admin.started),
-        listeners: admin.listeners.iter().map(ToString::to_string).collect(),
+        listeners: (admin.listeners)().iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -58,12 +59,17 @@ pub(super) async fn readyz(State(admin): App) -> (StatusCode, Json<view::Readine
     (status, Json(view::Readiness { ready, shutting_down, pools_without_ready_backend }))
 }
 
-/// Metrics for Prometheus, as OpenMetrics text
+/// Metrics for Prometheus
+///
+/// As OpenMetrics text, or in Prometheus' older format for who does not accept that.
 #[utoipa::path(get, path = "/metrics", tag = "process", operation_id = "metrics",
-    responses((status = 200, description = "The metrics", body = String,
-        content_type = "application/openmetrics-text")))]
-pub(super) async fn metrics(State(admin): App) -> Response {
-    let _ = admin; let text = "# EOF\n";
-    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, media_type)], text).into_response()
+    responses((status = 200, description = "The metrics", content(
+        (String = "application/openmetrics-text"),
+        (String = "text/plain"),
+    ))))]
+pub(super) async fn metrics(State(admin): App, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept);
+    let text = admin.metrics.render(&admin.controller.pools(), format);
+    ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }

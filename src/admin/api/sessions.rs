@@ -36,7 +36,7 @@ fn of_backend(backend: view::Backend) -> view::SessionsOfBackend {
 
 /// Where a session is bound, and why
 #[utoipa::path(get, path = "/v1/sessions/{session}", tag = "sessions", operation_id = "show_session",
-    params(("session" = String, Path, description = "The session's id, as logs have it: 16 hexadecimal digits")),
+    params(("session" = String, Path, pattern = "^[0-9a-f]{16}$", description = "The session's id, as logs have it: 16 hexadecimal digits")),
     responses(
         (status = 200, description = "The session", body = view::Session),
         (status = 400, description = "This is no id", body = Problem, content_type = "application/problem+json"),
@@ -54,7 +54,7 @@ pub(super) async fn show(
 ///
 /// Its next request begins a new one, wherever there is room for it.
 #[utoipa::path(delete, path = "/v1/sessions/{session}", tag = "sessions", operation_id = "release_session",
-    params(("session" = String, Path, description = "The session's id, as logs have it: 16 hexadecimal digits")),
+    params(("session" = String, Path, pattern = "^[0-9a-f]{16}$", description = "The session's id, as logs have it: 16 hexadecimal digits")),
     responses(
         (status = 200, description = "Where it was bound", body = view::Session),
         (status = 400, description = "This is no id", body = Problem, content_type = "application/problem+json"),
@@ -67,7 +67,7 @@ pub(super) async fn release(
     let id = id(&session)?;
     let session = admin.session(id).ok_or_else(|| unknown(id))?;
     let pool = admin.pool(&session.pool)?;
-    pool.ledger().end(id);
+    pool.release(id, clock::now());
     tracing::info!(pool = session.pool, session = %id, "an operator has released the session");
     Ok(Json(session))
 }
@@ -90,7 +90,7 @@ pub(super) async fn release_all(
     Path((pool, backend)): Path<(String, String)>,
 ) -> Result<Json<view::Released>, Problem> {
     let (pool, backend) = admin.backend(&pool, &backend)?;
-    let sessions = 0u64;
+    let sessions = pool.release_all(backend.id(), clock::now());
     let (pool, backend) = (pool.name(), backend.name());
     tracing::info!(pool, backend, sessions, "an operator has released its sessions");
     Ok(Json(view::Released { sessions: sessions as u64 }))
@@ -110,7 +110,14 @@ impl Admin {
                 backend: backend.as_ref().map(|backend| backend.name().to_owned()),
                 state: state.to_owned(),
                 at_home,
-                why: String::new(),
+                why: match at_home {
+                    true => "its next request is served there".into(),
+                    false => format!(
+                        "its home is {state}: its next request is treated as when_unavailable says \
+                         ({})",
+                        pool.affinity().when_unavailable.as_str()
+                    ),
+                },
             })
         })
     }

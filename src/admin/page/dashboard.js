@@ -322,7 +322,7 @@ class BackendView {
     const gone = all - drain.sessions;
     const left = `${number(drain.left)} left by themselves, ${number(drain.moved)} moved, ${number(drain.cut)} no longer waited for`;
     const parts = drain.ended
-      ? [el("b", {}, `Drained in ${span(Date.parse(drain.ended) - Date.parse(drain.since))}`), el("span", {}, `of ${count(all, "session")} ${left}`)]
+      ? [el("b", {}, `Drained in ${span(Date.parse(drain.ended) - Date.parse(drain.since))}`), el("span", {}, `${count(all, "session")}: ${left}`)]
       : [el("b", {}, `${number(drain.sessions)} of ${count(all, "session")} still here`),
         el("span", {}, `${number(drain.in_flight)} in flight${drain.tunnels ? `, ${count(drain.tunnels, "tunnel")}` : ""}`),
         el("span", {}, left),

@@ -219,6 +219,18 @@ impl Ledger {
         sessions.into_iter().map(|(_, session)| SessionId::from_bits(session)).collect()
     }
 
+    /// Ends all sessions that live at `home`. Gives how many.
+    pub(in crate::balance) fn end_all(&self, home: BackendId) -> usize {
+        let sessions = self.away_from(home, Timestamp::from_nanos(u64::MAX));
+        let is_there = |_: &SessionId, stay: &Stay| stay.backend.id() == home;
+        let ended = sessions.iter().filter_map(|session| {
+            let (_, stay) = self.sessions.remove_if(session, is_there)?;
+            self.forget(&stay, Departure::Left);
+            Some(())
+        });
+        ended.count()
+    }
+
     /// Does the session live at `home`, and was it last seen before `horizon`?
     pub(in crate::balance) fn is_away_from(
         &self,

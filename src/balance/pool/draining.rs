@@ -93,6 +93,23 @@ impl Pool {
         Some(drain.progress(backend.left(), self.affinity().idle_timeout, now))
     }
 
+    /// Asks so many tunnels to end, whatever their backends, the oldest of each first. Gives how
+    /// many there were to ask. For a proxy that stops: how fast is the caller's business.
+    pub fn close_tunnels(&self, at_most: usize) -> usize {
+        let backends = self.backends();
+        let mut open: Vec<_> = backends.iter().map(|backend| backend.open_tunnels()).collect();
+        let mut asked = 0;
+        while asked < at_most && !open.is_empty() {
+            open.retain(|tunnels| {
+                asked < at_most && tunnels.close_one() && {
+                    asked += 1;
+                    true
+                }
+            });
+        }
+        asked
+    }
+
     /// Makes a condition of a backend hold or not, and renews the candidates. Gives the change of
     /// state, if one is to be seen.
     pub fn set(
@@ -197,13 +214,16 @@ impl Pool {
         backend.set_conditions(after);
     }
 
-    /// Lets overdue sessions go, and ends the drains of backends that are empty.
+    /// Lets overdue sessions go, closes overdue tunnels, and ends the drains of backends that are empty.
     pub(super) fn go_on_draining(&self, now: Timestamp) -> Vec<Transition> {
         let members = self.members.load();
         let leaving = members.all().iter().filter(|backend| backend.is_leaving());
         let drained = leaving.filter_map(|backend| {
             let drain = backend.current_drain().filter(|drain| drain.is_open())?;
             drain.let_go(backend.id(), &self.ledger, now);
+            while backend.open_tunnels().any() && drain.may_close_tunnel(now) {
+                backend.open_tunnels().close_one();
+            }
             drain.sample(now);
             drain.is_over(backend.left(), now).then_some(())?;
             self.set(backend.id(), Condition::Drained, true, now)

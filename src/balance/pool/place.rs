@@ -6,8 +6,11 @@ mod keyed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shadow::cast;
 use super::{Placement, Pool};
-use crate::balance::affinity::{Afterwards, Hint, Mode, WhenUnavailable};
+use crate::balance::affinity::{
+    Afterwards, Establish, First, Hint, Mode, SessionId, WhenUnavailable,
+};
 use crate::balance::members::Members;
 use crate::balance::queue::{Claim, Wait};
 use crate::balance::{
@@ -41,6 +44,17 @@ pub enum Decision {
     Wait(Wait),
 }
 
+impl Decision {
+    fn in_session(self, session: SessionId) -> Self {
+        match self {
+            Decision::Place(placement, in_flight) => {
+                Decision::Place(Placement { session: Some(session), ..placement }, in_flight)
+            }
+            wait => wait,
+        }
+    }
+}
+
 impl Pool {
     /// Decides where a request goes.
     pub fn place(
@@ -51,20 +65,23 @@ impl Pool {
     ) -> Result<Decision, Unavailable> {
         let members = self.members.load();
         let placing = Placing { pool: self, members: &members, ask, now };
-        let decision = match ask.hint {
-            Hint::Free => {
-                let bound_from_now_on = members.policy().affinity.mode == Mode::Cookie;
-                let cause = if bound_from_now_on { Cause::New } else { Cause::Free };
-                placing.anywhere(cause, None, rng)
-            }
+        let mut decision = match ask.hint {
+            Hint::Free => placing.anywhere(placing.unbound(), None, rng),
+            Hint::First(client) => placing.first(client, rng),
             Hint::Bound(grant) if members.policy().affinity.is_over(&grant, now) => {
-                placing.anywhere(Cause::New, None, rng)
+                placing.anywhere(placing.unbound(), None, rng)
             }
             Hint::Bound(grant) => placing.bound(&grant, rng),
             Hint::Key(key) => placing.keyed(key),
         };
-        if decision.is_err() {
-            self.unavailable.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match &mut decision {
+            Ok(Decision::Place(placement, in_flight)) => {
+                cast(&members, placement, in_flight, now, rng);
+            }
+            Ok(Decision::Wait(_)) => {}
+            Err(_) => {
+                self.unavailable.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
         }
         decision
     }
@@ -79,6 +96,42 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
+    /// What a request is that nothing binds.
+    fn unbound(&self) -> Cause {
+        let affinity = &self.members.policy().affinity;
+        match (affinity.mode, affinity.establish) {
+            (Mode::Cookie, Establish::Always) => Cause::New,
+            _ => Cause::Free,
+        }
+    }
+
+    /// Among the first requests of a client: where the first of them went, as part of its session.
+    fn first(&self, client: u64, rng: &mut dyn Rng) -> Result<Decision, Unavailable> {
+        let cause = self.unbound();
+        let window = self.members.policy().affinity.coalesce;
+        let Some(window) = window.filter(|_| cause == Cause::New) else {
+            return self.anywhere(cause, None, rng);
+        };
+        let join = |first: First| {
+            let backend = self.members.get(first.backend)?;
+            if !self.serves_new(backend) || backend.weight() == 0 || self.is_awaited(backend) {
+                return None;
+            }
+            start(backend, cause).map(|decision| Ok(decision.in_session(first.session)))
+        };
+        let begin = || match self.anywhere(cause, None, rng) {
+            Ok(Decision::Place(placement, in_flight)) => {
+                let session = SessionId::random(rng);
+                let first = (placement.backend.id(), session);
+                let decision = Decision::Place(placement, in_flight).in_session(session);
+                (Ok(decision), Some(first))
+            }
+            // Who has to wait goes where there is room.
+            other => (other, None),
+        };
+        self.pool.first_burst.place(client, window, self.now, join, begin)
+    }
+
     /// Where the balancer says. `home` is where the session lives that cannot go there.
     fn anywhere(
         &self,
@@ -211,5 +264,6 @@ impl Lost<'_> {
 
 fn start(backend: &Arc<Backend>, cause: Cause) -> Option<Decision> {
     let in_flight = backend.start(cause)?;
-    Some(Decision::Place(Placement { backend: backend.clone(), cause }, in_flight))
+    let placement = Placement { backend: backend.clone(), cause, session: None };
+    Some(Decision::Place(placement, in_flight))
 }

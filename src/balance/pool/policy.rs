@@ -22,6 +22,7 @@ pub(in crate::balance) struct Policy {
     pub(in crate::balance) ejection: Option<Ejection>,
     pub(in crate::balance) queue: QueueSpec,
     pub(in crate::balance) slow_start: Option<Duration>,
+    pub(in crate::balance) measures_cost: bool,
     pub(in crate::balance) drain: DrainPolicy,
 }
 
@@ -33,6 +34,7 @@ impl From<&PoolSpec> for Policy {
             ejection: spec.ejection,
             queue: spec.queue,
             slow_start: spec.slow_start,
+            measures_cost: spec.measures_cost,
             drain: spec.drain,
         }
     }

@@ -72,7 +72,7 @@ fn report(
     }
     if !args.remote.json {
         let took = took(drain).map_or(String::new(), |took| format!(" in {took}"));
-        let mut text = format!("{target} is drained{took}: {}", how_it_went(drain));
+        let mut text = format!("{target} is drained{took}. {}", how_it_went(drain));
         text.push('\n');
         terminal.print(&text)?;
     }
@@ -96,7 +96,7 @@ fn how_it_went(drain: &Drain) -> String {
     parts.extend((drain.tunnels_closed > 0).then(|| {
         format!("{} closed", count(drain.tunnels_closed, "tunnel"))
     }));
-    format!("of {} {}", count(all, "session"), parts.join(", "))
+    format!("{}: {}", count(all, "session"), parts.join(", "))
 }
 
 /// Was there anybody left at the deadline?
@@ -184,7 +184,7 @@ mod tests {
             cut: 1,
             ..Drain::default()
         };
-        let text = "of 11 sessions 4 left by themselves, 6 moved (draining 6), \
+        let text = "11 sessions: 4 left by themselves, 6 moved (draining 6), \
                     1 no longer waited for";
         assert_eq!(how_it_went(&drain), text);
         assert_eq!(took(&drain).unwrap().to_string(), "10m 4s");

@@ -43,6 +43,7 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
+                measures_cost: file.measure_cost,
                 drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, at),
             },

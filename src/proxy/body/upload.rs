@@ -83,6 +83,9 @@ impl Upload {
         }
         let frame = ready!(polled);
         self.progress.has_begun.set(true);
+        if let Some(Ok(frame)) = &frame {
+            self.client.record.note_received(frame.data_ref().map_or(0, Bytes::len));
+        }
         Poll::Ready(frame)
     }
 }

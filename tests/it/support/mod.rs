@@ -10,6 +10,7 @@ mod files;
 mod gate;
 mod process;
 mod proxy;
+mod scrape;
 mod visitor;
 
 use std::net::TcpStream;
@@ -24,6 +25,7 @@ pub use files::Files;
 pub use gate::Gate;
 pub use process::{Ended, Process, STICKLER, app_process, stickler};
 pub use proxy::{Proxy, pool};
+pub use scrape::Scrape;
 pub use visitor::{Visitor, app, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a

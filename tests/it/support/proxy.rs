@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use stickler::balance::{Backend as Member, Pool};
 use stickler::config::Config;
+use stickler::observe::Observer;
+use stickler::observe::metrics::Format;
 use stickler::server::{self, Running, Shutdown};
 
-use super::{Admin, Backend};
+use super::{Admin, Backend, Scrape};
 
 /// A proxy in this process, ended when it is dropped.
 pub struct Proxy {
@@ -83,6 +85,27 @@ impl Proxy {
     pub fn member(&self, name: &str) -> Arc<Member> {
         let members = self.pool().backends();
         members.into_iter().find(|member| member.name() == name).expect("a backend of that name")
+    }
+
+    /// What a scraper gets.
+    #[track_caller]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::of(self.running.as_ref().unwrap().metrics_text(Format::Prometheus))
+    }
+
+    /// Waits until all requests are counted as ended, and scrapes then.
+    #[track_caller]
+    pub fn scrape_after(&self, requests: u64) -> Scrape {
+        let ended = || self.scrape().sum("stickler_requests_total", &[]);
+        super::wait_until("all requests have ended", || ended() >= requests as f64);
+        let scrape = self.scrape();
+        assert_eq!(scrape.sum("stickler_requests_total", &[]), requests as f64, "{}", scrape.text);
+        scrape
+    }
+
+    /// What it counts and writes down.
+    pub fn observer(&self) -> Observer {
+        self.running.as_ref().unwrap().observer().clone()
     }
 
     /// Requests in flight at all backends of its first pool.

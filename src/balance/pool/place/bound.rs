@@ -4,28 +4,49 @@ use std::sync::Arc;
 
 use super::{Decision, Lost, Placing, start};
 use crate::balance::affinity::{Afterwards, Grant, OverloadAction};
-use crate::balance::{Backend, BackendState, Cause, Reason, Rng, Unavailable};
+use crate::balance::{
+    Backend, BackendId, BackendState, Cause, Reason, Rng, Timestamp, Unavailable,
+};
 
 impl Placing<'_> {
     /// A session goes home if it can.
     pub(super) fn bound(&self, grant: &Grant, rng: &mut dyn Rng) -> Result<Decision, Unavailable> {
+        let home = self.members.get(grant.backend);
+        match home {
+            Some(backend) if self.pool.is_released(grant, backend) => {
+                self.anew(grant, backend, rng)
+            }
+            _ => self.goes_home(grant, home, rng),
+        }
+    }
+
+    /// Nobody has released it from `backend`, the home of its token.
+    fn goes_home(
+        &self,
+        grant: &Grant,
+        backend: Option<&Arc<Backend>>,
+        rng: &mut dyn Rng,
+    ) -> Result<Decision, Unavailable> {
         let (home, session) = (grant.backend, grant.session.to_bits());
-        let lost = match self.members.get(home) {
+        let lost = match backend {
             None => Lost { home, backend: None, reason: Reason::Removed },
             Some(backend) => {
                 let state = backend.state();
                 if state == BackendState::Draining
                     && let Some(decision) = self.leave(grant, backend, rng)
                 {
-                    return Ok(decision);
+                    return decision;
                 }
                 match self.refusal_in(backend, state).or(self.overload(backend)) {
                     Some(Reason::Overloaded) => return self.overloaded(backend, session, rng),
                     Some(reason) => Lost { home, backend: Some(backend), reason },
-                    None => match self.at_home(backend, Cause::Bound) {
-                        Some(decision) => return Ok(decision),
-                        None => Lost { home, backend: Some(backend), reason: Reason::Full },
-                    },
+                    None => {
+                        let moved = self.evens_out(grant, backend);
+                        match moved.or_else(|| self.at_home(backend, Cause::Bound)) {
+                            Some(decision) => return Ok(decision),
+                            None => Lost { home, backend: Some(backend), reason: Reason::Full },
+                        }
+                    }
                 }
             }
         };
@@ -47,25 +68,95 @@ impl Placing<'_> {
         }
     }
 
-    /// A session whose home drains: where it has gone already, or where it goes now if the drain
-    /// wants it to and somebody takes it. Else it stays for another while.
+    /// A session whose home drains goes where it has gone already, or where it goes now if the
+    /// drain wants it to and somebody takes it. Else it stays for another while.
     #[cold]
-    fn leave(&self, grant: &Grant, home: &Arc<Backend>, rng: &mut dyn Rng) -> Option<Decision> {
+    fn leave(
+        &self,
+        grant: &Grant,
+        home: &Arc<Backend>,
+        rng: &mut dyn Rng,
+    ) -> Option<Result<Decision, Unavailable>> {
         let stay = self.pool.ledger.last_seen(grant.session);
-        if let Some((other, _)) = stay.filter(|(other, _)| *other != home.id()) {
-            // It has moved, and this request does not know yet.
-            let backend = self.members.get(other).filter(|b| self.refusal(b).is_none())?;
-            return start(backend, Cause::Bound);
+        if let Some(other) = self.moved_to(grant, stay) {
+            return Some(self.follows(grant, other, rng));
         }
         let drain = home.current_drain()?;
-        if !drain.wants_to_move(self.now, || self.pool.seen(grant, stay)) {
+        if self.refusal(home).is_some()
+            || !drain.wants_to_move(self.now, || self.pool.seen(grant, stay))
+        {
             return None;
         }
         let picked = self.members.pick(self.ask.tried, self.now, rng)?;
         if self.is_awaited(picked) || !drain.may_move(self.now) {
             return None;
         }
-        start(picked, Cause::Moved { from: home.id(), reason: Reason::Draining })
+        start(picked, Cause::Moved { from: home.id(), reason: Reason::Draining }).map(Ok)
+    }
+
+    /// A session that an operator has released: where it has gone since, or wherever the balancer
+    /// says; at home only if there is nobody else.
+    #[cold]
+    fn anew(
+        &self,
+        grant: &Grant,
+        home: &Arc<Backend>,
+        rng: &mut dyn Rng,
+    ) -> Result<Decision, Unavailable> {
+        let stay = self.pool.ledger.last_seen(grant.session);
+        if let Some(other) = self.moved_to(grant, stay) {
+            return self.follows(grant, other, rng);
+        }
+        let moved = Cause::Moved { from: home.id(), reason: Reason::Released };
+        self.anywhere(moved, Some(home.id()), rng).or_else(|nowhere| {
+            let at_home = || self.at_home(home, Cause::Bound);
+            let stays = self.refusal(home).is_none().then(at_home).flatten();
+            stays.ok_or(nowhere)
+        })
+    }
+
+    /// A session that has paused, and whose home has more than its share of all sessions, moves to
+    /// a backend that has less, if the policy wants that and its pace allows it.
+    fn evens_out(&self, grant: &Grant, home: &Arc<Backend>) -> Option<Decision> {
+        let rebalance = self.members.policy().affinity.rebalance?;
+        let sessions = self.pool.ledger.len();
+        let most = (1.0 + rebalance.margin) * home.share() * sessions as f32;
+        if home.sessions() as f32 <= most || !home.state().accepts_new() {
+            return None;
+        }
+        let stay = self.pool.ledger.last_seen(grant.session);
+        let seen = self.pool.seen(grant, stay).at_the_latest(self.now);
+        let is_elsewhere = stay.is_some_and(|(other, _)| other != home.id());
+        if is_elsewhere || self.now.since(seen) < rebalance.idle_for {
+            return None;
+        }
+        let is_free = |b: &Backend| self.serves_new(b) && !self.is_awaited(b);
+        let target = self.members.fewest_sessions(sessions, is_free)?;
+        if !self.pool.rebalancing.take(rebalance.moves_per_second, self.now) {
+            return None;
+        }
+        start(target, Cause::Moved { from: home.id(), reason: Reason::Rebalanced })
+    }
+
+    /// As if the token already said where the session lives by now.
+    fn follows(
+        &self,
+        grant: &Grant,
+        backend: &Arc<Backend>,
+        rng: &mut dyn Rng,
+    ) -> Result<Decision, Unavailable> {
+        self.goes_home(&Grant { backend: backend.id(), ..*grant }, Some(backend), rng)
+    }
+
+    /// Where a session has moved to, if that was after its token was made and can serve it: a
+    /// browser sends several requests at once, and one of them is the first to learn of a move.
+    fn moved_to(
+        &self,
+        grant: &Grant,
+        stay: Option<(BackendId, Timestamp)>,
+    ) -> Option<&Arc<Backend>> {
+        let (other, _) = stay.filter(|(other, _)| *other != grant.backend)?;
+        self.members.get(other).filter(|backend| self.refusal(backend).is_none())
     }
 
     /// What the policy says of a home that has more to do than its share. A session leaves only

@@ -34,7 +34,8 @@ impl Placing<'_> {
         } else if !is_open(home) {
             target = self.members.owner(key, None, serves).ok_or(Unavailable::NoBackend)?;
         }
-        if target.state() == BackendState::Draining
+        if detour.is_none()
+            && target.state() == BackendState::Draining
             && let Some(decision) = self.key_leaves(key, target, stay)
         {
             return Ok(decision);
@@ -64,8 +65,9 @@ impl Placing<'_> {
     fn tier(&self, last: Option<BackendId>) -> Option<u32> {
         let first = self.members.priority();
         let last = last.and_then(|last| self.members.get(last));
-        let keeps =
-            last.filter(|b| b.state() == BackendState::Draining && self.refusal(b).is_none());
+        let keeps = last.filter(|b| {
+            b.state() == BackendState::Draining && b.weight() > 0 && self.refusal(b).is_none()
+        });
         match (keeps.map(|backend| backend.priority()), first) {
             (Some(kept), Some(first)) => Some(kept.min(first)),
             (kept, first) => kept.or(first),
