@@ -16,6 +16,7 @@
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `config`, `observe`, `clock` |
 //! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `observe`, `clock` |
 //! | [`control`] | what can be asked of a running proxy; health checks, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
+//! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `config`, `control`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
 //! | [`observe`] | logs, the access log, metrics, and what has happened | `balance`, `config`, `clock` |
@@ -23,6 +24,7 @@
 //!
 //! Not in here: TLS termination, HTTP/2 and caching.
 
+pub mod admin;
 pub mod balance;
 pub mod cli;
 pub mod clock;

@@ -72,6 +72,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }
+    if let Some(address) = running.admin() {
+        tracing::info!("admin API and dashboard for operators at http://{address}/");
+    }
     service::ready();
     if let Some(predecessor) = predecessor {
         predecessor.release().map_err(Failure::failed)?;

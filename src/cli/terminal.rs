@@ -11,6 +11,8 @@ use super::failure::Failure;
 pub(super) struct Terminal {
     /// Standard output is a terminal: text can be redrawn in place.
     is_live: bool,
+    /// The same of standard error.
+    is_error_live: bool,
     /// Colors on standard output.
     color: bool,
     /// Colors on standard error.
@@ -23,16 +25,23 @@ impl Terminal {
     pub(super) fn detect() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_live = io::stdout().is_terminal();
+        let is_error_live = io::stderr().is_terminal();
         Terminal {
             is_live,
+            is_error_live,
             color: wanted && is_live,
-            error_color: wanted && io::stderr().is_terminal(),
+            error_color: wanted && is_error_live,
         }
     }
 
     /// Can text be redrawn in place?
     pub(super) fn is_live(&self) -> bool {
         self.is_live
+    }
+
+    /// Can text on standard error be redrawn in place?
+    pub(super) fn is_error_live(&self) -> bool {
+        self.is_error_live
     }
 
     /// May standard output have colors?

@@ -4,6 +4,7 @@
 //! below are its descriptions and the `Default` implementations its defaults, so each fact is
 //! stated once. They say what a key means to an operator; `config/full.toml` shows every key.
 
+mod admin;
 mod affinity;
 mod health;
 mod pool;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::leaf::{ExactPath, HeaderCondition, ListenAddress, Parsed, PathPrefix};
 use crate::routing::HostMatch;
 
+pub use admin::Admin;
 pub use affinity::{
     Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
     OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
@@ -41,6 +43,8 @@ pub use server::{
 pub struct File {
     /// The process.
     pub server: Server,
+    /// Where operators look and act: the API, the dashboard and the metrics.
+    pub admin: Admin,
     /// The keys that seal affinity tokens. Absent: a key of this proxy's own, which it keeps in
     /// `server.state_dir`. Proxies that share clients must share keys.
     #[schemars(extend("writeOnly" = true))]

@@ -30,6 +30,7 @@ mod summary;
 mod tests;
 mod variables;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,7 +42,7 @@ use ipnet::IpNet;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
-use crate::routing::Rule;
+use crate::routing::{HostMatch, Rule};
 
 pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
@@ -54,6 +55,8 @@ pub use variables::Environment;
 pub struct Config {
     /// The process.
     pub server: Server,
+    /// Where operators look and act.
+    pub admin: Admin,
     /// Where clients connect. Never empty.
     pub listeners: Vec<Listener>,
     /// Which pool takes which request, in the order of the file.
@@ -132,6 +135,36 @@ pub struct Log {
     pub filter: String,
     /// JSON lines instead of text.
     pub json: bool,
+}
+
+/// Where operators look and act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens, if anywhere. Other machines reach it only if there is a token.
+    pub address: Option<SocketAddr>,
+    /// The file says so: then the proxy does not start without it.
+    pub is_given: bool,
+    /// What every request must carry, if anything.
+    pub token: Option<AdminToken>,
+    /// Names in `Host` that are answered besides the obvious ones.
+    pub allowed_hosts: Vec<HostMatch>,
+}
+
+/// What an operator must know. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken(Box<str>);
+
+impl AdminToken {
+    /// To compare it with what somebody says.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(...)")
+    }
 }
 
 /// A line for each request.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    AccessLog, AccessLogFormat, AccessLogPath, BackendTimeouts, ClientTimeouts, Config, Cookie,
-    Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource,
-    Limits, LinesKept, Listener, Lookup, Pool, Probe, SameSite, Secure, Server,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
+    Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
+    KeySource, Limits, LinesKept, Listener, Lookup, Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
@@ -23,6 +23,7 @@ use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         section(f, "server", server(&self.server))?;
+        section(f, "\nadmin", admin(&self.admin))?;
         section(f, "\nlisteners", self.listeners.iter().map(listener).collect())?;
         section(f, "\nroutes, in order of precedence", routes::rows(&self.routes, &self.pools))?;
         self.pools.iter().try_for_each(|p| section(f, &format!("\npool {}", p.spec.name), pool(p)))
@@ -77,6 +78,23 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("limits", limits(&server.limits)),
         row("field names", names.into()),
     ]
+}
+
+fn admin(admin: &Admin) -> Vec<[String; 2]> {
+    let Some(address) = admin.address else { return vec![row("address", "off".into())] };
+    let who = match (&admin.token, address.ip().is_loopback()) {
+        (Some(_), true) => "for programs on this machine that know the token",
+        (Some(_), false) => "for everybody who knows the token; without TLS",
+        (None, _) => "for every program on this machine",
+    };
+    let address = match admin.is_given {
+        true => address.to_string(),
+        false => format!("{address} if it is free"),
+    };
+    let hosts = admin.allowed_hosts.iter().map(Leaf::show).collect::<Vec<_>>().join(", ");
+    let mut rows = vec![row("address", format!("{address}, {who}"))];
+    rows.extend((!hosts.is_empty()).then(|| row("hosts", hosts)));
+    rows
 }
 
 fn access_log(log: &AccessLog) -> String {

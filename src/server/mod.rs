@@ -7,6 +7,7 @@
 mod acceptor;
 mod keys;
 mod listener;
+mod operators;
 mod reload;
 pub mod signals;
 mod site;
@@ -156,6 +157,7 @@ type Listeners = Arc<Mutex<Vec<Listener>>>;
 /// A proxy at work.
 pub struct Running {
     listeners: Listeners,
+    admin: Option<SocketAddr>,
     controller: Arc<Controller>,
     observer: Observer,
     workers: Vec<worker::Handle>,
@@ -183,7 +185,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 
 /// The same with options.
 pub fn start_with(config: Config, options: Options) -> Result<Running, StartError> {
-    let Options { source, mut inherited, followers, tell, hands_over, alive_every } = options;
+    let Options { source, mut inherited, mut followers, tell, hands_over, alive_every } = options;
     let tell = tell.unwrap_or_else(|| Arc::new(|_| {}));
     raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
@@ -208,6 +210,9 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     let listeners: Listeners = Arc::new(Mutex::new(listeners));
     let shutdown_timeout = Arc::new(Mutex::new(config.server.shutdown_timeout));
     let state_dir = config.server.state_dir.clone();
+    let operators =
+        operators::start(&config.admin, &controller, &observer, &listeners, &stopping, &mut rng)?;
+    followers.extend(operators.follow);
     let reloader = Reloader {
         source,
         followers,
@@ -223,6 +228,7 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     };
     let opening = reloader.opening();
     let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests))];
+    guests.extend(operators.serve);
     if let Some(interval) = alive_every {
         let beats = workers.iter().map(|worker| worker.beat.clone()).collect();
         guests.push(Box::pin(watchdog::run(interval, beats, tell.clone())));
@@ -237,7 +243,8 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
         std::thread::sleep(Duration::from_millis(10));
     }
     opening.open_all(&site)?;
-    Ok(Running { listeners, controller, observer, workers, control, stop, shutdown_timeout })
+    let admin = operators.address;
+    Ok(Running { listeners, admin, controller, observer, workers, control, stop, shutdown_timeout })
 }
 
 /// Raises the limit on descriptors as far as it goes, and warns if that is not enough for as many
@@ -259,6 +266,11 @@ impl Running {
     /// Where it listens, in the order of the configuration; real ports where 0 was configured.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         lock(&self.listeners).iter().map(|listener| listener.entrance.address).collect()
+    }
+
+    /// Where operators look and act; nowhere if that is off.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Its pools, in the order of the configuration.

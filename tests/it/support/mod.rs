@@ -1,6 +1,7 @@
 //! Peers: a backend that does as it is told, a client that says exactly what it is told, and the
 //! proxy between them.
 
+mod admin;
 mod backend;
 mod black_hole;
 mod client;
@@ -16,6 +17,7 @@ mod visitor;
 use std::net::TcpStream;
 use std::time::Duration;
 
+pub use admin::{Admin, ON};
 pub use backend::{Backend, Conversation, Request};
 pub use black_hole::BlackHole;
 pub use client::{Client, Response, get};

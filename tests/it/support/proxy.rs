@@ -10,7 +10,7 @@ use stickler::observe::{Observer, Reloaded, Trigger};
 use stickler::server::{self, Options, Running, Shutdown, Source};
 use tempfile::TempDir;
 
-use super::{Backend, Scrape};
+use super::{Admin, Backend, Scrape};
 
 /// A proxy in this process, ended when it is dropped.
 pub struct Proxy {
@@ -21,9 +21,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy with this configuration. What is left out of `[server]`, `[token]` and
-    /// `[[listeners]]` is filled in: one listener on port 0, two workers, a fixed key, an end
-    /// without patience.
+    /// A proxy with this configuration. What is left out of `[server]`, `[admin]`,
+    /// `[token]` and `[[listeners]]` is filled in: one listener on port 0, two workers, no admin
+    /// address, a fixed key, an end without patience.
     #[track_caller]
     pub fn with(config: &str) -> Self {
         let text = completed(config);
@@ -69,6 +69,12 @@ impl Proxy {
     /// Where its first listener is.
     pub fn address(&self) -> SocketAddr {
         self.addresses()[0]
+    }
+
+    /// Its admin address.
+    #[track_caller]
+    pub fn admin(&self) -> Admin {
+        Admin::at(self.running.as_ref().unwrap().admin().expect("[admin] is on"))
     }
 
     /// Where its listeners are.
@@ -143,6 +149,9 @@ fn completed(config: &str) -> String {
     if !config.contains("[token]") {
         let key = "c3RpY2tsZXItdGVzdC1rZXktc3RpY2tsZXItdGVzdC0=";
         text.push_str(&format!("[token]\nkeys = [\"{key}\"]\n"));
+    }
+    if !config.contains("[admin]") {
+        text.push_str("[admin]\naddress = \"off\"\n");
     }
     if !config.contains("[[listeners]]") {
         text.push_str("[[listeners]]\naddress = \"127.0.0.1:0\"\n");
