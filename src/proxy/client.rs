@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderMap, Version};
+use http::Version;
 
 use super::affinity::Memo;
 use super::body::Broken;
@@ -18,6 +18,7 @@ use super::tunnel::Tunnel;
 use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
 use crate::config::Family;
+use crate::http::field_lines::FieldLines;
 use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
 
@@ -63,6 +64,8 @@ pub(crate) struct Client {
     pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
+    /// The field lines of the current request.
+    pub(crate) fields: RefCell<FieldLines>,
     /// The last token that was opened: a browser sends the same one again and again.
     pub(crate) memo: RefCell<Memo>,
     /// Set by an exchange that ended in 101.
@@ -107,6 +110,7 @@ impl Client {
             watch,
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
+            fields: RefCell::default(),
             memo: RefCell::default(),
             tunnel: RefCell::default(),
             phase: Cell::new(Phase::Dozing),
@@ -125,13 +129,13 @@ impl Client {
     }
 
     /// What a trusted peer says about its client.
-    pub(crate) fn origin(&self, headers: &HeaderMap) -> Origin {
+    pub(crate) fn origin(&self, fields: &FieldLines) -> Origin {
         let Entrance { trusted_proxies, forwarded: family, .. } = &*self.entrance;
         let family = match family {
             Family::XForwarded => forwarded::Family::XForwarded,
             Family::Forwarded => forwarded::Family::Forwarded,
         };
-        Origin::behind(self.peer, headers, trusted_proxies, family)
+        Origin::behind(self.peer, fields, trusted_proxies, family)
     }
 
     /// Is this peer believed in these fields?
@@ -207,6 +211,7 @@ impl Client {
     /// From now on the connection has no parser.
     pub(crate) fn doze(&self) {
         self.phase.set(Phase::Dozing);
+        self.fields.take();
         self.worker.note_doze();
     }
 

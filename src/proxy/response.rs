@@ -55,8 +55,13 @@ fn bind(headers: &mut HeaderMap, wish: Option<SessionWish>, told: &Told<'_>) {
         SessionWish::Pin => Wish::Pin,
         SessionWish::Release => Wish::Release,
     });
-    let binding =
-        pool.bind(&told.hint, &told.placement, wish, worker.now(), &mut *worker.rng.borrow_mut());
+    let binding = pool.bind(
+        &told.rewritten.hint,
+        &told.placement,
+        wish,
+        worker.now(),
+        &mut *worker.rng.borrow_mut(),
+    );
     let is_https = told.rewritten.is_https;
     match binding {
         Binding::Keep => {}
