@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
 
 use super::client::Client;
 use super::destination::{Affinity, Destination, KeyFinder};

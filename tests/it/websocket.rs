@@ -101,7 +101,10 @@ fn guest_book() -> (Backend, mpsc::Receiver<Option<CloseCode>>) {
                     socket.send(message).unwrap();
                 }
                 Ok(_) => {}
-                Err(_) => return drop(tell.send(None)),
+                Err(_) => {
+                    let _ = tell.send(None);
+                    return;
+                }
             }
         }
     });
