@@ -2,7 +2,9 @@
 //!
 //! One worker thread per core, each with its own runtime, listeners and connection caches; one
 //! control thread for health checks and everything else that is not a request. [`start`] returns
-//! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully.
+//! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully. Between
+//! the two another configuration may be swapped in (`reload`), and another process may take the
+//! sockets over (`takeover`).
 
 mod acceptor;
 mod keys;

@@ -150,7 +150,11 @@ fn start_proxy(
     let environment = |name: &str| (name == policy::KEY_VARIABLE).then(|| token_key.to_base64());
     let loaded = Config::parse("demo.toml", &text, Path::new("."), &environment);
     let loaded = loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
-    server::start(loaded.config).map_err(Failure::failed)
+    let mut config = loaded.config;
+    // What operators say about other proxies is no business of the demo's.
+    config.server.state_dir =
+        std::env::temp_dir().join(format!("stickler-demo-{}", std::process::id()));
+    server::start(config).map_err(Failure::failed)
 }
 
 /// This port of this machine, or the next one that nobody uses.
