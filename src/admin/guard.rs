@@ -116,9 +116,9 @@ fn is_foreign(path: &str, host: &str, headers: &HeaderMap) -> bool {
         let origin = origin.to_str().unwrap_or_default();
         origin.split_once("://").is_none_or(|(_, from)| !from.eq_ignore_ascii_case(host))
     });
-    let site = headers.get(SEC_FETCH_SITE).is_some_and(|site| {
-        site != "same-origin" && site != "none" && !is_page
-    });
+    let site = headers
+        .get(SEC_FETCH_SITE)
+        .is_some_and(|site| site != "same-origin" && site != "none" && !is_page);
     origin || site
 }
 
@@ -160,11 +160,14 @@ mod tests {
 
     #[test]
     fn only_names_that_operators_use_are_answered() {
-        let at = |address, hosts: &[&str], host| answer(address, hosts, "/v1/pools", &[("host", host)]);
+        let at =
+            |address, hosts: &[&str], host| answer(address, hosts, "/v1/pools", &[("host", host)]);
         for host in ["localhost:9900", "LOCALHOST.", "127.0.0.1", "127.9.9.9:1", "[::1]:9900"] {
             assert_eq!(at("127.0.0.1:9900", &[], host), 200, "{host}");
         }
-        for host in ["", "evil.example", "evil.example:9900", "10.0.0.1", "localhost.evil.example", "a b"] {
+        for host in
+            ["", "evil.example", "evil.example:9900", "10.0.0.1", "localhost.evil.example", "a b"]
+        {
             assert_eq!(at("127.0.0.1:9900", &[], host), 403, "{host}");
         }
         assert_eq!(at("10.0.0.1:9900", &[], "10.0.0.1:9900"), 200);
@@ -179,7 +182,8 @@ mod tests {
 
     #[test]
     fn pages_of_others_are_not_answered() {
-        let from = |path, field| answer("127.0.0.1:1", &[], path, &[("host", "localhost:1"), field]);
+        let from =
+            |path, field| answer("127.0.0.1:1", &[], path, &[("host", "localhost:1"), field]);
         assert_eq!(from("/v1/reload", ("origin", "http://localhost:1")), 200);
         for origin in ["http://evil.example", "http://localhost:2", "null", ""] {
             assert_eq!(from("/v1/reload", ("origin", origin)), 403, "{origin}");

@@ -30,6 +30,7 @@ pub(super) async fn page(State(admin): State<Arc<Admin>>) -> Response {
          connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'"
     );
-    let fields = [(CONTENT_TYPE, "text/html; charset=utf-8".into()), (CONTENT_SECURITY_POLICY, policy)];
+    let fields =
+        [(CONTENT_TYPE, "text/html; charset=utf-8".into()), (CONTENT_SECURITY_POLICY, policy)];
     (fields, PAGE.replace(NONCE, &nonce)).into_response()
 }

@@ -113,7 +113,9 @@ impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         let problem = Problem::new(rejection.status(), rejection.body_text());
         match rejection.status() {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => problem.help("send Content-Type: application/json"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                problem.help("send Content-Type: application/json")
+            }
             _ => problem,
         }
     }

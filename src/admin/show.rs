@@ -6,10 +6,8 @@ use std::sync::Arc;
 use super::Admin;
 use super::figures::{Recent, requests, share};
 use super::view::{self, rfc3339};
-use crate::balance::{
-    Backend, Cause, DrainProgress, Outcome, Pool, Reason, Timestamp,
-};
-use crate::observe::{Change, Check, Event, Reloaded, ReloadOutcome};
+use crate::balance::{Backend, Cause, DrainProgress, Outcome, Pool, Reason, Timestamp};
+use crate::observe::{Change, Check, Event, ReloadOutcome, Reloaded};
 
 impl Admin {
     /// Every pool, as it is now.
@@ -26,7 +24,12 @@ impl Admin {
     }
 
     /// One pool.
-    pub(super) fn show_pool(&self, pool: &Arc<Pool>, recent: &Recent, now: Timestamp) -> view::Pool {
+    pub(super) fn show_pool(
+        &self,
+        pool: &Arc<Pool>,
+        recent: &Recent,
+        now: Timestamp,
+    ) -> view::Pool {
         let backends = pool.backends();
         let of_pool = Totals::new(&backends, recent);
         let affinity = pool.affinity();

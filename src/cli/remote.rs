@@ -63,7 +63,9 @@ impl FromStr for Base {
         let full = if text.contains("://") { text.into() } else { format!("http://{text}") };
         let uri: Uri = full.parse().map_err(|_| "expected a URL such as http://127.0.0.1:9900")?;
         if uri.scheme_str() != Some("http") {
-            return Err("only http:// is spoken here; use an SSH tunnel for what is far away".into());
+            return Err(
+                "only http:// is spoken here; use an SSH tunnel for what is far away".into()
+            );
         }
         if uri.path() != "/" || uri.query().is_some() {
             return Err("the admin API has no path in front of it".into());
@@ -157,7 +159,8 @@ impl Remote {
     /// A client for that proxy.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let read = |path: &PathBuf| {
-            let cannot = |error| Failure::failed(format!("cannot read {}: {error}", path.display()));
+            let cannot =
+                |error| Failure::failed(format!("cannot read {}: {error}", path.display()));
             let text = std::fs::read_to_string(path).map_err(cannot)?;
             let mut token = HeaderValue::try_from(format!("Bearer {}", text.trim()))
                 .map_err(|_| Failure::failed(format!("there is no token in {}", path.display())))?;
@@ -219,7 +222,10 @@ impl Client {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Unanswered> {
         let broken = |what: &dyn fmt::Display| {
-            Unanswered::Unreachable(format!("the conversation with {} broke off: {what}", self.base))
+            Unanswered::Unreachable(format!(
+                "the conversation with {} broke off: {what}",
+                self.base
+            ))
         };
         let stream = self.connect().await?;
         let mut request = Request::builder()

@@ -67,7 +67,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
                 let id = session.as_deref().unwrap_or_default();
                 let session: Session = client.delete(&path(id)?).await?;
                 print(terminal, json, &session, || {
-                    format!("session {} is released: its next request begins a new one\n", session.id)
+                    format!(
+                        "session {} is released: its next request begins a new one\n",
+                        session.id
+                    )
                 })
             }
             Some(What::Release { all: Some(target), .. }) => {

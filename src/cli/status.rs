@@ -57,10 +57,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 }
 
 fn show(pool: &Pool, terminal: &Terminal) -> String {
-    let mut text = format!(
-        "{}: affinity {}, balance {}\n",
-        pool.name, pool.affinity.mode, pool.balance
-    );
+    let mut text =
+        format!("{}: affinity {}, balance {}\n", pool.name, pool.affinity.mode, pool.balance);
     let mut totals = vec![
         count(pool.sessions, "session"),
         format!("{} in flight", pool.in_flight),
@@ -74,7 +72,17 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
         let reasons = reasons.collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "moved, detoured or not honoured: {reasons}");
     }
-    let titles = ["backend", "state", "sessions", "in flight", "requests/s", "share", "fair share", "p50", "p99"];
+    let titles = [
+        "backend",
+        "state",
+        "sessions",
+        "in flight",
+        "requests/s",
+        "share",
+        "fair share",
+        "p50",
+        "p99",
+    ];
     let rows = pool.backends.iter().map(|backend| row(backend, terminal)).collect();
     let _ = write!(text, "\n{}", table(terminal, &titles, 2, rows));
     for backend in &pool.backends {

@@ -8,7 +8,12 @@ use super::terminal::Terminal;
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─'));
 
 /// A table with these columns, those from `numbers` on aligned to the right.
-pub(super) fn table(terminal: &Terminal, titles: &[&str], numbers: usize, rows: Vec<Vec<Cell>>) -> String {
+pub(super) fn table(
+    terminal: &Terminal,
+    titles: &[&str],
+    numbers: usize,
+    rows: Vec<Vec<Cell>>,
+) -> String {
     let mut table = Table::new();
     table.load_style(STYLE);
     // We know better than the library where the text will go.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config, Cookie,
-    Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource, Limits, LinesKept, Listener,
-    Pool, Probe, SameSite, Secure, Server,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
+    Cookie, Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource, Limits, LinesKept,
+    Listener, Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,

@@ -36,12 +36,13 @@ impl Browser {
             format!("--window-size={width},{height}"),
         ]});
         let capabilities = Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let page = runtime.block_on(async {
             let mut builder = ClientBuilder::new(HttpConnector::new());
-            let connected =
-                builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await;
+            let connected = builder
+                .capabilities(capabilities)
+                .connect(&format!("http://127.0.0.1:{port}"))
+                .await;
             let page = connected.unwrap();
             page.goto(url).await.unwrap();
             page
@@ -88,7 +89,6 @@ impl Browser {
     fn evaluate(&self, script: &str) -> serde_json::Value {
         self.runtime.block_on(self.page.execute(script, Vec::new())).unwrap()
     }
-
 }
 
 impl Drop for Browser {
@@ -121,13 +121,15 @@ fn it_shows_what_there_is_and_what_happens() {
     browser.wait_for("[data-backend='pool/b1'][data-state=maintenance]");
     browser.wait_for_text("#lately", "pool/b1 is maintenance");
     // Nothing is asked of anybody else, and nothing was blocked.
-    let loaded = browser.evaluate("return performance.getEntriesByType('resource').map(e => e.name)");
+    let loaded =
+        browser.evaluate("return performance.getEntriesByType('resource').map(e => e.name)");
     for name in loaded.as_array().unwrap() {
         let name = name.as_str().unwrap();
         assert!(name.starts_with(&admin.url()) || name.starts_with("data:"), "{name}");
     }
     // Bars are drawn, so the styles came through the policy.
-    let width = browser.evaluate("return document.querySelector('.bar u').getBoundingClientRect().height");
+    let width =
+        browser.evaluate("return document.querySelector('.bar u').getBoundingClientRect().height");
     assert!(width.as_f64().unwrap() > 5.0, "{width}");
 }
 
@@ -216,7 +218,8 @@ fn it_can_be_used_with_a_keyboard_and_on_a_phone() {
     let unnamed = "return [...document.querySelectorAll('button, input')].filter(e => \
                    !(e.ariaLabel || e.textContent.trim() || e.labels?.length)).length";
     assert_eq!(browser.evaluate(unnamed), 0);
-    let excess = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    let excess =
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
     assert_eq!(browser.evaluate(excess), 0);
 }
 

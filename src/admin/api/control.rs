@@ -162,7 +162,9 @@ impl Admin {
 pub(super) fn refused(refusal: Refusal, pool: &str, backend: &str) -> Problem {
     let detail = format!("{pool}/{backend}: {refusal}");
     match refusal {
-        Refusal::UnknownPool | Refusal::UnknownBackend => Problem::new(StatusCode::NOT_FOUND, detail),
+        Refusal::UnknownPool | Refusal::UnknownBackend => {
+            Problem::new(StatusCode::NOT_FOUND, detail)
+        }
         Refusal::LastReady => Problem::new(StatusCode::CONFLICT, detail)
             .of_kind("last-ready", "No backend would be ready")
             .help("make another backend of the pool ready first, or force it"),

@@ -16,8 +16,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{Method, StatusCode, Uri};
-use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -88,7 +88,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// The document with the answers that any request may get.
 fn answered(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    let always = [("400", "The request makes no sense"), ("403", "The host or the origin is not ours")];
+    let always =
+        [("400", "The request makes no sense"), ("403", "The host or the origin is not ours")];
     let with_token = [("401", "The token is missing or wrong")];
     let with_body = [
         ("413", "The body is too large"),

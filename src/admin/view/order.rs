@@ -98,7 +98,8 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = |error| de::Error::custom(format_args!("{error}: expected {}", Duration::EXPECTED));
+        let wrong =
+            |error| de::Error::custom(format_args!("{error}: expected {}", Duration::EXPECTED));
         Duration::parse(&text).map(Span).map_err(wrong)
     }
 }

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn every_policy_is_a_configuration_without_mistakes() {
-        let [listen, admin, app_1, app_2] = [8080, 9900, 3001, 3002].map(|port| ([127, 0, 0, 1], port).into());
+        let [listen, admin, app_1, app_2] =
+            [8080, 9900, 3001, 3002].map(|port| ([127, 0, 0, 1], port).into());
         let backends = [("app-1".to_owned(), app_1), ("app-2".to_owned(), app_2)];
         let key = Key::random(&mut StdRng::seed_from_u64(1)).to_base64();
         for &affinity in Affinity::value_variants() {

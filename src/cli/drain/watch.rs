@@ -22,11 +22,7 @@ const PATIENCE: u32 = 20;
 const LINE_EVERY: u32 = 20;
 
 /// Waits until the backend is drained, and says how it went.
-pub(super) async fn wait(
-    args: &Args,
-    client: &Client,
-    terminal: &Terminal,
-) -> Result<(), Failure> {
+pub(super) async fn wait(args: &Args, client: &Client, terminal: &Terminal) -> Result<(), Failure> {
     let screen = Screen::new(args, terminal);
     let (mut looks, mut unanswered) = (0, 0);
     loop {
@@ -93,9 +89,10 @@ fn how_it_went(drain: &Drain) -> String {
         false => format!("{} moved ({})", drain.moved, by_reason.join(", ")),
     });
     parts.push(format!("{} no longer waited for", drain.cut));
-    parts.extend((drain.tunnels_closed > 0).then(|| {
-        format!("{} closed", count(drain.tunnels_closed, "tunnel"))
-    }));
+    parts.extend(
+        (drain.tunnels_closed > 0)
+            .then(|| format!("{} closed", count(drain.tunnels_closed, "tunnel"))),
+    );
     format!("{}: {}", count(all, "session"), parts.join(", "))
 }
 

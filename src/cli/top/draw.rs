@@ -64,7 +64,17 @@ fn draw_table(frame: &mut Frame<'_>, state: &mut State, area: Rect, color: bool)
         let load = state.loads.get(&key).into_iter().flatten().copied();
         row(name, backend, sparkline(load, most, room), color)
     });
-    let titles = ["backend", "state", "sessions", "in flight", "req/s", "share", "fair", "p50 / p99", "load, last minute"];
+    let titles = [
+        "backend",
+        "state",
+        "sessions",
+        "in flight",
+        "req/s",
+        "share",
+        "fair",
+        "p50 / p99",
+        "load, last minute",
+    ];
     let header = titles.iter().enumerate().map(|(i, title)| aligned(i, (*title).to_owned()));
     let widths = WIDTHS.into_iter().map(Constraint::Length).chain([Constraint::Min(0)]);
     let table = Table::new(rows, widths)

@@ -123,9 +123,10 @@ impl State {
 
 /// All backends with their pools, in the order in which they are shown.
 pub(super) fn lines(pools: &Pools) -> impl Iterator<Item = (&str, &Backend)> {
-    pools.pools.iter().flat_map(|pool| {
-        pool.backends.iter().map(move |backend| (pool.name.as_str(), backend))
-    })
+    pools
+        .pools
+        .iter()
+        .flat_map(|pool| pool.backends.iter().map(move |backend| (pool.name.as_str(), backend)))
 }
 
 #[cfg(test)]

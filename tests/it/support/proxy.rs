@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stickler::balance::{Backend as Member, Pool};
 use stickler::config::Config;
+use stickler::control::Controller;
 use stickler::observe::Observer;
 use stickler::observe::metrics::Format;
 use stickler::server::{self, Running, Shutdown};
@@ -13,6 +14,8 @@ use super::{Admin, Backend, Scrape};
 /// A proxy in this process, ended when it is dropped.
 pub struct Proxy {
     running: Option<Running>,
+    /// What operators say here is kept here, and nowhere else.
+    _state: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -37,9 +40,13 @@ impl Proxy {
         }
         text.push_str(config);
         match Config::parse("test.toml", &text, Path::new("/nonexistent"), &|_| None) {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
+                let state = tempfile::tempdir().unwrap();
+                if !config.contains("state_dir") {
+                    loaded.config.server.state_dir = state.path().into();
+                }
                 let running = server::start(loaded.config).unwrap();
-                Proxy { running: Some(running) }
+                Proxy { running: Some(running), _state: state }
             }
             Err(error) => panic!("{error}\n{text}"),
         }
@@ -62,6 +69,11 @@ impl Proxy {
     /// Where its first listener is.
     pub fn address(&self) -> SocketAddr {
         self.addresses()[0]
+    }
+
+    /// What can be asked of it.
+    pub fn controller(&self) -> Arc<Controller> {
+        self.running.as_ref().unwrap().controller().clone()
     }
 
     /// Its admin address.
