@@ -177,7 +177,7 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
 
 /// A number for a client that has no token yet: its address and what it says that it is.
 fn browser(client: &Client, fields: &FieldLines) -> u64 {
-    let agent = fields.get(USER_AGENT.as_str()).unwrap_or_default();
+    let agent = fields.get("user-agent").unwrap_or_default();
     address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
 }
 

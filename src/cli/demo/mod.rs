@@ -11,7 +11,7 @@ mod verdict;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::Rng;
@@ -105,9 +105,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     // 32 bits of a new seed are enough, and shorter to type.
     let seed = args.seed.unwrap_or_else(|| entropy.next_u32().into());
     let token_key = Key::random(&mut entropy);
+    let state = StateDir::new();
     let runtime = super::runtime()?;
     let mut apps = runtime.block_on(Apps::start(args, seed))?;
-    let proxy = start_proxy(args, &policy, &apps, &token_key, terminal)?;
+    let proxy = start_proxy(args, &policy, &apps, &token_key, &state, terminal)?;
     let mut screen = Screen::new(*terminal, args.quiet);
     screen.note(&introduction(args, seed, &apps, &proxy))?;
 
@@ -142,6 +143,7 @@ fn start_proxy(
     policy: &Policy,
     apps: &Apps,
     token_key: &Key,
+    state: &StateDir,
     terminal: &Terminal,
 ) -> Result<Running, Failure> {
     let listen = args.listen.unwrap_or_else(|| free_address(8080));
@@ -151,10 +153,24 @@ fn start_proxy(
     let loaded = Config::parse("demo.toml", &text, Path::new("."), &environment);
     let loaded = loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
     let mut config = loaded.config;
-    // What operators say about other proxies is no business of the demo's.
-    config.server.state_dir =
-        std::env::temp_dir().join(format!("stickler-demo-{}", std::process::id()));
+    config.server.state_dir = state.0.clone();
     server::start(config).map_err(Failure::failed)
+}
+
+/// Where the demo's proxy keeps what it is told: nothing of it is for the next demo.
+struct StateDir(PathBuf);
+
+impl StateDir {
+    fn new() -> Self {
+        let name = format!("stickler-demo-{}", std::process::id());
+        StateDir(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // it may never have been made
+    }
 }
 
 /// This port of this machine, or the next one that nobody uses.

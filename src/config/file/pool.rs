@@ -41,7 +41,8 @@ pub struct Pool {
     pub affinity: Affinity,
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
-    /// Where further app servers are found: by DNS, or in a file that is watched.
+    /// Where further app servers are found: by DNS, or in a file that is watched. Absent: there are
+    /// those of `backends` only.
     pub discover: Vec<Discover>,
     /// The app servers. At least one, unless they are discovered.
     pub backends: Vec<Backend>,

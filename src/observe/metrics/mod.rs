@@ -129,7 +129,7 @@ impl Metrics {
             pool.backends.retain(is_there);
         }
         let listeners = listeners.into_values().collect();
-        Snapshot { at: Moment::now(), pools: figures, unrouted, listeners }
+        Snapshot { at: clock::moment(), pools: figures, unrouted, listeners }
     }
 
     /// All metrics as a scraper wants them.
