@@ -31,7 +31,7 @@ pub use self::text::Format;
 use self::meter::Subject;
 use super::access_log::AccessLog;
 use crate::balance::{Backend, BackendId, Pool, Timestamp};
-use crate::clock::{self, Moment};
+use crate::clock;
 
 /// Everything that one proxy counts.
 #[derive(Debug, Default)]
