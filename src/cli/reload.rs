@@ -7,6 +7,7 @@ use crate::admin::view::Reload;
 
 const EXAMPLES: &str = "\
 Examples:
+  stickler reload
   stickler check stickler.toml && stickler reload
   stickler reload --last                  how the last one went, whoever asked for it
 

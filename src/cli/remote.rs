@@ -59,7 +59,6 @@ impl FromStr for Base {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim_end_matches('/');
         let full = if text.contains("://") { text.into() } else { format!("http://{text}") };
         let uri: Uri = full.parse().map_err(|_| "expected a URL such as http://127.0.0.1:9900")?;
         if uri.scheme_str() != Some("http") {

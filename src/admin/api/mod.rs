@@ -1,4 +1,5 @@
 //! The routes, each with its description, and the OpenAPI document that is made of both.
+#![allow(unused_qualifications, reason = "utoipa's macros write some")]
 
 mod backends;
 mod control;
