@@ -14,8 +14,8 @@
 //! | [`http`] | pure: what RFC 9110 and 9112 say about single messages | none |
 //! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `http` |
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `config`, `observe`, `clock` |
-//! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
-//! | [`control`] | what can be asked of a running proxy; health checks, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
+//! | [`server`] | workers, listeners; start, reload, takeover and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
+//! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
 //! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `config`, `control`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |

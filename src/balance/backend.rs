@@ -20,6 +20,8 @@ pub struct Backend {
     name_hash: u64,
     name: Box<str>,
     address: Address,
+    /// Who it is as long as it has this address.
+    id_at_address: BackendId,
     priority: u32,
     load: Arc<Load>,
     /// Requests that wait for this backend.
@@ -31,8 +33,10 @@ pub struct Backend {
 impl Backend {
     /// A backend of pool `pool`, ready and idle.
     pub(super) fn new(pool: &str, spec: &BackendSpec, slot: Slot, shared: &Arc<Shared>) -> Self {
+        let id = BackendId::incarnation(pool, &spec.name, spec.incarnation.as_deref());
         let backend = Backend {
-            id: BackendId::incarnation(pool, &spec.name, spec.incarnation.as_deref()),
+            id,
+            id_at_address: id.at(&spec.address),
             name_hash: name_hash(pool, &spec.name),
             name: spec.name.as_str().into(),
             address: spec.address.clone(),
@@ -50,6 +54,7 @@ impl Backend {
         self.take_over(spec);
         Backend {
             id: self.id,
+            id_at_address: self.id.at(&spec.address),
             name_hash: self.name_hash,
             name: self.name.clone(),
             address: spec.address.clone(),
@@ -91,6 +96,11 @@ impl Backend {
     /// Who it is.
     pub fn id(&self) -> BackendId {
         self.id
+    }
+
+    /// Who it is as long as it has its present address: what connections to it are kept by.
+    pub fn id_at_address(&self) -> BackendId {
+        self.id_at_address
     }
 
     /// A hash of its name, whatever its incarnation.

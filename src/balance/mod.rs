@@ -26,6 +26,7 @@ pub mod balancer;
 mod cause;
 pub mod cost;
 pub mod drain;
+pub mod forecast;
 pub mod hashing;
 pub mod health;
 mod identity;

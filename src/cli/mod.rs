@@ -15,6 +15,7 @@ mod reload;
 mod remote;
 mod run;
 mod schema;
+mod service;
 mod sessions;
 mod status;
 mod stop;

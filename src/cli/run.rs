@@ -1,19 +1,24 @@
 //! `stickler run`: be a proxy.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread;
 
 use super::failure::Failure;
+use super::service;
 use super::terminal::Terminal;
 use crate::config::{Config, Loaded};
 use crate::observe::access_log::AccessLog;
 use crate::observe::{self, Logging, Trigger};
-use crate::server::{self, Options, Shutdown, Source, signals};
+use crate::server::{
+    self, Inherited, Moment, Options, Predecessor, Shutdown, Source, Tell, signals,
+};
 
 const EXAMPLES: &str = "\
 Examples:
   stickler run stickler.toml
   stickler run /etc/stickler/stickler.toml 2> stickler.log
+  stickler run stickler.toml --takeover    replace the process that runs, without losing anybody
   kill -HUP $(pidof stickler)          read the configuration again, without losing anybody
 
 Logs go to standard error. SIGTERM or Ctrl-C lets requests in flight finish, for at most
@@ -27,6 +32,10 @@ access log anew, for logrotate.";
 pub(super) struct Args {
     /// The configuration, a TOML file
     file: PathBuf,
+    /// Take the listening sockets over from the process that runs with the same state_dir, which
+    /// ends then when its clients have
+    #[arg(long)]
+    takeover: bool,
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
@@ -46,27 +55,85 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     // Before there is anybody who could take the last descriptors.
     let signals = signals::catch().map_err(Failure::failed)?;
     let hung_up = signals::catch_hang_up().map_err(Failure::failed)?;
-    let options = Options { source: Some(source(&args.file)), ..followed_by(&logging) };
+    let (inherited, predecessor) = inherit(args, &config)?;
+    let (ends, end) = mpsc::channel();
+    let options = Options {
+        source: Some(source(&args.file)),
+        inherited,
+        tell: Some(tell(ends.clone())),
+        hands_over: true,
+        alive_every: service::alive_every(),
+        ..followed_by(&logging)
+    };
     let running = server::start_with(config, options).map_err(Failure::failed)?;
     let _ = access_log.set(running.observer().access_log.clone());
     let controller = running.controller().clone();
-    let reload = move || controller.request_reload(Trigger::Signal);
-    hung_up.each(reload).map_err(Failure::failed)?;
+    hung_up.each(move || controller.request_reload(Trigger::Signal)).map_err(Failure::failed)?;
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }
     if let Some(address) = running.admin() {
         tracing::info!("admin API and dashboard for operators at http://{address}/");
     }
-    let signal = signals.wait();
-    tracing::info!(?signal, "shutting down");
-    match running.shut_down() {
+    service::ready();
+    if let Some(predecessor) = predecessor {
+        predecessor.release().map_err(Failure::failed)?;
+        tracing::info!("has taken over; the process from before ends when its clients have");
+    }
+    let wait = move || ends.send(End::Signal(signals.wait()));
+    thread::Builder::new().name("signals".into()).spawn(wait).map_err(Failure::failed)?;
+    let shutdown = match end.recv().map_err(Failure::failed)? {
+        End::Signal(signal) => {
+            tracing::info!(?signal, "shutting down");
+            service::stopping();
+            running.shut_down()
+        }
+        End::TakenOver => {
+            tracing::info!("another process has taken over; shutting down");
+            running.make_way()
+        }
+    };
+    match shutdown {
         Shutdown::Complete => Ok(()),
         Shutdown::Forced { connections: 1 } => Err(Failure::failed("1 connection was cut off")),
         Shutdown::Forced { connections } => {
             Err(Failure::failed(format!("{connections} connections were cut off")))
         }
     }
+}
+
+/// Why it ends.
+enum End {
+    Signal(signals::Signal),
+    TakenOver,
+}
+
+fn tell(ends: mpsc::Sender<End>) -> Tell {
+    let ends = Mutex::new(ends);
+    Arc::new(move |moment| {
+        service::tell(moment);
+        if moment == Moment::TakenOver
+            && let Ok(ends) = ends.lock()
+        {
+            let _ = ends.send(End::TakenOver); // it may be ending anyway
+        }
+    })
+}
+
+/// Sockets that are bound already: by the process that runs, or by the service manager.
+fn inherit(args: &Args, config: &Config) -> Result<(Inherited, Option<Predecessor>), Failure> {
+    if !args.takeover {
+        return Ok((Inherited::new(service::sockets().map_err(Failure::failed)?), None));
+    }
+    let state_dir = &config.server.state_dir;
+    let cannot = |error| {
+        let state_dir = state_dir.display();
+        Failure::failed(format!(
+            "cannot take over from the process that runs with state_dir {state_dir}: {error}"
+        ))
+    };
+    let (sockets, predecessor) = server::take_over(state_dir).map_err(cannot)?;
+    Ok((sockets, Some(predecessor)))
 }
 
 /// Where the configuration comes from, again and again.

@@ -28,8 +28,8 @@ pub use affinity::{
 };
 pub use health::{Health, Initial};
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Drain, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
-    HostChoice, Pool, Queue,
+    Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
+    ForwardStyle, HostChoice, Pool, Queue,
 };
 pub use server::{
     AccessLog, AccessLogFormat, ClientTimeouts, Limit, Limits, LinesKept, Log, LogFormat,

@@ -76,6 +76,10 @@ pub struct Server {
     pub state_dir: PathBuf,
     /// Token keys: the first seals, all open. Empty: a key of our own, kept in `state_dir`.
     pub token_keys: Vec<Key>,
+    /// Is the configuration read again when its file changes?
+    pub watch_config: bool,
+    /// The file that the token keys come from, if they do.
+    pub token_keys_file: Option<PathBuf>,
     /// May the names of request fields have underscores?
     pub underscores_in_headers: bool,
     /// How patient we are with clients.
@@ -228,6 +232,51 @@ pub struct Pool {
     pub attempts: usize,
     /// Active checks, if any.
     pub health: Option<HealthCheck>,
+    /// Where further backends are found.
+    pub discover: Vec<Discover>,
+}
+
+/// Where backends are found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Discover {
+    /// Where.
+    pub source: DiscoverSource,
+    /// Fewer backends than this are not believed.
+    pub min_members: usize,
+}
+
+/// Where backends are found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DiscoverSource {
+    /// The addresses of a host name.
+    Dns {
+        /// The name.
+        host: String,
+        /// The port of all of them.
+        port: u16,
+        /// How to ask.
+        lookup: Lookup,
+    },
+    /// The targets of an SRV record.
+    Srv {
+        /// The record's name.
+        name: String,
+        /// How to ask.
+        lookup: Lookup,
+    },
+    /// A file.
+    File(PathBuf),
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lookup {
+    /// Whom to ask, if not whom the system asks.
+    pub nameserver: Option<SocketAddr>,
+    /// Not sooner again than after this.
+    pub min_interval: Duration,
+    /// Nor later.
+    pub max_interval: Duration,
 }
 
 /// Where the key of hash affinity comes from. A request without it is free.

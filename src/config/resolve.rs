@@ -7,6 +7,7 @@
 mod admin;
 mod affinity;
 mod cookie;
+mod discover;
 mod health;
 mod jar;
 mod listeners;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
     AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
-    Cookie, Family, Forward, ForwardStyle, HealthCheck, HostPolicy, KeySource, Limits, LinesKept,
-    Listener, Pool, Probe, SameSite, Secure, Server,
+    Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
+    KeySource, Limits, LinesKept, Listener, Lookup, Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
@@ -205,6 +205,7 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));
     }
+    rows.extend(pool.discover.iter().map(|discover| row("discover", discovered(discover))));
     let backends: Vec<_> = pool.spec.backends.iter().map(backend).collect();
     rows.extend(columns(&backends).map(|line| row("backend", line)));
     rows
@@ -372,4 +373,22 @@ fn health(health: &HealthCheck) -> String {
         health.thresholds.fall,
         if health.assumed_up { "up" } else { "down" }
     )
+}
+
+fn discovered(discover: &Discover) -> String {
+    let lookup = |lookup: &Lookup| {
+        let Lookup { nameserver, min_interval, max_interval } = lookup;
+        let of = nameserver.map(|address| format!(" of {address}")).unwrap_or_default();
+        format!("{of}, looked up every {} to {}", min_interval.show(), max_interval.show())
+    };
+    let least = discover.min_members;
+    match &discover.source {
+        DiscoverSource::Dns { host, port, lookup: how } => {
+            format!("addresses of {host}, port {port}{}, at least {least}", lookup(how))
+        }
+        DiscoverSource::Srv { name, lookup: how } => {
+            format!("targets of {name}{}, at least {least}", lookup(how))
+        }
+        DiscoverSource::File(path) => format!("in {}, at least {least}", path.display()),
+    }
 }

@@ -4,6 +4,8 @@
 //!
 //! Nothing in here is on the request path.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,16 +14,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use super::operator_state::{AddedBackend, Draining, OperatorState, OutOfService, PoolState};
+use self::members::is_bound;
+use super::operator_state::{Draining, OperatorState, OutOfService, PoolState};
 use super::refusal::Refusal;
 pub use super::roster::Origin;
-use super::roster::{Next, Roster};
+use super::roster::Roster;
 use crate::balance::{
-    Backend, BackendId, BackendSpec, BackendState, Condition, DrainPolicy, DrainProgress, Pool,
-    PoolSpec, Rng, Timestamp, Transition,
+    Backend, BackendId, BackendSpec, BackendState, DrainPolicy, DrainProgress, Pool, Timestamp,
+    Transition,
 };
 use crate::clock;
-use crate::config::{self, HealthCheck};
+use crate::config::{self, Discover, HealthCheck};
 use crate::observe::{Event, Events, History, ReloadOutcome, Trigger};
 
 /// How long the end of a drain is told.
@@ -53,6 +56,8 @@ pub struct Controller {
     desired: Mutex<Desired>,
     /// Other members are to be checked.
     members_changed: Notify,
+    /// Others are to be asked for backends.
+    sources_changed: Notify,
     reloads: mpsc::UnboundedSender<ReloadRequest>,
     last_reload: ArcSwap<Option<Arc<ReloadOutcome>>>,
 }
@@ -64,12 +69,19 @@ struct Desired {
     rosters: BTreeMap<String, Roster>,
     /// By pool, for those that have any.
     checks: BTreeMap<String, Arc<HealthCheck>>,
+    /// By pool, and whether it has answered, in whatever way.
+    sources: Vec<(String, Discover, bool)>,
     operator: OperatorState,
     state_dir: PathBuf,
+    /// Another process looks after what is kept there now.
+    has_successor: bool,
 }
 
 impl Desired {
     fn save(&mut self) {
+        if self.has_successor {
+            return;
+        }
         for (pool, roster) in &self.rosters {
             let said = self.operator.pools.entry(pool.clone()).or_default();
             said.weights.clone_from(roster.weights());
@@ -78,6 +90,20 @@ impl Desired {
         if let Err(error) = self.operator.save(&self.state_dir) {
             let state_dir = self.state_dir.display();
             tracing::error!(%error, %state_dir, "cannot keep what was said for after a restart");
+        }
+    }
+
+    fn set_sources(&mut self, pools: &[config::Pool]) {
+        let former = std::mem::take(&mut self.sources);
+        for pool in pools {
+            for source in &pool.discover {
+                let is_it = |(of, known, _): &&(String, Discover, bool)| {
+                    *of == pool.spec.name && known == source
+                };
+                let has_answered =
+                    former.iter().find(is_it).is_some_and(|(.., answered)| *answered);
+                self.sources.push((pool.spec.name.clone(), source.clone(), has_answered));
+            }
         }
     }
 
@@ -92,110 +118,24 @@ impl Controller {
     pub(crate) fn new(state_dir: PathBuf) -> (Arc<Self>, mpsc::UnboundedReceiver<ReloadRequest>) {
         let operator = OperatorState::load(&state_dir);
         let (reloads, requests) = mpsc::unbounded_channel();
-        let (rosters, checks) = Default::default();
+        let (rosters, checks, sources) = Default::default();
         let controller = Controller {
             pools: ArcSwap::from_pointee(Arc::default()),
             events: Arc::default(),
-            desired: Mutex::new(Desired { rosters, checks, operator, state_dir }),
+            desired: Mutex::new(Desired {
+                rosters,
+                checks,
+                sources,
+                operator,
+                state_dir,
+                has_successor: false,
+            }),
             members_changed: Notify::new(),
+            sources_changed: Notify::new(),
             reloads,
             last_reload: ArcSwap::default(),
         };
         (Arc::new(controller), requests)
-    }
-
-    /// Takes over the pools of a configuration. Pools keep, by name, everything but their policy;
-    /// backends as well.
-    pub(crate) fn configure(&self, pools: &[config::Pool], rng: &mut dyn Rng) {
-        let mut desired = self.desired();
-        let now = clock::now();
-        let former = self.pools();
-        let mut all = Vec::with_capacity(pools.len());
-        for config in pools {
-            let name = &config.spec.name;
-            match config.health.clone() {
-                Some(check) => drop(desired.checks.insert(name.clone(), Arc::new(check))),
-                None => drop(desired.checks.remove(name)),
-            }
-            let pool = match former.iter().find(|pool| pool.name() == name) {
-                Some(pool) => self.reconfigure(&mut desired, pool, &config.spec, now),
-                None => self.found(&mut desired, &config.spec, rng.next_u64(), now),
-            };
-            all.push(pool);
-        }
-        let is_kept = |name: &String| all.iter().any(|pool| pool.name() == name);
-        desired.rosters.retain(|name, _| is_kept(name));
-        desired.checks.retain(|name, _| is_kept(name));
-        self.pools.store(Arc::new(all.into()));
-        self.members_changed.notify_one();
-    }
-
-    /// A pool that was not there before.
-    fn found(
-        &self,
-        desired: &mut Desired,
-        spec: &PoolSpec,
-        seed: u64,
-        now: Timestamp,
-    ) -> Arc<Pool> {
-        let said = desired.said_of(&spec.name).clone();
-        let added = added(&spec.name, said.added);
-        let mut roster = Roster::new(spec.backends.clone(), added, said.weights);
-        let next = roster.next(|_| false);
-        let pool = Pool::new(&PoolSpec { backends: next.members.clone(), ..spec.clone() }, seed);
-        desired.rosters.insert(spec.name.clone(), roster);
-        for backend in pool.backends() {
-            self.take_up_backend(desired, &pool, &backend);
-            self.assume(desired, &pool, &backend, now);
-        }
-        Arc::new(pool)
-    }
-
-    fn reconfigure(
-        &self,
-        desired: &mut Desired,
-        pool: &Arc<Pool>,
-        spec: &PoolSpec,
-        now: Timestamp,
-    ) -> Arc<Pool> {
-        let former = pool.backends();
-        if let Some(roster) = desired.rosters.get_mut(pool.name()) {
-            roster.set_file(spec.backends.clone());
-            let next = roster.next(|name| former.iter().any(|b| b.name() == name && is_bound(b)));
-            pool.reconfigure(&PoolSpec { backends: next.members.clone(), ..spec.clone() }, now);
-            self.follow_up(desired, pool, &next, &former, now);
-        }
-        if !desired.checks.contains_key(pool.name()) {
-            for backend in pool.backends() {
-                for condition in [Condition::Down, Condition::AskedToDrain] {
-                    let transition = pool.set(backend.id(), condition, false, now);
-                    self.log(pool, transition, "it is no longer checked", now);
-                }
-            }
-        }
-        pool.clone()
-    }
-
-    /// What a new member counts as before its first check.
-    fn assume(&self, desired: &Desired, pool: &Pool, backend: &Backend, now: Timestamp) {
-        if desired.checks.get(pool.name()).is_some_and(|check| !check.assumed_up) {
-            let transition = pool.set(backend.id(), Condition::Down, true, now);
-            self.log(pool, transition, "not checked yet", now);
-        }
-    }
-
-    fn take_up_backend(&self, desired: &mut Desired, pool: &Pool, backend: &Backend) {
-        let said = &desired.said_of(pool.name()).out_of_service;
-        let Some(how) = said.get(backend.name()) else { return };
-        let (id, now) = (backend.id(), clock::now());
-        let transition = match how {
-            OutOfService::Draining(drain) => {
-                pool.resume_drain(id, drain.policy(), drain.since(), now)
-            }
-            OutOfService::Drained => pool.set(id, Condition::Drained, true, now),
-            OutOfService::Maintenance => pool.maintenance(id, true, now).ok().flatten(),
-        };
-        self.log(pool, transition, "an operator said so earlier", now);
     }
 
     /// The pools, in the order of the configuration.
@@ -375,6 +315,11 @@ impl Controller {
         let _ = self.reloads.send(ReloadRequest { trigger, answer: None }); // else it ends anyway
     }
 
+    /// From now on another process keeps what is to survive a restart.
+    pub(crate) fn make_way(&self) {
+        self.desired().has_successor = true;
+    }
+
     /// How the last reload went, if there was one.
     pub fn last_reload(&self) -> Option<Arc<ReloadOutcome>> {
         Option::clone(&self.last_reload.load())
@@ -403,7 +348,9 @@ impl Controller {
         self.tell_progress(now);
         let mut desired = self.desired();
         for pool in self.pools().iter() {
-            if desired.rosters.get(pool.name()).is_some_and(Roster::has_leaving) {
+            let still_is = |name: &str| named(pool, name).is_some_and(|backend| is_bound(&backend));
+            let roster = desired.rosters.get(pool.name());
+            if roster.is_some_and(|roster| roster.has_left(still_is)) {
                 self.apply_members(&mut desired, pool, now);
             }
         }
@@ -433,65 +380,6 @@ impl Controller {
         }
     }
 
-    /// Makes a pool's members what they are to be. Who is no longer listed and still has sessions
-    /// stays until they have left.
-    fn apply_members(&self, desired: &mut Desired, pool: &Pool, now: Timestamp) {
-        let Some(roster) = desired.rosters.get_mut(pool.name()) else { return };
-        let former = pool.backends();
-        let next = roster.next(|name| former.iter().any(|b| b.name() == name && is_bound(b)));
-        pool.set_backends(&next.members, now);
-        self.follow_up(desired, pool, &next, &former, now);
-    }
-
-    /// What a change of the members brings with it.
-    fn follow_up(
-        &self,
-        desired: &mut Desired,
-        pool: &Pool,
-        next: &Next,
-        former: &[Arc<Backend>],
-        now: Timestamp,
-    ) {
-        let members = pool.backends();
-        let (added, removed) = (without(&members, former), without(former, &members));
-        for backend in &members {
-            let begins_to_leave = next.leaving.contains(backend.name())
-                && !next.was_leaving.contains(backend.name())
-                && backend.state().accepts_new();
-            if begins_to_leave {
-                let transition = pool.drain(backend.id(), pool.drain_policy(), true, now);
-                let why = "it is no longer listed; its sessions may leave in peace";
-                self.log(pool, transition.ok().flatten(), why, now);
-            } else if next.back.contains(backend.name()) {
-                let transition = pool.make_ready(backend.id(), now);
-                self.log(pool, transition, "it is listed again", now);
-            }
-        }
-        let said = desired.said_of(pool.name());
-        for backend in &removed {
-            said.out_of_service.remove(backend.name());
-        }
-        for backend in &added {
-            tracing::info!(pool = pool.name(), backend = backend.name(), "is a member now");
-        }
-        for backend in members.iter().filter(|b| next.back.contains(b.name())).chain(&added) {
-            self.take_up_backend(desired, pool, backend);
-        }
-        added.iter().for_each(|backend| self.assume(desired, pool, backend, now));
-        for backend in &removed {
-            tracing::info!(pool = pool.name(), backend = backend.name(), "is no longer a member");
-        }
-        if !added.is_empty() || !removed.is_empty() {
-            self.members_changed.notify_one();
-            let pools = self.pools();
-            self.events.forget_others(|id| pools.iter().any(|pool| pool.backend(id).is_some()));
-            let names =
-                |backends: &[Arc<Backend>]| backends.iter().map(|b| b.name().into()).collect();
-            let (added, removed) = (names(&added), names(&removed));
-            self.publish(Event::Membership { pool: pool.name().into(), added, removed, at: now });
-        }
-    }
-
     fn log(&self, pool: &Pool, transition: Option<Transition>, why: &str, now: Timestamp) {
         if let Some(transition) = transition {
             self.events.transition(pool, &transition, why, now);
@@ -509,27 +397,6 @@ impl Controller {
     }
 }
 
-/// Has it sessions that it may still serve?
-fn is_bound(backend: &Backend) -> bool {
-    backend.sessions() > 0 && backend.state().accepts_bound()
-}
-
 fn named(pool: &Pool, backend: &str) -> Option<Arc<Backend>> {
     pool.backends().into_iter().find(|member| member.name() == backend)
-}
-
-/// Those of `some` who are not among the others.
-fn without(some: &[Arc<Backend>], others: &[Arc<Backend>]) -> Vec<Arc<Backend>> {
-    let is_other = |b: &&Arc<Backend>| others.iter().all(|other| other.id() != b.id());
-    some.iter().filter(is_other).cloned().collect()
-}
-
-/// Backends that an operator has added, as far as they still make sense.
-fn added(pool: &str, added: Vec<AddedBackend>) -> Vec<BackendSpec> {
-    let understood = |backend: AddedBackend| {
-        let understood = BackendSpec::try_from(backend);
-        let unclear = |error| tracing::warn!(pool, %error, "cannot add a backend again");
-        understood.map_err(unclear).ok()
-    };
-    added.into_iter().filter_map(understood).collect()
 }

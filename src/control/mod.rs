@@ -3,6 +3,7 @@
 //! request waits for any of it.
 
 mod controller;
+mod discovery;
 mod health_check;
 mod operator_state;
 mod probe;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::controller::ReloadRequest;
 pub use self::controller::{Controller, Origin, Removal};
+use self::discovery::Discovery;
 use self::health_check::Checks;
 pub use self::refusal::Refusal;
 use crate::clock;
@@ -70,7 +72,8 @@ pub(crate) fn start(
             let ticked = controller.clone();
             tokio::spawn(keep_running("what time brings about", move || tick(ticked.clone())));
             let checks = Checks::new(controller.events().clone(), rng);
-            tokio::spawn(check(controller, checks));
+            tokio::spawn(check(controller.clone(), checks));
+            tokio::spawn(discover(controller));
             guests.into_iter().for_each(|guest| drop(tokio::spawn(guest)));
             let _ = stopping.await;
         });
@@ -106,6 +109,15 @@ async fn check(controller: Arc<Controller>, mut checks: Checks) {
     loop {
         checks.reconcile(&controller.checks());
         controller.members_changed().await;
+    }
+}
+
+/// Looks for backends where the configuration says.
+async fn discover(controller: Arc<Controller>) {
+    let mut discovery = Discovery::default();
+    loop {
+        discovery.reconcile(&controller);
+        controller.sources_changed().await;
     }
 }
 

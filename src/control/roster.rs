@@ -9,14 +9,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::balance::BackendSpec;
+use crate::config::Discover;
 
 /// A pool's members, as they are to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
     /// In the configuration file.
     file: Vec<BackendSpec>,
-    /// Found by discovery.
-    discovered: Vec<BackendSpec>,
+    /// Found by discovery, by source.
+    sources: Vec<(Discover, Vec<BackendSpec>)>,
     /// Added by an operator.
     added: Vec<BackendSpec>,
     /// Removed by an operator, until the next reload.
@@ -108,7 +109,7 @@ impl Roster {
     fn listed_and_leaving(&self) -> Vec<BackendSpec> {
         let mut members: Vec<BackendSpec> = Vec::new();
         let is_wanted = |spec: &&BackendSpec| !self.removed.contains(&spec.name);
-        let listed = self.file.iter().chain(&self.discovered).filter(is_wanted);
+        let listed = self.file.iter().chain(self.discovered()).filter(is_wanted);
         for spec in listed.chain(&self.added).chain(&self.leaving) {
             if position(&members, &spec.name).is_none() {
                 members.push(self.weighted(spec));
@@ -129,7 +130,9 @@ impl Roster {
         let is_in = |specs: &[BackendSpec]| position(specs, name).is_some();
         match () {
             () if is_in(&self.file) && !is_removed => Some(Origin::File),
-            () if is_in(&self.discovered) && !is_removed => Some(Origin::Discovery),
+            () if self.discovered().any(|spec| spec.name == name) && !is_removed => {
+                Some(Origin::Discovery)
+            }
             () if is_in(&self.added) => Some(Origin::Operator),
             () => None,
         }
@@ -143,17 +146,42 @@ impl Roster {
         self.tidy();
     }
 
-    /// What discovery says now.
-    pub(super) fn set_discovered(&mut self, specs: Vec<BackendSpec>) {
-        self.discovered = specs;
+    /// Where backends are found now. What other sources have found is forgotten.
+    pub(super) fn set_sources(&mut self, sources: &[Discover]) {
+        let mut former = std::mem::take(&mut self.sources);
+        for source in sources {
+            let known = former.iter().position(|(known, _)| known == source);
+            let known = known.map(|i| former.swap_remove(i));
+            self.sources.push(known.unwrap_or_else(|| (source.clone(), Vec::new())));
+        }
+    }
+
+    /// What a source says now. False if that is nothing new.
+    pub(super) fn set_discovered(&mut self, source: &Discover, specs: Vec<BackendSpec>) -> bool {
+        let Some((_, found)) = self.sources.iter_mut().find(|(known, _)| known == source) else {
+            return false;
+        };
+        if *found == specs {
+            return false;
+        }
+        *found = specs;
         self.tidy();
+        true
+    }
+
+    fn discovered(&self) -> impl Iterator<Item = &BackendSpec> {
+        self.sources.iter().flat_map(|(_, found)| found)
     }
 
     /// A weight that another one has replaced is no longer set.
     fn tidy(&mut self) {
-        let listed: Vec<_> = self.file.iter().chain(&self.discovered).chain(&self.added).collect();
-        let weight = |name: &str| listed.iter().find(|s| s.name == name).map(|spec| spec.weight);
-        self.weights.retain(|name, set| weight(name).is_none_or(|now| now == set.instead_of));
+        let listed: Vec<_> = self.file.iter().chain(self.discovered()).chain(&self.added).collect();
+        let weights: BTreeMap<_, _> =
+            listed.iter().rev().map(|spec| (spec.name.clone(), spec.weight)).collect();
+        let is_same = |name: &String, set: &WeightSet| {
+            weights.get(name).is_none_or(|now| *now == set.instead_of)
+        };
+        self.weights.retain(|name, set| is_same(name, set));
     }
 
     /// An operator adds one. False if there is one of that name.
@@ -179,9 +207,10 @@ impl Roster {
 
     /// An operator sets a weight. False if there is none of that name.
     pub(super) fn set_weight(&mut self, name: &str, weight: u32) -> bool {
-        let listed = [&self.file, &self.discovered, &self.added].into_iter().flatten();
-        let Some(spec) = listed.into_iter().find(|spec| spec.name == name) else { return false };
-        let instead_of = spec.weight;
+        let mut listed = self.file.iter().chain(self.discovered()).chain(&self.added);
+        let weight_of = listed.find(|spec| spec.name == name).map(|spec| spec.weight);
+        drop(listed);
+        let Some(instead_of) = weight_of else { return false };
         if weight == instead_of {
             self.weights.remove(name);
         } else {
@@ -190,9 +219,9 @@ impl Roster {
         self.origin(name).is_some()
     }
 
-    /// Is anybody leaving?
-    pub(super) fn has_leaving(&self) -> bool {
-        !self.leaving.is_empty()
+    /// Has anybody left who was leaving?
+    pub(super) fn has_left(&self, is_bound: impl Fn(&str) -> bool) -> bool {
+        self.leaving.iter().any(|spec| !is_bound(&spec.name))
     }
 
     pub(super) fn added(&self) -> &[BackendSpec] {
@@ -212,6 +241,11 @@ mod tests {
         BackendSpec { weight, ..BackendSpec::new(name, "127.0.0.1:1".parse().unwrap()) }
     }
 
+    fn source() -> Discover {
+        let source = crate::config::DiscoverSource::File("backends.toml".into());
+        Discover { source, min_members: 1 }
+    }
+
     fn of_file(specs: &[(&str, u32)]) -> Roster {
         let specs = specs.iter().map(|&(name, weight)| spec(name, weight)).collect();
         Roster::new(specs, Vec::new(), BTreeMap::new())
@@ -228,7 +262,9 @@ mod tests {
     #[test]
     fn who_is_in_the_file_is_discovered_or_added_is_a_member_once() {
         let mut roster = of_file(&[("a", 1), ("b", 1)]);
-        roster.set_discovered(vec![spec("b", 9), spec("c", 1)]);
+        roster.set_sources(&[source()]);
+        assert!(roster.set_discovered(&source(), vec![spec("b", 9), spec("c", 1)]));
+        assert!(!roster.set_discovered(&source(), vec![spec("b", 9), spec("c", 1)]), "no news");
         assert!(roster.add(spec("d", 1)) && !roster.add(spec("c", 2)), "c is taken");
         assert_eq!(members(&roster), named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]));
         roster.set_file(vec![spec("d", 3)]);
@@ -255,7 +291,8 @@ mod tests {
         assert_eq!(roster.remove("a"), Some(Origin::File));
         assert_eq!(roster.remove("a"), None);
         assert_eq!(members(&roster), named(&[("b", 1)]));
-        roster.set_discovered(Vec::new());
+        roster.set_sources(&[source()]);
+        roster.set_discovered(&source(), vec![spec("a", 1)]);
         assert_eq!(members(&roster), named(&[("b", 1)]));
         roster.set_file(vec![spec("a", 1), spec("b", 1)]);
         assert_eq!(members(&roster), named(&[("a", 1), ("b", 1)]));
@@ -272,7 +309,7 @@ mod tests {
         roster.set_file(vec![spec("a", 1), spec("c", 2)]);
         let next = roster.next(|_| false);
         assert_eq!(next.back, ["c".to_owned()].into());
-        assert!(!roster.has_leaving());
+        assert!(!roster.has_left(|_| false), "nobody is leaving");
         assert_eq!(members(&roster), named(&[("a", 1), ("c", 2)]));
         assert!(roster.remove("c").is_some(), "an operator can take it out again");
     }

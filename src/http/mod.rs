@@ -14,6 +14,8 @@
 //! | [`response_head`], [`body_decoder`] | what does a backend answer, beyond any doubt? |
 //! | [`traceparent`] | which trace does a request belong to? |
 //! | [`copies`] | where do the parts of it stay that are kept? |
+//! | [`affinity`] | what does the app want done with the session? |
+//! | [`websocket`] | where in an upgraded connection does a frame end? |
 //! | [`accept`] | does this client want a page or JSON? |
 
 pub mod accept;
@@ -30,3 +32,4 @@ pub mod known_names;
 pub mod request_head;
 pub mod response_head;
 pub mod traceparent;
+pub mod websocket;

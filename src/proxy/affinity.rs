@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
 
 use super::client::Client;
 use super::destination::{Affinity, Destination, KeyFinder};
@@ -177,7 +177,7 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
 
 /// A number for a client that has no token yet: its address and what it says that it is.
 fn browser(client: &Client, fields: &FieldLines) -> u64 {
-    let agent = fields.get(USER_AGENT.as_str()).unwrap_or_default();
+    let agent = fields.get("user-agent").unwrap_or_default();
     address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
 }
 
@@ -242,24 +242,20 @@ pub(crate) fn revoke(destination: &Destination, headers: &mut HeaderMap, is_http
     }
 }
 
-/// Tells the app why it got this request: `bound`, `new`, `keyed`, or
+/// Tells the app why it got this request: `bound`, `new`, `keyed`, `detour;reason=down`, or
 /// `moved;from="app-1";reason=draining`.
 pub(crate) fn tell_app(pool: &Pool, cause: Cause, head: &mut Vec<u8>) {
     let value = match cause {
         Cause::Free => return,
         Cause::New | Cause::Bound | Cause::Keyed => cause.as_str(),
-        Cause::Detoured(reason) => &labelled(cause, None, reason),
+        Cause::Detoured(reason) => &format!("detour;reason={reason}"),
         Cause::Moved { from, reason } => {
             let from = pool.backend(from);
-            &labelled(cause, from.as_ref().map(|backend| backend.name()), reason)
+            let from = from.map(|backend| format!(";from=\"{}\"", backend.name()));
+            &format!("moved{};reason={reason}", from.unwrap_or_default())
         }
     };
     request_head::field(head, STICKLER_AFFINITY.as_str(), value.as_bytes());
-}
-
-fn labelled(cause: Cause, from: Option<&str>, reason: Reason) -> String {
-    let from = from.map(|name| format!(";from=\"{name}\"")).unwrap_or_default();
-    format!("{cause}{from};reason={reason}")
 }
 
 #[cfg(test)]
@@ -357,6 +353,10 @@ mod tests {
         };
         assert_eq!(told(Cause::Free), "");
         assert_eq!(told(Cause::Bound), "stickler-affinity: bound\r\n");
+        assert_eq!(
+            told(Cause::Detoured(Reason::Overloaded)),
+            "stickler-affinity: detour;reason=overloaded\r\n"
+        );
         let moved = |name, reason| Cause::Moved { from: BackendId::new("shop", name), reason };
         assert_eq!(
             told(moved("app-1", Reason::Draining)),

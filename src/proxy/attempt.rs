@@ -226,7 +226,7 @@ impl<'a> Attempt<'a> {
         let worker = &self.client.worker;
         let record = &self.client.record;
         while !self.needs_new_connection
-            && let Some(mut upstream) = worker.take_idle(backend.id())
+            && let Some(mut upstream) = worker.take_idle(backend.id_at_address())
         {
             if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
@@ -463,7 +463,7 @@ impl<'a> Attempt<'a> {
         if upstream.is_reused() && !upstream.has_received() && may_repeat {
             tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
-            self.client.worker.forget_idle(backend.id());
+            self.client.worker.forget_idle(backend.id_at_address());
             return Ok(None);
         }
         self.fail(in_flight);

@@ -86,10 +86,12 @@ fn switch(
         return Err(Problem::bad_gateway(format!("{backend}: an upgrade nobody asked for")));
     };
     let mut response = respond(head, ResponseBody::Whole(None), told);
+    let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, protocol);
     let Lease { upstream, in_flight, .. } = lease;
-    let tunnel = Tunnel::new(upstream, in_flight, told.destination.timeouts.tunnel);
+    let timeout = told.destination.timeouts.tunnel;
+    let tunnel = Tunnel::new(upstream, in_flight, timeout, is_websocket);
     *told.client.tunnel.borrow_mut() = Some(Box::new(tunnel));
     Ok(response)
 }

@@ -2,7 +2,9 @@
 //!
 //! One worker thread per core, each with its own runtime, listeners and connection caches; one
 //! control thread for health checks and everything else that is not a request. [`start`] returns
-//! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully.
+//! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully. Between
+//! the two another configuration may be swapped in (`reload`), and another process may take the
+//! sockets over (`takeover`).
 
 mod acceptor;
 mod keys;
@@ -12,6 +14,9 @@ mod reload;
 pub mod signals;
 mod site;
 mod sockets;
+mod takeover;
+mod watchdog;
+mod watched;
 mod worker;
 
 use std::fmt;
@@ -31,10 +36,11 @@ use self::listener::Listener;
 use self::reload::Reloader;
 use self::site::Sites;
 pub use self::sockets::Inherited;
+pub use self::takeover::{Predecessor, take_over};
 use crate::balance::Pool;
 use crate::clock::Stopwatch;
 use crate::config::{Config, ConfigError, Loaded};
-use crate::control::{self, Controller};
+use crate::control::{self, Controller, Guest};
 use crate::observe::Observer;
 use crate::observe::metrics::Format;
 
@@ -109,7 +115,32 @@ pub struct Options {
     pub inherited: Inherited,
     /// Who else is to know of another configuration.
     pub followers: Vec<Follow>,
+    /// Who hears of great moments.
+    pub tell: Option<Tell>,
+    /// May another process take over? It finds us by the `state_dir`.
+    pub hands_over: bool,
+    /// How often to tell that all is well, if at all.
+    pub alive_every: Option<Duration>,
 }
+
+/// Is told of a moment.
+pub type Tell = Arc<dyn Fn(Moment) + Send + Sync>;
+
+/// What others may have to know at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The configuration is about to be read again.
+    Reloading,
+    /// It was, or was refused.
+    Reloaded,
+    /// Every thread is at work.
+    Alive,
+    /// Another process has our sockets and serves: time to [go](Running::make_way).
+    TakenOver,
+}
+
+/// How long to wait for the first answers of discovery before clients are let in.
+const DISCOVERY: Duration = Duration::from_secs(3);
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +187,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 
 /// The same with options.
 pub fn start_with(config: Config, options: Options) -> Result<Running, StartError> {
-    let Options { source, mut inherited, mut followers } = options;
+    let Options { source, mut inherited, mut followers, tell, hands_over, alive_every } = options;
+    let tell = tell.unwrap_or_else(|| Arc::new(|_| {}));
     raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
     let (controller, requests) = Controller::new(config.server.state_dir.clone());
@@ -179,6 +211,7 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     let workers = worker::start_all(&site, count, &stopping, &observer, &mut rng)?;
     let listeners: Listeners = Arc::new(Mutex::new(listeners));
     let shutdown_timeout = Arc::new(Mutex::new(config.server.shutdown_timeout));
+    let state_dir = config.server.state_dir.clone();
     let operators =
         operators::start(&config.admin, &controller, &observer, &listeners, &stopping, &mut rng)?;
     followers.extend(operators.follow);
@@ -192,12 +225,26 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
         listeners: listeners.clone(),
         shutdown_timeout: shutdown_timeout.clone(),
         orders: workers.iter().map(|worker| worker.orders.clone()).collect(),
+        tell: tell.clone(),
         rng: StdRng::from_rng(&mut rng),
     };
-    reloader.open_all(&site)?;
-    let mut guests: Vec<control::Guest> = vec![Box::pin(reloader.run(requests))];
+    let opening = reloader.opening();
+    let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests))];
     guests.extend(operators.serve);
+    if let Some(interval) = alive_every {
+        let beats = workers.iter().map(|worker| worker.beat.clone()).collect();
+        guests.push(Box::pin(watchdog::run(interval, beats, tell.clone())));
+    }
+    if hands_over {
+        let taken = move || tell(Moment::TakenOver);
+        guests.push(Box::pin(takeover::offer(state_dir, listeners.clone(), taken)));
+    }
     let control = control::start(&controller, guests, &mut rng)?;
+    let since = Stopwatch::start();
+    while !controller.has_discovered() && since.elapsed() < DISCOVERY {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    opening.open_all(&site)?;
     let admin = operators.address;
     Ok(Running { listeners, admin, controller, observer, workers, control, stop, shutdown_timeout })
 }
@@ -252,7 +299,24 @@ impl Running {
     /// as `server.shutdown_timeout` at most.
     pub fn shut_down(self) -> Shutdown {
         let timeout = *lock(&self.shutdown_timeout);
-        let since = Stopwatch::start();
+        self.end(Stopwatch::start(), timeout)
+    }
+
+    /// The same for a process that another one has taken over from. It is in no hurry: who is
+    /// connected may ask for one more thing, for the first half of the time, and is told then that
+    /// the connection ends.
+    pub fn make_way(self) -> Shutdown {
+        let (since, timeout) = (Stopwatch::start(), *lock(&self.shutdown_timeout));
+        self.controller.make_way();
+        lock(&self.listeners).clear();
+        self.stop.send_replace(Ending::Gently);
+        while since.elapsed() < timeout / 2 && !self.workers.iter().all(worker::Handle::is_done) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.end(since, timeout)
+    }
+
+    fn end(self, since: Stopwatch, timeout: Duration) -> Shutdown {
         // The workers have copies: each is closed when nothing waits there any more.
         lock(&self.listeners).clear();
         self.stop.send_replace(Ending::Now);

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use tokio::sync::mpsc;
 use super::listener::Listener;
 use super::site::Sites;
 use super::sockets::{self, Inherited};
+use super::watched::{self, Watched};
 use super::worker::Order;
-use super::{Follow, Listeners, Source, StartError, lock};
+use super::{Follow, Listeners, Moment, Source, StartError, Tell, lock};
 use crate::clock;
 use crate::config::{self, Config, Loaded};
 use crate::control::{Controller, ReloadRequest};
@@ -39,19 +41,50 @@ pub(super) struct Reloader {
     pub(super) listeners: Listeners,
     pub(super) shutdown_timeout: Arc<Mutex<Duration>>,
     pub(super) orders: Vec<mpsc::UnboundedSender<Order>>,
+    pub(super) tell: Tell,
     pub(super) rng: StdRng,
+}
+
+/// Who has the listeners accepted on for the first time.
+pub(super) struct Opening {
+    listeners: Listeners,
+    orders: Vec<mpsc::UnboundedSender<Order>>,
 }
 
 impl Reloader {
     /// Does what is wished, one at a time.
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<ReloadRequest>) {
-        while let Some(ReloadRequest { trigger, answer }) = requests.recv().await {
+        let mut watched = Watched::default();
+        loop {
+            let request = tokio::select! {
+                request = requests.recv() => request,
+                () = tokio::time::sleep(watched::INTERVAL) => {
+                    if !watched.have_changed(&self.files()).await {
+                        continue;
+                    }
+                    Some(ReloadRequest { trigger: Trigger::File, answer: None })
+                }
+            };
+            let Some(ReloadRequest { trigger, answer }) = request else { return };
+            (self.tell)(Moment::Reloading);
             let outcome = Arc::new(self.reload(trigger).await);
             self.observer.metrics.note_reload(outcome.result.is_ok(), outcome.at);
+            (self.tell)(Moment::Reloaded);
             self.controller.has_reloaded(outcome.clone());
             if let Some(answer) = answer {
                 let _ = answer.send(outcome); // who asked may be gone
             }
+        }
+    }
+
+    /// Those whose change is to be noticed.
+    fn files(&self) -> Vec<PathBuf> {
+        match (&self.source, self.config.server.watch_config) {
+            (Some(source), true) => {
+                let keys = self.config.server.token_keys_file.clone();
+                std::iter::once(source.file.clone()).chain(keys).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -93,13 +126,14 @@ impl Reloader {
         self.keep_what_cannot_change(&mut config, &mut warnings);
         let keyring = self.sites.keyring(&config, &mut self.rng).map_err(|e| e.to_string())?;
         let plan = self.plan(&config.listeners).map_err(|error| error.to_string())?;
-        let open = self.deal(&plan).map_err(|error| error.to_string())?;
+        let opening = self.opening();
+        let open = opening.deal(&plan).map_err(|error| error.to_string())?;
 
         self.controller.configure(&config.pools, &mut self.rng);
         let site = Arc::new(self.sites.site(&config, &self.controller, keyring));
         *lock(&self.shutdown_timeout) = config.server.shutdown_timeout;
-        let done = self.order(&site, &plan, open);
-        self.keep(plan);
+        let done = opening.order(&site, &plan, open);
+        opening.keep(plan);
         wait(done).await;
         if let Err(error) = self.observer.access_log.configure(config.server.access_log.as_ref()) {
             warnings.push(format!("the access log stays as it was: {error}"));
@@ -154,6 +188,12 @@ impl Reloader {
         Ok(plan)
     }
 
+    pub(super) fn opening(&self) -> Opening {
+        Opening { listeners: self.listeners.clone(), orders: self.orders.clone() }
+    }
+}
+
+impl Opening {
     /// Which worker accepts on which of the sockets that come.
     fn deal(&self, plan: &Plan) -> Result<Vec<Sockets>, StartError> {
         let mut open: Vec<Sockets> = self.orders.iter().map(|_| Vec::new()).collect();
@@ -203,9 +243,8 @@ impl Reloader {
         let open = std::mem::take(&mut *lock(&self.listeners));
         let order = open.iter().map(|listener| listener.id).collect();
         let plan = Plan { open, order, ..Plan::default() };
-        let mut done = self.order(site, &plan, self.deal(&plan)?);
+        self.order(site, &plan, self.deal(&plan)?);
         self.keep(plan);
-        let _ = done.blocking_recv();
         Ok(())
     }
 }

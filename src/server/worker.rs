@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
@@ -62,9 +62,16 @@ pub(super) struct Handle {
     done: std_mpsc::Receiver<()>,
     load: Load,
     pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// Grows while the thread does its work.
+    pub(super) beat: Arc<AtomicU64>,
 }
 
 impl Handle {
+    /// Has the thread ended?
+    pub(super) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for the thread to end after it was told to. Gives the number of connections that it
     /// had to cut.
     pub(super) fn finish(self, timeout: Duration) -> usize {
@@ -126,20 +133,22 @@ impl Thread {
         let (ready, is_ready) = std_mpsc::channel();
         let (done, is_done) = std_mpsc::channel();
         let (orders, receiver) = mpsc::unbounded_channel();
+        let beat: Arc<AtomicU64> = Arc::default();
+        let beats = beat.clone();
         let name = format!("worker-{}", self.index);
         let thread = thread::Builder::new().name(name).spawn(move || {
             // The runtime belongs to its thread, so it is made here; whether that worked is told.
             match runtime().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
                     let _ = ready.send(Ok(()));
-                    self.run(&runtime, receiver, queue);
+                    self.run(&runtime, receiver, queue, &beats);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
             drop(done);
         })?;
         is_ready.recv().map_err(io::Error::other)??;
-        Ok(Handle { thread, done: is_done, load, orders })
+        Ok(Handle { thread, done: is_done, load, orders, beat })
     }
 
     fn run(
@@ -147,13 +156,14 @@ impl Thread {
         runtime: &LocalRuntime,
         orders: mpsc::UnboundedReceiver<Order>,
         queue: mpsc::Receiver<Dealt>,
+        beat: &AtomicU64,
     ) {
         let Thread { index, site, peers, stopping, witness, mut rng } = self;
         runtime.block_on(async move {
             let dealer = Dealer { index, peers, rng: StdRng::from_rng(&mut rng) };
             let worker = Worker::new(site, rng, dealer.own_load().clone(), witness);
             let acceptors = Acceptors::new(worker.clone(), dealer);
-            work(&worker, acceptors, queue, orders, stopping).await;
+            work(&worker, acceptors, queue, orders, stopping, beat).await;
         });
     }
 }
@@ -166,6 +176,7 @@ async fn work(
     mut queue: mpsc::Receiver<Dealt>,
     mut orders: mpsc::UnboundedReceiver<Order>,
     mut stopping: watch::Receiver<Ending>,
+    beat: &AtomicU64,
 ) {
     let since = Stopwatch::start();
     let mut interval = tokio::time::interval(TICK);
@@ -173,6 +184,7 @@ async fn work(
     loop {
         tokio::select! {
             _ = interval.tick() => {
+                beat.fetch_add(1, Ordering::Relaxed);
                 let ticks = since.elapsed().as_millis() / TICK.as_millis();
                 worker.sweep(Tick::try_from(ticks).unwrap_or(Tick::MAX).saturating_add(1));
                 if worker.is_shutting_down() && worker.is_deserted() && acceptors.are_done() {

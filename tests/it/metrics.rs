@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use stickler::balance::drain::DrainPolicy;
 use stickler::balance::{BackendSpec, Timestamp};
 use stickler::observe::metrics::{Format, Tally};
 
@@ -237,6 +238,29 @@ fn a_backend_that_was_removed_is_shown_until_its_last_request_has_ended() {
 }
 
 #[test]
+fn a_drain_shows_what_becomes_of_its_sessions() {
+    let backends = apps::<2>();
+    let proxy = Proxy::before(&[&backends[0], &backends[1]], COOKIE);
+    let mut visitor = Visitor::new(proxy.address());
+    let home = visitor.visit()[..2].to_owned();
+    let home = proxy.member(&home);
+    let labels = [("backend", home.name())];
+    assert_eq!(proxy.scrape().sum("stickler_drain_start_timestamp_seconds", &labels), 0.0);
+    let now = stickler::clock::now();
+    proxy.pool().drain(home.id(), DrainPolicy::default(), false, now).unwrap();
+    let fate = |fate| proxy.scrape().value("stickler_drain_sessions", &[labels[0], ("fate", fate)]);
+    assert_eq!([fate("staying"), fate("moved")], [1.0, 0.0]);
+    let scrape = proxy.scrape();
+    let began = scrape.value("stickler_drain_start_timestamp_seconds", &labels);
+    let end = scrape.value("stickler_drain_estimated_end_timestamp_seconds", &labels);
+    assert!((began - now.as_millis() as f64 / 1e3).abs() < 0.01 && end > began);
+    proxy.pool().maintenance(home.id(), true, stickler::clock::now()).unwrap();
+    visitor.visit();
+    wait_until("the session has moved", || fate("moved") == 1.0);
+    assert_eq!(fate("staying"), 0.0);
+}
+
+#[test]
 fn reloads_are_counted() {
     let proxy = Proxy::before(&[&Backend::named("a")], "");
     let metrics = proxy.observer().metrics;
@@ -286,6 +310,9 @@ fn everything() -> Scrape {
         b.die()
     }
     visitor.visit();
+    let left = proxy.member(if home.starts_with("b0") { "b1" } else { "b0" });
+    let now = stickler::clock::now();
+    proxy.pool().drain(left.id(), DrainPolicy::default(), true, now).unwrap();
     let mut rude = Client::connect(proxy.address());
     rude.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc");
     rude.reset();
@@ -341,8 +368,8 @@ fn names_keep_the_rules() {
         assert!(!name.contains("milli") && !name.contains("_ms"), "{name}: base units");
     }
     let known = [
-        "backend", "cause", "code", "end", "le", "listener", "log", "outcome", "pool", "problem",
-        "reason", "state", "version",
+        "backend", "cause", "code", "end", "fate", "le", "listener", "log", "outcome", "pool",
+        "problem", "reason", "state", "version",
     ];
     assert_eq!(scrape.labels().into_iter().collect::<Vec<_>>(), known, "bounded, all of them");
     assert!(!scrape.text.contains("# EOF"));

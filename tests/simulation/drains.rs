@@ -180,12 +180,11 @@ impl Shadow {
                 // An operator says so, whoever is left.
                 drain.patience = now + Duration::from_nanos(u64::from(after & DRAINED != 0));
             }
-            Some(drain) if is_open => {
-                if change.policy.is_some() {
-                    (drain.policy, drain.forced) = (policy, 0);
-                    drain.deadline = policy.deadline.map(|deadline| now + deadline);
-                }
+            Some(drain) if is_open && change.policy.is_some() => {
+                (drain.policy, drain.forced) = (policy, 0);
+                drain.deadline = policy.deadline.map(|deadline| now + deadline);
             }
+            Some(_) if is_open => {}
             drain if goes_on => *drain = Some(Drain::new(policy, now, sessions)),
             _ => {}
         }

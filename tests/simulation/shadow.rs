@@ -514,14 +514,15 @@ impl Shadow {
         facts
     }
 
-    /// Where the session of a token lives: where it has moved to, if the home of the token drains
-    /// and the new one can serve it.
+    /// Where the session of a token lives: where it has moved to, if the home of the token cannot
+    /// keep it and the new one can serve it.
     fn home(&self, grant: &Grant, tried: &[BackendId]) -> BackendId {
         let home = self.member(grant.backend);
-        let drains = home.is_some_and(|home| home.state() == BackendState::Draining)
-            || self.is_released(grant);
+        let leaves = home.is_some_and(|home| home.state() == BackendState::Draining)
+            || self.is_released(grant)
+            || self.refusal(grant.backend, tried).is_some();
         let other = self.last(grant.session).filter(|other| {
-            drains && *other != grant.backend && self.refusal(*other, tried).is_none()
+            leaves && *other != grant.backend && self.refusal(*other, tried).is_none()
         });
         other.unwrap_or(grant.backend)
     }

@@ -219,6 +219,11 @@ impl Ledger {
         sessions.into_iter().map(|(_, session)| SessionId::from_bits(session)).collect()
     }
 
+    /// All sessions and their homes, in no order.
+    pub(in crate::balance) fn homes(&self) -> Vec<(SessionId, BackendId)> {
+        self.sessions.iter().map(|entry| (*entry.key(), entry.value().backend.id())).collect()
+    }
+
     /// Ends all sessions that live at `home`. Gives how many.
     pub(in crate::balance) fn end_all(&self, home: BackendId) -> usize {
         let sessions = self.away_from(home, Timestamp::from_nanos(u64::MAX));

@@ -67,12 +67,14 @@ impl Released {
             return;
         }
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over =
-            |&&(at, _): &&(u64, SessionId)| now.since(Timestamp::from_millis(at)) > lifetime;
-        while let Some(oldest) = order.front().filter(is_over).copied() {
-            order.pop_front();
-            self.forget(oldest);
-        }
+        // A clock that steps leaves them out of order.
+        order.retain(|&release| {
+            let is_over = now.since(Timestamp::from_millis(release.0)) > lifetime;
+            if is_over {
+                self.forget(release);
+            }
+            !is_over
+        });
         self.len.store(self.sessions.len(), Ordering::Relaxed);
     }
 

@@ -203,3 +203,19 @@ fn the_first_requests_of_a_client_are_one_session() {
     pool.tick(start() + 4 * SECOND);
     assert_ne!(ask(1, start() + 4 * SECOND).session, elsewhere.session, "long ago");
 }
+
+#[test]
+fn requests_sent_together_follow_the_first_that_moves_away_from_a_dead_home() {
+    let (pool, mut rng) = (Pool::new(&spec(Mode::Cookie, &[1, 1, 1, 1]), 0), rng(1));
+    let old = open_session(&pool, &mut rng);
+    pool.set(id("b0"), Condition::Down, true, start());
+    let moved = Cause::Moved { from: id("b0"), reason: Reason::Down };
+    let (first, _) = ask(&pool, Hint::Bound(old), None, start() + SECOND, &mut rng);
+    assert_eq!(first.cause, moved);
+    for _ in 0..4 {
+        let (next, binding) = ask(&pool, Hint::Bound(old), None, start() + SECOND, &mut rng);
+        assert_eq!((next.cause, next.backend.id()), (Cause::Bound, first.backend.id()));
+        assert_eq!(issued(binding).backend, first.backend.id(), "it has the old token");
+    }
+    assert_eq!((pool.count_of(Reason::Down), pool.ledger().len()), (1, 1));
+}

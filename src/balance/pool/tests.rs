@@ -167,7 +167,8 @@ fn a_home_that_was_tried_in_vain_counts_as_ejected() {
 fn a_home_that_is_no_longer_configured_is_removed() {
     let pool = Pool::new(&spec(Mode::Cookie, &[1]), 0);
     let mut rng = rng(1);
-    let grant = Grant { backend: id("gone"), ..open_session(&pool, &mut rng) };
+    let session = SessionId::from_bits(7);
+    let grant = Grant { backend: id("gone"), session, ..open_session(&pool, &mut rng) };
     let placement = try_place(&pool, Hint::Bound(grant), &[], start(), &mut rng).unwrap();
     assert_eq!(placement.cause, Cause::Moved { from: id("gone"), reason: Reason::Removed });
 }

@@ -1,5 +1,6 @@
 //! `[pools.NAME]` and what is below it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -40,7 +41,10 @@ pub struct Pool {
     pub affinity: Affinity,
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
-    /// The app servers. At least one.
+    /// Where further app servers are found: by DNS, or in a file that is watched.
+    /// Absent: nowhere.
+    pub discover: Vec<Discover>,
+    /// The app servers. At least one, unless they are discovered.
     pub backends: Vec<Backend>,
 }
 
@@ -59,6 +63,7 @@ impl Default for Pool {
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
             health: None,
+            discover: Vec::new(),
             backends: Vec::new(),
         }
     }
@@ -230,6 +235,44 @@ pub struct Ejection {
 impl Default for Ejection {
     fn default() -> Self {
         Ejection { connect_failures: 5, duration: seconds(10) }
+    }
+}
+
+/// Where app servers are found. One of `dns`, `srv` and `file`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Discover {
+    /// A host name with a port: a backend for each of its addresses (A, AAAA), named after it.
+    /// Absent: `srv` or `file` says where.
+    pub dns: Option<Parsed<Address>>,
+    /// The name of an SRV record: a backend for each of its targets, named after it, with its
+    /// port, weight and priority. Absent: `dns` or `file` says where.
+    pub srv: Option<Parsed<Name>>,
+    /// A file with backends, relative to this file: TOML with `[[backends]]` tables as in here, or
+    /// JSON with the same in a list. Read again when it changes. Absent: `dns` or `srv` says where.
+    pub file: Option<Parsed<PathBuf>>,
+    /// The IP address and port of the name server. Absent: the system's.
+    pub nameserver: Option<Parsed<Address>>,
+    /// Names are looked up again when their time to live is over, but not sooner than this.
+    pub min_interval: Parsed<Duration>,
+    /// Nor later than this.
+    pub max_interval: Parsed<Duration>,
+    /// An answer, or a file, with fewer backends is not believed: the last ones stay.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub min_members: u32,
+}
+
+impl Default for Discover {
+    fn default() -> Self {
+        Discover {
+            dns: None,
+            srv: None,
+            file: None,
+            nameserver: None,
+            min_interval: seconds(5),
+            max_interval: seconds(60),
+            min_members: 1,
+        }
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Server {
     /// `$STATE_DIRECTORY` (systemd sets it), else `$XDG_STATE_HOME/stickler`, else
     /// `$HOME/.local/state/stickler`, else `/var/lib/stickler`.
     pub state_dir: Option<Parsed<PathBuf>>,
+    /// Is the configuration read again when this file changes, or the file of token keys? It is
+    /// read again at a SIGHUP in any case.
+    pub watch_config: bool,
     /// May the names of request fields have underscores? Many app servers cannot tell them from
     /// hyphens, so that a client could say what only a proxy may; by default such fields are
     /// removed.
@@ -50,6 +53,7 @@ impl Default for Server {
             workers: Workers::Auto(Auto::Auto),
             shutdown_timeout: seconds(30),
             state_dir: None,
+            watch_config: false,
             underscores_in_headers: false,
             log: Log::default(),
             access_log: None,

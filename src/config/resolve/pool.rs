@@ -45,7 +45,7 @@ impl Resolver<'_> {
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
                 measures_cost: file.measure_cost,
                 drain: self.drain(&file.drain, at.key("drain")),
-                backends: self.backends(&file.backends, at),
+                backends: self.backends(&file.backends, file.discover.is_empty(), at),
             },
             key: affinity.key,
             cookie: affinity.cookie,
@@ -53,13 +53,19 @@ impl Resolver<'_> {
             timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
             max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
             attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),
+            discover: self.discover(&file.discover, at.key("discover")),
             health: file.health.as_ref().map(|health| self.health(health, at.key("health"))),
         }
     }
 
-    fn backends(&mut self, file: &[file::Backend], at_pool: At<'_>) -> Vec<BackendSpec> {
+    fn backends(
+        &mut self,
+        file: &[file::Backend],
+        are_all: bool,
+        at_pool: At<'_>,
+    ) -> Vec<BackendSpec> {
         let at = at_pool.key("backends");
-        if file.is_empty() {
+        if file.is_empty() && are_all {
             let title = format!("{}: no backends", at_pool.path());
             let mistake = self.mistakes.error(at, title);
             mistake.label("requests would have nowhere to go");
@@ -67,7 +73,7 @@ impl Resolver<'_> {
                 "write\n[[{}.backends]]\nname = \"app-1\"\naddress = \"127.0.0.1:3000\"",
                 at_pool.path()
             ));
-        } else if file.iter().all(|backend| backend.weight == 0) {
+        } else if are_all && file.iter().all(|backend| backend.weight == 0) {
             let title = format!("{}: every backend has weight 0", at_pool.path());
             let mistake = self.mistakes.error(at, title);
             mistake.label("no new session could go anywhere");

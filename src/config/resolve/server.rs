@@ -38,6 +38,8 @@ impl Resolver<'_> {
                 None => self.default_state_dir(),
             },
             token_keys,
+            watch_config: file.watch_config,
+            token_keys_file: token.keys_file.as_ref().map(|path| self.directory.join(&path.0)),
             underscores_in_headers: file.underscores_in_headers,
             timeouts: self.client_timeouts(&file.timeouts, at.key("timeouts")),
             limits: self.limits(&file.limits, at.key("limits")),

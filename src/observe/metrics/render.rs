@@ -7,7 +7,8 @@ use super::meter::Counts;
 use super::snapshot::{BackendFigures, PoolFigures, Snapshot};
 use super::text::{Format, Kind, Text};
 use super::{Histogram, Metrics, Tally, process};
-use crate::balance::{Backend, BackendState, Outcome, Reason};
+use crate::balance::{Backend, BackendState, Outcome, Reason, Timestamp};
+use crate::clock;
 use crate::observe::{End, ProblemKind};
 
 /// The classes of statuses, as a label. The first is for requests that got no status.
@@ -20,6 +21,7 @@ pub(super) fn all(metrics: &Metrics, snapshot: &Snapshot, format: Format) -> Str
     latencies(&mut text, snapshot);
     connections(&mut text, snapshot);
     backends(&mut text, snapshot);
+    drains(&mut text, snapshot);
     pools(&mut text, snapshot);
     listeners(&mut text, snapshot);
     of_the_process(&mut text, metrics);
@@ -198,6 +200,8 @@ fn backends(text: &mut Text, snapshot: &Snapshot) {
         each_member(snapshot, |labels, member| text.sample(&labels, value(member)));
     };
     gauge("stickler_backend_sessions", "Sessions bound to a backend.", Backend::sessions);
+    let help = "Requests in flight that have become tunnels.";
+    gauge("stickler_backend_tunnels", help, Backend::tunnels);
     let help = "Requests that wait for this very backend.";
     gauge("stickler_backend_waiting", help, Backend::waiting);
     let help = "The weight of a backend, not counting a slow start.";
@@ -211,6 +215,47 @@ fn backends(text: &mut Text, snapshot: &Snapshot) {
         let limit = member.max_connections();
         limit.into_iter().for_each(|limit| text.sample(&labels, limit));
     });
+}
+
+/// What is known of drains: of the last one of each backend that has had one.
+fn drains(text: &mut Text, snapshot: &Snapshot) {
+    let now = clock::now();
+    let mut drains = Vec::new();
+    for pool in &snapshot.pools {
+        let progress = |backend: &BackendFigures| pool.pool.drain_progress(backend.id, now);
+        let found = pool.backends.iter().filter_map(|b| Some((b, progress(b)?)));
+        drains.extend(found.map(|(backend, drain)| {
+            ([("pool", pool.pool.name()), ("backend", &*backend.name)], drain)
+        }));
+    }
+    let help = "Sessions of a backend's last drain, by what has become of them so far.";
+    text.metric("stickler_drain_sessions", Kind::Gauge, help);
+    for ([pool, backend], drain) in &drains {
+        let staying = u64::from(drain.sessions);
+        let fates = [
+            ("staying", staying),
+            ("left", drain.left),
+            ("moved", drain.moved),
+            ("cut", drain.cut),
+        ];
+        for (fate, count) in fates {
+            text.sample(&[*pool, *backend, ("fate", fate)], count);
+        }
+    }
+    let help = "When a backend's last drain began, in seconds since 1970.";
+    text.metric("stickler_drain_start_timestamp_seconds", Kind::Gauge, help);
+    for (labels, drain) in &drains {
+        text.sample(labels, seconds(drain.since));
+    }
+    let help = "When a drain that goes on will be over, as far as can be said.";
+    text.metric("stickler_drain_estimated_end_timestamp_seconds", Kind::Gauge, help);
+    for (labels, drain) in drains.iter().filter(|(_, drain)| drain.ended.is_none()) {
+        drain.estimated_end.into_iter().for_each(|end| text.sample(labels, seconds(end)));
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_millis() as f64 / 1e3
 }
 
 fn each_member(snapshot: &Snapshot, mut each: impl FnMut([(&str, &str); 2], &Backend)) {

@@ -50,6 +50,11 @@ impl Placing<'_> {
                 }
             }
         };
+        if lost.reason != Reason::Full
+            && let Some(other) = self.moved_to(grant, self.pool.ledger.last_seen(grant.session))
+        {
+            return self.follows(grant, other, rng);
+        }
         if let Some(wait) = self.wait_for_return(&lost, Cause::Bound) {
             return Ok(Decision::Wait(wait));
         }
@@ -148,8 +153,8 @@ impl Placing<'_> {
         self.goes_home(&Grant { backend: backend.id(), ..*grant }, Some(backend), rng)
     }
 
-    /// Where a session has moved to, if that was after its token was made and can serve it: a
-    /// browser sends several requests at once, and one of them is the first to learn of a move.
+    /// Where a session lives, if that is not where its token says and can serve it: a browser sends
+    /// several requests at once, and one of them is the first to learn of a move.
     fn moved_to(
         &self,
         grant: &Grant,
