@@ -4,6 +4,7 @@
 mod backends;
 mod control;
 mod events;
+mod plan;
 mod pools;
 mod process;
 mod reload;
@@ -78,6 +79,7 @@ fn described() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(sessions::counts))
         .routes(routes!(sessions::show, sessions::release))
         .routes(routes!(sessions::release_all))
+        .routes(routes!(plan::plan))
         .routes(routes!(reload::last, reload::reload))
         .routes(routes!(events::stream))
 }
