@@ -70,7 +70,13 @@ impl FromStr for Base {
             return Err("the admin API has no path in front of it".into());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("there is no host in it")?;
-        Ok(Base { host: host.to_owned(), port: uri.port_u16().unwrap_or(80) })
+        let has_port =
+            uri.authority().is_some_and(|authority| authority.as_str().len() > host.len());
+        let port = match uri.port_u16() {
+            None if has_port => return Err("ports are numbers up to 65535".into()),
+            port => port.unwrap_or(80),
+        };
+        Ok(Base { host: host.to_owned(), port })
     }
 }
 

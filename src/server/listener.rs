@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -126,17 +125,21 @@ pub(super) async fn accept(
 }
 
 /// Those that wait in the kernel's queue, even if the entrance is full: nobody else will accept
-/// them.
+/// them. The kernel is asked, not the reactor, which may not have heard of them yet.
 pub(super) fn accept_waiting(
-    listener: &tokio::net::TcpListener,
+    listener: tokio::net::TcpListener,
 ) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
-    let mut cx = Context::from_waker(Waker::noop());
+    let listener = listener.into_std();
     std::iter::from_fn(move || {
+        let listener = listener.as_ref().ok()?;
         loop {
-            match listener.poll_accept(&mut cx) {
-                Poll::Ready(Ok(accepted)) => return Some(accepted),
-                Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
-                Poll::Ready(Err(_)) | Poll::Pending => return None,
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true).ok()?;
+                    return Some((TcpStream::from_std(stream).ok()?, peer));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return None,
             }
         }
     })

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stickler::balance::Timestamp;
 use stickler::observe::Event;
 
-use crate::support::{Admin, Client, ON, Proxy, Visitor, apps};
+use crate::support::{Admin, Client, ON, Proxy, Visitor, apps, wait_until};
 
 /// A reader of the event stream.
 struct Events(Client);
@@ -61,7 +61,8 @@ fn transitions_and_the_end_of_a_drain_are_heard() {
     assert!(!heard["why"].as_str().unwrap().is_empty());
     let going = events.next("drain");
     assert_eq!((&going["drain"]["sessions"], &going["drain"]["ended"]), (&1.into(), &Value::Null));
-    visitor.visit();
+    // The workers' clock is a little behind.
+    wait_until("it moves", || visitor.visit().contains("moved"));
     assert_eq!(events.next("transition")["to"], "drained");
     let ended = loop {
         let heard = events.next("drain");
