@@ -12,16 +12,17 @@
 //! | [`balance`] | the pure core: where does a request go, and why? | none |
 //! | [`routing`] | pure: which pool takes which request | none |
 //! | [`http`] | pure: what RFC 9110 and 9112 say about single messages | none |
-//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance` and `routing` |
-//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `config`, `observe`, `clock` |
-//! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `clock` |
-//! | `control` | health checks, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
+//! | [`tls`] | certificates, and what rustls is to do with them | none |
+//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing` and `tls` |
+//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `config`, `observe`, `clock` |
+//! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `clock` |
+//! | `control` | health checks, and what time alone brings about | `balance`, `tls`, `config`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
 //! | [`observe`] | log lines | `balance`, `config` |
 //! | [`clock`] | the only reader of the real clock | `balance` |
 //!
-//! Not in here: TLS termination, HTTP/2 and caching.
+//! Not in here: HTTP/2 and caching.
 
 pub mod balance;
 pub mod cli;
@@ -34,3 +35,4 @@ pub mod observe;
 mod proxy;
 pub mod routing;
 pub mod server;
+pub mod tls;

@@ -42,6 +42,7 @@ use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
 use crate::routing::Rule;
+use crate::tls::IncomingSpec;
 
 pub use load::Loaded;
 pub use report::{ConfigError, Mistake, Severity};
@@ -134,6 +135,25 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Which fields those are.
     pub forwarded: Family,
+    /// HTTPS; plain HTTP if absent.
+    pub tls: Option<ListenerTls>,
+    /// The port of HTTPS that every client is sent to, if requests are not served here.
+    pub redirect_to_https: Option<u16>,
+}
+
+/// HTTPS on a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// What is said to clients. The files were readable when the configuration was.
+    pub incoming: IncomingSpec,
+    /// The field that tells the app a client certificate's subject.
+    pub subject_header: Option<HeaderName>,
+    /// `Strict-Transport-Security`, if it is to be said.
+    pub hsts: Option<HeaderValue>,
+    /// How long a client may take to agree on keys.
+    pub handshake_timeout: Duration,
+    /// Clients that do so at the same time.
+    pub max_handshakes: usize,
 }
 
 /// A match that names a pool.

@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
     BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
-    HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
+    HostPolicy, KeySource, Limits, Listener, ListenerTls, Pool, Probe, SameSite, Secure, Server,
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, PoolSpec};
+use crate::tls::IncomingSpec;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,15 +115,43 @@ fn limits(limits: &Limits) -> String {
 
 fn listener(listener: &Listener) -> [String; 3] {
     let trusted: Vec<_> = listener.trusted_proxies.iter().map(Leaf::show).collect();
+    let mut about = Vec::new();
+    about.extend(listener.tls.as_ref().map(tls));
+    about
+        .extend(listener.redirect_to_https.map(|port| format!("sends clients to HTTPS on {port}")));
+    about.extend((!trusted.is_empty()).then(|| {
+        let family = match listener.forwarded {
+            Family::XForwarded => "X-Forwarded-*",
+            Family::Forwarded => "Forwarded",
+        };
+        format!("trusts {family} of {}", trusted.join(", "))
+    }));
     [
         listener.address.to_string(),
         format!("at most {} connections", listener.max_connections),
-        match (trusted.is_empty(), listener.forwarded) {
-            (true, _) => String::new(),
-            (_, Family::XForwarded) => format!("trusts X-Forwarded-* of {}", trusted.join(", ")),
-            (_, Family::Forwarded) => format!("trusts Forwarded of {}", trusted.join(", ")),
-        },
+        about.join("; "),
     ]
+}
+
+fn tls(tls: &ListenerTls) -> String {
+    let IncomingSpec { certificates, min_version, client_auth, .. } = &tls.incoming;
+    let files: Vec<_> = certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
+    let mut about =
+        vec![format!("TLS {} or later with {}", min_version.as_str(), files.join(", "))];
+    about.extend(client_auth.as_ref().map(|auth| {
+        let whose = if auth.required { "with a certificate" } else { "perhaps with a certificate" };
+        format!("clients {whose} of {}", auth.ca.display())
+    }));
+    about.extend(tls.subject_header.as_ref().map(|name| format!("their subject in {name}")));
+    about.extend(tls.hsts.as_ref().map(|hsts| {
+        format!("Strict-Transport-Security {}", String::from_utf8_lossy(hsts.as_bytes()))
+    }));
+    about.push(format!(
+        "handshakes within {}, {} at once",
+        tls.handshake_timeout.show(),
+        tls.max_handshakes
+    ));
+    about.join(", ")
 }
 
 fn pool(pool: &Pool) -> Vec<[String; 2]> {

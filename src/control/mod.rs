@@ -1,6 +1,7 @@
 //! Everything that is not a request: health checks, and what time alone brings about. One thread
 //! with a runtime of its own, so that no request waits for any of it.
 
+mod certificates;
 mod health_check;
 mod probe;
 
@@ -20,6 +21,7 @@ use crate::balance::Pool;
 use crate::clock;
 use crate::config::{Config, HealthCheck};
 use crate::observe;
+use crate::tls::Incoming;
 
 /// How often idle sessions and ejections are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -44,6 +46,7 @@ impl Handle {
 pub(crate) fn start(
     config: &Config,
     pools: &[Arc<Pool>],
+    incoming: Vec<Arc<Incoming>>,
     mut stopping: watch::Receiver<bool>,
     rng: &mut StdRng,
 ) -> io::Result<Handle> {
@@ -65,6 +68,11 @@ pub(crate) fn start(
         let _ = ready.send(Ok(()));
         runtime.block_on(async move {
             let mut tasks = JoinSet::new();
+            if !incoming.is_empty() {
+                let incoming = Arc::new(incoming);
+                let watch = move || certificates::watch(incoming.clone());
+                tasks.spawn(keep_running("watching certificates", watch));
+            }
             for (pool, check) in pools.iter().zip(checks) {
                 let ticked = pool.clone();
                 tasks.spawn(keep_running("what time brings about", move || tick(ticked.clone())));

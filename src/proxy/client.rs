@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use http::header::FORWARDED;
 use http::{HeaderMap, Version};
 
 use super::affinity::Memo;
@@ -18,6 +19,7 @@ use super::tunnel::Tunnel;
 use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
 use crate::config::Family;
+use crate::http::fields::X_FORWARDED_PROTO;
 use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
 
@@ -45,14 +47,44 @@ pub(crate) enum Phase {
     Exchange,
 }
 
+/// Whether a client came over TLS to us.
+#[derive(Debug)]
+pub(crate) enum Security {
+    /// It did not.
+    None,
+    /// It did.
+    Tls {
+        /// The field line with its certificate's subject, if it has shown one.
+        subject_line: Box<[u8]>,
+    },
+}
+
+impl Security {
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Security::Tls { .. })
+    }
+
+    /// The field line with the subject of the client's certificate; empty if there is none.
+    pub(crate) fn subject_line(&self) -> &[u8] {
+        match self {
+            Security::None => &[],
+            Security::Tls { subject_line } => subject_line,
+        }
+    }
+}
+
 /// What the parts of one client connection (its socket, the requests on it, the worker's sweep)
 /// know of each other. One task, so cells.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) entrance: Arc<Entrance>,
-    /// The address of whoever connected.
+    /// Whoever connected.
+    pub(crate) address: SocketAddr,
+    /// Its address, in the form in which it is compared and shown.
     pub(crate) peer: IpAddr,
+    /// Whether it came over TLS, and as whom.
+    pub(crate) security: Security,
     /// The field lines that say so to a backend, for the usual case.
     pub(crate) forward_lines: Box<[u8]>,
     /// Are the peer's forwarding fields to be believed?
@@ -94,16 +126,23 @@ pub(crate) struct Client {
 
 impl Client {
     /// A connection that has just come in. It is given so much time to say something.
-    pub(crate) fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
-        let peer = forwarded::canonical(peer.ip());
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        entrance: Arc<Entrance>,
+        address: SocketAddr,
+        security: Security,
+    ) -> Rc<Self> {
+        let peer = forwarded::canonical(address.ip());
         let watch = Watch::default();
         watch.set(Side::ClientRead, worker.after(worker.site.timeouts.request_header));
         Rc::new(Client {
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
             entrance,
+            address,
             peer,
-            forward_lines: request::usual_lines(peer),
+            forward_lines: request::usual_lines(peer, &security),
+            security,
             watch,
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
@@ -131,7 +170,13 @@ impl Client {
             Family::XForwarded => forwarded::Family::XForwarded,
             Family::Forwarded => forwarded::Family::Forwarded,
         };
-        Origin::behind(self.peer, headers, trusted_proxies, family)
+        let says_scheme = headers.contains_key(match family {
+            forwarded::Family::XForwarded => X_FORWARDED_PROTO,
+            forwarded::Family::Forwarded => FORWARDED,
+        });
+        let mut origin = Origin::behind(self.peer, headers, trusted_proxies, family);
+        origin.is_https |= self.security.is_tls() && !says_scheme;
+        origin
     }
 
     /// Is this peer believed in these fields?
@@ -318,6 +363,20 @@ impl Client {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if self.has_left() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// A future that also ends when the client takes too long.
+    pub(crate) async fn unless_late<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.watch.attach(cx.waker());
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if self.watch.has_fired(Side::ClientRead) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await
     }

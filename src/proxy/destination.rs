@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
@@ -13,6 +14,7 @@ use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
 use crate::routing::Table;
+use crate::tls;
 
 /// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Site {
     pub(crate) timeouts: ClientTicks,
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
+    /// Request fields that only we may write: those with the subjects of client certificates.
+    pub(crate) guarded: Vec<HeaderName>,
 }
 
 impl Site {
@@ -114,7 +118,7 @@ fn cookie_names(pools: &[config::Pool]) -> Vec<&str> {
 pub(crate) enum KeyFinder {
     SourceAddress,
     Path,
-    Header(http::HeaderName),
+    Header(HeaderName),
     Cookie(CookieName),
     Query(String),
 }
@@ -193,4 +197,23 @@ pub(crate) struct Entrance {
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
     pub(crate) connections: std::sync::atomic::AtomicUsize,
+    /// TLS, if it is spoken.
+    pub(crate) tls: Option<TlsEntrance>,
+    /// The port of HTTPS that every client is sent to, if requests are not served here.
+    pub(crate) redirect_to_https: Option<u16>,
+}
+
+/// TLS on a listener.
+#[derive(Debug)]
+pub(crate) struct TlsEntrance {
+    /// The certificates.
+    pub(crate) incoming: Arc<tls::Incoming>,
+    /// The field that tells the app a client certificate's subject.
+    pub(crate) subject_header: Option<HeaderName>,
+    /// `Strict-Transport-Security`, if it is to be said.
+    pub(crate) hsts: Option<HeaderValue>,
+    /// How long a client may take to agree on keys.
+    pub(crate) handshake_timeout: Tick,
+    /// Places for those who do so at the same time, over all workers.
+    pub(crate) handshakes: tokio::sync::Semaphore,
 }

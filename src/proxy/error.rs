@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, RETRY_AFTER,
+    HeaderValue, LOCATION, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
 use rand::rngs::StdRng;
@@ -45,11 +45,13 @@ pub(crate) struct Problem {
     message: &'static str,
     /// For the log.
     detail: Option<String>,
+    /// Where the client is sent to.
+    location: Option<HeaderValue>,
 }
 
 impl Problem {
     fn new(status: StatusCode, blame: Blame, message: &'static str) -> Self {
-        Problem { status, blame, message, detail: None }
+        Problem { status, blame, message, detail: None, location: None }
     }
 
     fn with(mut self, detail: impl fmt::Display) -> Self {
@@ -84,6 +86,13 @@ impl Problem {
     /// No route matches.
     pub(crate) fn no_route() -> Self {
         Problem::new(StatusCode::NOT_FOUND, Blame::Client, "nothing is served at this address")
+    }
+
+    /// It is served elsewhere, and the client has to go there with the same request.
+    pub(crate) fn moved(location: HeaderValue) -> Self {
+        let message = "this is served at another address";
+        let moved = Problem::new(StatusCode::PERMANENT_REDIRECT, Blame::Client, message);
+        Problem { location: Some(location), ..moved }
     }
 
     /// CONNECT or TRACE.
@@ -180,6 +189,9 @@ impl Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(X_REQUEST_ID, id);
+        }
+        if let Some(location) = &self.location {
+            headers.insert(LOCATION, location.clone());
         }
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{
+    ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE,
+};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -81,6 +83,10 @@ pub(crate) async fn exchange(
             problem.response(head.headers.get(ACCEPT), &id)
         }
     };
+    if let Some(hsts) = client.entrance.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {
+        let headers = response.headers_mut();
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+    }
     let is_last = count >= client.worker.site.limits.requests_per_connection;
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
@@ -121,7 +127,14 @@ async fn serve(
     head: &mut Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
+    let site = &client.worker.site;
+    if !site.guarded.is_empty() {
+        request::guard(&mut head.headers, &site.guarded, site.underscores_in_headers);
+    }
     let admitted = request::admit(head, client.is_about_server())?;
+    if let Some(port) = client.entrance.redirect_to_https {
+        return Err(request::to_https(head, &admitted, port)?.into());
+    }
     let destination = route(client, head, &admitted)?;
     let hint = affinity::hint(&destination, client, &head.headers, admitted.found, &head.uri);
     let payload = receive(client, head, &admitted, body).await?;

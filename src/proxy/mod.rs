@@ -10,7 +10,9 @@
 //! | module | what happens there |
 //! | --- | --- |
 //! | [`connection`] | a connection is served, from its first byte to a gentle end |
+//! | [`arrival`] | what comes before HTTP: TLS |
 //! | [`client`] | what its parts know of each other |
+//! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
@@ -24,10 +26,12 @@
 //! | [`watch`], [`worker`], [`destination`] | deadlines; what a thread shares; the compiled configuration |
 
 mod affinity;
+mod arrival;
 mod attempt;
 mod body;
 mod client;
 mod client_io;
+mod client_socket;
 mod connection;
 mod destination;
 mod error;
@@ -40,6 +44,6 @@ mod watch;
 mod worker;
 
 pub(crate) use connection::serve;
-pub(crate) use destination::{ClientTicks, Destination, Entrance, Site};
+pub(crate) use destination::{ClientTicks, Destination, Entrance, Site, TlsEntrance};
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

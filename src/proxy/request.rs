@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TE, UPGRADE};
+use http::header::{
+    FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TE, UPGRADE,
+};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{Method, Uri, Version};
 
-use super::client::Client;
+use super::client::{Client, Security};
 use super::destination::Destination;
 use super::error::Problem;
 use crate::balance::Address;
@@ -55,6 +57,31 @@ pub(crate) fn admit(head: &mut Parts, is_about_server: bool) -> Result<Admitted,
         count_hop(&mut head.headers)?;
     }
     Ok(Admitted { found, host })
+}
+
+/// Where a client that came over plain HTTP is to come instead.
+pub(crate) fn to_https(head: &Parts, admitted: &Admitted, port: u16) -> Result<Problem, Problem> {
+    let host = admitted.host.to_str().map_err(|_| Problem::bad_host())?;
+    let host = host.parse::<Authority>().map_err(|_| Problem::bad_host())?;
+    let host = host.host();
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let target = if target == "*" { "/" } else { target };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let location = HeaderValue::try_from(format!("https://{host}{port}{target}"));
+    Ok(Problem::moved(location.map_err(|_| Problem::malformed())?))
+}
+
+/// Takes out the fields that only we may write, however they are disguised.
+pub(crate) fn guard(headers: &mut HeaderMap, guarded: &[HeaderName], underscores: bool) {
+    for name in guarded {
+        while headers.remove(name).is_some() {}
+        if !underscores {
+            continue; // fields with underscores are removed anyway
+        }
+        let is_same = |other: &HeaderName| other.as_str().replace('_', "-") == name.as_str();
+        let disguised: Vec<_> = headers.keys().filter(|name| is_same(name)).cloned().collect();
+        disguised.iter().for_each(|name| drop(headers.remove(name)));
+    }
 }
 
 /// An absolute target without what names the server (RFC 9112, sections 3.2.1 and 3.2.4).
@@ -147,7 +174,7 @@ pub(crate) fn write(
         field(to, TE.as_str(), b"trailers");
     }
     let origin = client.is_trusted.then(|| client.origin(&head.headers));
-    let is_https = origin.is_some_and(|origin| origin.is_https);
+    let is_https = origin.map_or(client.security.is_tls(), |origin| origin.is_https);
     forward(to, head, admitted, client, destination, origin);
     // RFC 9110, 7.6.3: the version in which we received it.
     to.extend_from_slice(match head.version {
@@ -159,10 +186,12 @@ pub(crate) fn write(
 
 /// The lines that say who the client is, where nothing special is asked for: no trusted proxy, the
 /// client's own `Host`, and the usual fields.
-pub(crate) fn usual_lines(peer: IpAddr) -> Box<[u8]> {
+pub(crate) fn usual_lines(peer: IpAddr, security: &Security) -> Box<[u8]> {
     let mut lines = Vec::new();
     field(&mut lines, X_FORWARDED_FOR.as_str(), peer.to_string().as_bytes());
-    field(&mut lines, X_FORWARDED_PROTO.as_str(), b"http");
+    let scheme = if security.is_tls() { "https" } else { "http" };
+    field(&mut lines, X_FORWARDED_PROTO.as_str(), scheme.as_bytes());
+    lines.extend_from_slice(security.subject_line());
     lines.into()
 }
 
@@ -202,7 +231,9 @@ fn forward(
         return to.extend_from_slice(&client.forward_lines);
     }
     let is_kept = |flag| client.trusts(Family::XForwarded) && admitted.found.has(flag);
-    let scheme = if origin.is_some_and(|origin| origin.is_https) { "https" } else { "http" };
+    to.extend_from_slice(client.security.subject_line());
+    let is_https = origin.map_or(client.security.is_tls(), |origin| origin.is_https);
+    let scheme = if is_https { "https" } else { "http" };
     // Who was named in the other family's fields, which do not go on.
     let named = origin.map(|origin| origin.client).filter(|named| *named != client.peer);
     if destination.sends_x_forwarded() {
@@ -289,6 +320,17 @@ mod tests {
         assert_eq!(admitted(("GET", "http://user@shop.example/", V11), &host), Err(400));
         assert_eq!(admitted(("GET", "http://a/", V11), &[]), Err(400), "Host is still required");
         assert_eq!(admitted(("GET", "shop.example", V11), &host), Err(400), "authority form");
+    }
+
+    #[test]
+    fn guarded_fields_do_not_come_in() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-client-subject", "x_client_subject", "x-client_subject", "x-client"] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("CN=admin"));
+        }
+        headers.append("x-client-subject", HeaderValue::from_static("CN=root"));
+        guard(&mut headers, &[HeaderName::from_static("x-client-subject")], true);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-client"]);
     }
 
     #[test]

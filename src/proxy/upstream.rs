@@ -403,6 +403,7 @@ mod tests {
                 idle: 1,
             },
             underscores_in_headers: false,
+            guarded: Vec::new(),
         };
         Worker::new(Arc::new(site), rng, Arc::default())
     }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::{Bound, StartError};
 use crate::config::Listener;
-use crate::proxy::Entrance;
+use crate::proxy::{Entrance, TlsEntrance};
 
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
@@ -20,12 +20,13 @@ const BACKLOG: i32 = 4096;
 pub(super) fn bind_all(listeners: &[Listener], workers: usize) -> Result<Vec<Bound>, StartError> {
     let bind = |listener: &Listener| {
         let address = listener.address;
-        bind(listener, workers).map_err(|source| StartError::Listen { address, source })
+        let tls = listener.tls.as_ref().map(TlsEntrance::new).transpose()?;
+        bind(listener, tls, workers).map_err(|source| StartError::Listen { address, source })
     };
     listeners.iter().map(bind).collect()
 }
 
-fn bind(listener: &Listener, workers: usize) -> io::Result<Bound> {
+fn bind(listener: &Listener, tls: Option<TlsEntrance>, workers: usize) -> io::Result<Bound> {
     let mut address = listener.address;
     // A first socket without SO_REUSEPORT notices if another process is listening there, which
     // with it would go unnoticed and halve its traffic.
@@ -42,6 +43,8 @@ fn bind(listener: &Listener, workers: usize) -> io::Result<Bound> {
         forwarded: listener.forwarded,
         max_connections: listener.max_connections,
         connections: AtomicUsize::new(0),
+        tls,
+        redirect_to_https: listener.redirect_to_https,
     };
     Ok(Bound { sockets, entrance: Arc::new(entrance) })
 }
@@ -127,12 +130,19 @@ mod tests {
 
     fn listener(address: SocketAddr) -> Listener {
         let forwarded = crate::config::Family::XForwarded;
-        Listener { address, max_connections: 10, trusted_proxies: Vec::new(), forwarded }
+        Listener {
+            address,
+            max_connections: 10,
+            trusted_proxies: Vec::new(),
+            forwarded,
+            tls: None,
+            redirect_to_https: None,
+        }
     }
 
     #[test]
     fn workers_share_one_port() {
-        let bound = bind(&listener("127.0.0.1:0".parse().unwrap()), 3).unwrap();
+        let bound = bind(&listener("127.0.0.1:0".parse().unwrap()), None, 3).unwrap();
         let port = bound.entrance.address.port();
         assert_ne!(port, 0);
         assert!(bound.sockets.iter().all(|s| s.local_addr().unwrap().port() == port));
@@ -140,8 +150,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_noticed_even_if_its_owner_would_share() {
-        let owner = bind(&listener("127.0.0.1:0".parse().unwrap()), 1).unwrap();
-        let error = bind(&listener(owner.entrance.address), 1).err().unwrap();
+        let owner = bind(&listener("127.0.0.1:0".parse().unwrap()), None, 1).unwrap();
+        let error = bind(&listener(owner.entrance.address), None, 1).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

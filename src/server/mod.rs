@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use http::header::HeaderName;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_core::Rng;
@@ -29,6 +30,7 @@ use crate::config::{self, Config};
 use crate::control;
 use crate::proxy::{ClientTicks, Destination, Entrance, Site};
 use crate::routing::Table;
+use crate::tls;
 
 /// Why a proxy could not be started.
 #[derive(Debug, Error)]
@@ -49,6 +51,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A listener's certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The operating system has no randomness, threads or event queues to give.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -111,8 +116,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let workers = config.server.workers;
     let bound = listener::bind_all(&config.listeners, workers)?;
     let addresses = bound.iter().map(|listener| listener.entrance.address).collect();
+    let certificates: Vec<_> = bound
+        .iter()
+        .filter_map(|listener| Some(listener.entrance.tls.as_ref()?.incoming.clone()))
+        .collect();
     let (stop, stopping) = watch::channel(false);
-    let control = control::start(&config, &pools, stopping.clone(), &mut rng)?;
+    let control = control::start(&config, &pools, certificates, stopping.clone(), &mut rng)?;
     let workers = worker::start_all(&site, bound, workers, &stopping, &mut rng)?;
     Ok(Running {
         addresses,
@@ -160,7 +169,17 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
         underscores_in_headers: config.server.underscores_in_headers,
+        guarded: guarded(&config.listeners),
     })
+}
+
+/// The fields in which apps are told something that clients could forge, on whatever listener.
+fn guarded(listeners: &[config::Listener]) -> Vec<HeaderName> {
+    let tls = listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let mut guarded: Vec<_> = tls.filter_map(|tls| tls.subject_header.clone()).collect();
+    guarded.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    guarded.dedup();
+    guarded
 }
 
 impl Running {

@@ -50,6 +50,7 @@ mod streaming;
 mod strictness;
 mod targets;
 mod timeouts;
+mod tls;
 mod tokens;
 mod transitions;
 mod truncation;

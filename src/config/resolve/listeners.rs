@@ -38,9 +38,22 @@ impl Resolver<'_> {
                     file::Family::XForwarded => Family::XForwarded,
                     file::Family::Forwarded => Family::Forwarded,
                 },
+                tls: listener.tls.as_ref().map(|tls| self.tls(tls, at.index(i).key("tls"))),
+                redirect_to_https: self.redirect(listener, at.index(i)),
             });
         }
         listeners
+    }
+
+    fn redirect(&mut self, file: &file::Listener, at: At<'_>) -> Option<u16> {
+        if file.redirect_to_https.is_some() {
+            let why = "a listener with it serves HTTPS already";
+            let help = "put it on the listener for plain HTTP";
+            if file.tls.is_some() {
+                self.useless(at.key("redirect_to_https"), why, help, at.key("tls"));
+            }
+        }
+        file.redirect_to_https
     }
 
     /// No backend is one of our own listeners: requests would go round in circles.

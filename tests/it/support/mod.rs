@@ -9,6 +9,7 @@ mod files;
 mod gate;
 mod process;
 mod proxy;
+mod tls;
 mod visitor;
 
 use std::net::TcpStream;
@@ -22,6 +23,7 @@ pub use files::Files;
 pub use gate::Gate;
 pub use process::{Ended, Process, STICKLER, app_process, stickler};
 pub use proxy::{Proxy, pool};
+pub use tls::{Authority, Pair, TlsClient};
 pub use visitor::{Visitor, app, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a
