@@ -13,10 +13,11 @@
 //! | [`routing`] | pure: which pool takes which request | none |
 //! | [`http`] | pure: what RFC 9110 and 9112 say about single messages | none |
 //! | [`tls`] | certificates, and what rustls is to do with them | none |
-//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing` and `tls` |
-//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `config`, `observe`, `clock` |
+//! | [`proxy_protocol`] | pure: who a connection is really from | none |
+//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `tls` and `proxy_protocol` |
+//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `clock` |
-//! | `control` | health checks, and what time alone brings about | `balance`, `tls`, `config`, `observe`, `clock` |
+//! | `control` | health checks, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
 //! | [`observe`] | log lines | `balance`, `config` |
@@ -33,6 +34,7 @@ pub mod http;
 pub mod lab;
 pub mod observe;
 mod proxy;
+pub mod proxy_protocol;
 pub mod routing;
 pub mod server;
 pub mod tls;

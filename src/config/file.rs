@@ -9,6 +9,7 @@ mod health;
 mod listener;
 mod pool;
 mod server;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub use affinity::{
 };
 pub use health::{Health, Initial};
 pub use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, Tls,
+    Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
 };
 pub use pool::{
     Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
@@ -35,6 +36,7 @@ pub use pool::{
 pub use server::{
     ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
 };
+pub use transport::{BackendTls, ProxyProtocolVersion, Verify};
 
 /// The configuration of Stickler, a sticky-session-aware HTTP reverse proxy.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

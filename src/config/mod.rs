@@ -41,8 +41,9 @@ use ipnet::IpNet;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
+use crate::proxy_protocol;
 use crate::routing::Rule;
-use crate::tls::IncomingSpec;
+use crate::tls::{IncomingSpec, OutgoingSpec};
 
 pub use load::Loaded;
 pub use report::{ConfigError, Mistake, Severity};
@@ -135,10 +136,30 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Which fields those are.
     pub forwarded: Family,
+    /// Whose connections begin with a PROXY protocol header, if any do.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// HTTPS; plain HTTP if absent.
     pub tls: Option<ListenerTls>,
     /// The port of HTTPS that every client is sent to, if requests are not served here.
     pub redirect_to_https: Option<u16>,
+}
+
+/// Connections that begin with a PROXY protocol header.
+#[derive(Clone, Debug)]
+pub struct ProxyProtocol {
+    /// Where they are from.
+    pub from: Vec<IpNet>,
+    /// How long the header may take.
+    pub timeout: Duration,
+}
+
+/// What is said to a backend before HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct Transport {
+    /// A PROXY protocol header.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// TLS. The files were readable when the configuration was.
+    pub tls: Option<OutgoingSpec>,
 }
 
 /// HTTPS on a listener.
@@ -176,6 +197,8 @@ pub struct Pool {
     pub cookie: Cookie,
     /// What we tell the backend about the client.
     pub forward: Forward,
+    /// What is said before HTTP.
+    pub transport: Transport,
     /// How patient we are with the backends.
     pub timeouts: BackendTimeouts,
     /// Idle connections kept to one backend by one worker.

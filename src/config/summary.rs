@@ -12,10 +12,12 @@ use super::leaf::{Leaf, Size, StatusRange};
 use super::{
     BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
     HostPolicy, KeySource, Limits, Listener, ListenerTls, Pool, Probe, SameSite, Secure, Server,
+    Transport,
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, PoolSpec};
+use crate::proxy_protocol;
 use crate::tls::IncomingSpec;
 
 impl fmt::Display for Config {
@@ -116,6 +118,11 @@ fn limits(limits: &Limits) -> String {
 fn listener(listener: &Listener) -> [String; 3] {
     let trusted: Vec<_> = listener.trusted_proxies.iter().map(Leaf::show).collect();
     let mut about = Vec::new();
+    about.extend(listener.proxy_protocol.as_ref().map(|protocol| {
+        let from: Vec<_> = protocol.from.iter().map(Leaf::show).collect();
+        let timeout = protocol.timeout.show();
+        format!("PROXY protocol from {} within {timeout}", from.join(", "))
+    }));
     about.extend(listener.tls.as_ref().map(tls));
     about
         .extend(listener.redirect_to_https.map(|port| format!("sends clients to HTTPS on {port}")));
@@ -164,6 +171,7 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("balance", format!("{}, {tries}", pool.spec.balance.as_str())),
         row("affinity", affinity(pool)),
         row("forward", forward(&pool.forward)),
+        row("transport", transport(&pool.transport)),
         row("timeouts", backend_timeouts(&pool.timeouts)),
         row("idle", format!("up to {idle} connections per worker and backend")),
         row("queue", queue(&pool.spec)),
@@ -180,6 +188,31 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     let backends: Vec<_> = pool.spec.backends.iter().map(backend).collect();
     rows.extend(columns(&backends).map(|line| row("backend", line)));
     rows
+}
+
+fn transport(transport: &Transport) -> String {
+    let mut about = Vec::new();
+    about.extend(transport.proxy_protocol.map(|version| match version {
+        proxy_protocol::Version::V1 => "PROXY protocol version 1".to_owned(),
+        proxy_protocol::Version::V2 => "PROXY protocol version 2".to_owned(),
+    }));
+    about.push(match &transport.tls {
+        None => "plain HTTP".into(),
+        Some(tls) => {
+            let ca = tls.ca.as_ref().map(|ca| ca.display().to_string());
+            let ca = ca.unwrap_or_else(|| "the system's authorities".into());
+            let name = tls.server_name.as_deref().unwrap_or("each backend's own");
+            let whom = match tls.believes_anybody {
+                true => "BELIEVING ANYBODY".into(),
+                false => format!("verified by {ca}, name {name}"),
+            };
+            let shown = tls.certificate.as_ref();
+            let shown = shown.map(|pair| format!(", showing {}", pair.cert.display()));
+            let min_version = tls.min_version.as_str();
+            format!("TLS {min_version} or later, {whom}{}", shown.unwrap_or_default())
+        }
+    });
+    about.join(", ")
 }
 
 fn backend(backend: &BackendSpec) -> [String; 3] {

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::keep_running;
-use super::probe::{self, Report};
+use super::probe::{self, Report, Way};
 use crate::balance::health::Health;
 use crate::balance::{Backend, BackendState, Condition, Pool};
 use crate::clock;
@@ -29,11 +29,12 @@ pub(super) fn assume(pool: &Arc<Pool>, check: &HealthCheck) {
 pub(super) fn start(
     pool: &Arc<Pool>,
     check: &Arc<HealthCheck>,
+    way: &Arc<Way>,
     tasks: &mut JoinSet<()>,
     rng: &mut StdRng,
 ) {
     for backend in pool.backends() {
-        let (pool, check) = (pool.clone(), check.clone());
+        let (pool, check, way) = (pool.clone(), check.clone(), way.clone());
         let mut rng = StdRng::from_rng(rng);
         tasks.spawn(keep_running("health checks", move || {
             let checker = Checker {
@@ -41,6 +42,7 @@ pub(super) fn start(
                 pool: pool.clone(),
                 backend: backend.clone(),
                 check: check.clone(),
+                way: way.clone(),
                 rng: StdRng::from_rng(&mut rng),
             };
             checker.run()
@@ -52,6 +54,7 @@ struct Checker {
     pool: Arc<Pool>,
     backend: Arc<Backend>,
     check: Arc<HealthCheck>,
+    way: Arc<Way>,
     health: Health,
     rng: StdRng,
 }
@@ -62,7 +65,7 @@ impl Checker {
         let first = self.check.fast_interval.mul_f64(self.rng.random::<f64>().min(1.0) * 0.2);
         tokio::time::sleep(first).await;
         loop {
-            let report = probe::ask(&self.backend, &self.check).await;
+            let report = probe::ask(&self.backend, &self.check, &self.way).await;
             self.take(report);
             tokio::time::sleep(self.pause()).await;
         }

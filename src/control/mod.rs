@@ -52,6 +52,8 @@ pub(crate) fn start(
 ) -> io::Result<Handle> {
     let checks: Vec<Option<Arc<HealthCheck>>> =
         config.pools.iter().map(|pool| pool.health.clone().map(Arc::new)).collect();
+    let ways = config.pools.iter().map(|pool| probe::Way::new(&pool.transport).map(Arc::new));
+    let ways = ways.collect::<io::Result<Vec<_>>>()?;
     let pools = pools.to_vec();
     for (pool, check) in pools.iter().zip(&checks) {
         if let Some(check) = check {
@@ -73,11 +75,11 @@ pub(crate) fn start(
                 let watch = move || certificates::watch(incoming.clone());
                 tasks.spawn(keep_running("watching certificates", watch));
             }
-            for (pool, check) in pools.iter().zip(checks) {
+            for ((pool, check), way) in pools.iter().zip(checks).zip(&ways) {
                 let ticked = pool.clone();
                 tasks.spawn(keep_running("what time brings about", move || tick(ticked.clone())));
                 if let Some(check) = check {
-                    health_check::start(pool, &check, &mut tasks, &mut rng);
+                    health_check::start(pool, &check, way, &mut tasks, &mut rng);
                 }
             }
             let _ = stopping.wait_for(|&stop| stop).await;

@@ -1,5 +1,7 @@
-//! What comes before HTTP on some connections: TLS.
+//! What comes before HTTP on some connections: the PROXY protocol, and TLS.
 
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,9 +15,11 @@ use super::client::{Client, Security};
 use super::client_socket::ClientSocket;
 use super::connection::{LINGER, linger};
 use super::destination::{Entrance, TlsEntrance};
-use super::watch::Side;
+use super::watch::{Side, Tick, ticks};
 use super::worker::Entered;
+use crate::http::forwarded;
 use crate::http::request_head::field;
+use crate::proxy_protocol::{self, Header};
 use crate::tls;
 
 /// The first byte of a TLS connection: a record with a handshake in it.
@@ -28,34 +32,105 @@ pub(crate) struct Arrival {
     pub(crate) entered: Entered,
 }
 
-/// Does anything come before HTTP here?
-pub(crate) fn is_needed(entrance: &Entrance) -> bool {
-    entrance.tls.is_some()
+/// Does anything come before HTTP on a connection from there?
+pub(crate) fn is_needed(entrance: &Entrance, peer: SocketAddr) -> bool {
+    entrance.tls.is_some() || begins_with_header(entrance, peer).is_some()
+}
+
+/// How long a PROXY protocol header may take, if one must come.
+fn begins_with_header(entrance: &Entrance, peer: SocketAddr) -> Option<Tick> {
+    let protocol = entrance.proxy_protocol.as_ref()?;
+    let is_sender = forwarded::is_trusted(forwarded::canonical(peer.ip()), &protocol.from);
+    is_sender.then(|| ticks(protocol.timeout))
 }
 
 /// Sees to what comes before HTTP. The client has said something. `None` if the connection is over.
 pub(crate) async fn receive(
     stream: TcpStream,
-    client: &Rc<Client>,
-    entered: Entered,
+    mut client: Rc<Client>,
+    mut entered: Entered,
 ) -> Option<Arrival> {
     let entrance = client.entrance.clone();
-    let Some(tls) = &entrance.tls else { return None };
-    let mut first = [0];
-    if stream.peek(&mut first).await.ok()? == 0 {
-        return None;
+    if let Some(timeout) = begins_with_header(&entrance, client.address) {
+        client.watch.set(Side::ClientRead, client.worker.after(timeout));
+        let header = client.unless_late(read_header(&stream)).await?;
+        let header = header.inspect_err(|error| {
+            // A load balancer that is not configured as we are: nobody gets through.
+            tracing::warn!(peer = %client.peer, listener = %entrance.address, "{error}");
+        });
+        let header = header.ok()?;
+        let security = match header.is_tls {
+            true => Security::Tls { subject_line: Box::default() },
+            false => Security::None,
+        };
+        let address = header.source.unwrap_or(client.address);
+        (client, entered) = replace(&client, entered, address, security);
     }
-    if first[0] != HANDSHAKE {
-        refuse_plain(stream, first[0], entered).await;
-        return None;
-    }
-    client.watch.set(Side::ClientRead, client.worker.after(tls.handshake_timeout));
-    let (socket, security) = client.unless_late(shake_hands(stream, tls)).await??;
-    let socket = ClientSocket::Tls(Box::new(socket));
+    let socket = match &entrance.tls {
+        None => ClientSocket::Plain(stream),
+        Some(tls) => {
+            let mut first = [0];
+            if client.unless_late(stream.peek(&mut first)).await?.ok()? == 0 {
+                return None;
+            }
+            if first[0] != HANDSHAKE {
+                refuse_plain(stream, first[0], entered).await;
+                return None;
+            }
+            client.watch.set(Side::ClientRead, client.worker.after(tls.handshake_timeout));
+            let (socket, security) = client.unless_late(shake_hands(stream, tls)).await??;
+            let address = client.address;
+            (client, entered) = replace(&client, entered, address, security);
+            ClientSocket::Tls(Box::new(socket))
+        }
+    };
+    Some(Arrival { socket, client, entered })
+}
+
+/// The same client, of whom more is known now.
+fn replace(
+    client: &Rc<Client>,
+    entered: Entered,
+    address: SocketAddr,
+    security: Security,
+) -> (Rc<Client>, Entered) {
     drop(entered);
-    let secured = Client::new(client.worker.clone(), entrance, client.address, security);
-    let entered = secured.worker.enter(secured.clone());
-    Some(Arrival { socket, client: secured, entered })
+    let (worker, entrance) = (client.worker.clone(), client.entrance.clone());
+    let client = Client::new(worker, entrance, address, client.local, security);
+    let entered = client.worker.enter(client.clone());
+    (client, entered)
+}
+
+/// Reads a PROXY protocol header, and nothing of what is behind it.
+async fn read_header(stream: &TcpStream) -> io::Result<Header> {
+    let no_header = || io::Error::new(io::ErrorKind::InvalidData, proxy_protocol::Malformed);
+    let mut read = Vec::new();
+    loop {
+        let mut piece = [0; 1024];
+        let seen = stream.peek(&mut piece).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let before = read.len();
+        read.extend_from_slice(&piece[..seen]);
+        let header = proxy_protocol::read(&read).map_err(|_| no_header())?;
+        let taken = header.map_or(read.len(), |header| header.length) - before;
+        // What was seen is there.
+        let mut rest = &mut piece[..taken];
+        while !rest.is_empty() {
+            stream.readable().await?;
+            match stream.try_read(rest) {
+                Ok(length) => rest = &mut rest[length..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match header {
+            Some(header) => return Ok(header),
+            None if read.len() > proxy_protocol::LONGEST => return Err(no_header()),
+            None => {}
+        }
+    }
 }
 
 /// Agrees on keys.
@@ -113,7 +188,7 @@ impl TlsEntrance {
             incoming: Arc::new(tls::Incoming::new(config.incoming.clone())?),
             subject_header: config.subject_header.clone(),
             hsts: config.hsts.clone(),
-            handshake_timeout: super::watch::ticks(config.handshake_timeout),
+            handshake_timeout: ticks(config.handshake_timeout),
             handshakes: tokio::sync::Semaphore::new(
                 config.max_handshakes.min(tokio::sync::Semaphore::MAX_PERMITS),
             ),

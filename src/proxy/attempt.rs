@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,6 +24,7 @@ use super::error::Problem;
 use super::exchange::{Payload, Stop};
 use super::request::{self, Admitted, Rewritten};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
+use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
@@ -211,7 +213,7 @@ impl<'a> Attempt<'a> {
         let backend = &placement.backend;
         let worker = &self.client.worker;
         while !self.needs_new_connection
-            && let Some(mut upstream) = worker.take_idle(backend.id())
+            && let Some(mut upstream) = self.take_idle(backend.id())
         {
             if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
@@ -226,10 +228,10 @@ impl<'a> Attempt<'a> {
         let pool = &self.destination.pool;
         let error = loop {
             // Boxed, since it is large, and most requests find an idle connection.
-            let connect = Box::pin(Upstream::connect(backend.address(), worker));
+            let connect = Box::pin(self.connect(backend));
             let connect = tokio::time::timeout(timeout, connect);
             match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
-                Ok(Ok(upstream)) => return Ok(Some(upstream)),
+                Ok(Ok(socket)) => return Ok(Some(Upstream::of(socket, worker))),
                 // No fault of the backend's. What an idle connection to another one occupies may
                 // be all that is missing.
                 Ok(Err(error)) if is_shortage_of_ours(&error) => {
@@ -249,6 +251,19 @@ impl<'a> Attempt<'a> {
         };
         self.could_not_reach(backend, &error);
         Ok(None)
+    }
+
+    /// An idle connection to a backend. One that began with whom it is from is that client's.
+    fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
+        match self.destination.transport.proxy_protocol {
+            None => self.client.worker.take_idle(backend),
+            Some(_) => self.client.take_own(backend),
+        }
+    }
+
+    fn connect(&self, backend: &Backend) -> impl Future<Output = io::Result<Socket>> {
+        let from_to = (self.client.address, self.client.local);
+        Socket::connect(backend.address(), &self.destination.transport, from_to)
     }
 
     fn could_not_reach(&mut self, backend: &Backend, error: &str) {

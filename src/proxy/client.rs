@@ -16,8 +16,10 @@ use super::body::Broken;
 use super::destination::Entrance;
 use super::request;
 use super::tunnel::Tunnel;
+use super::upstream::Upstream;
 use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
+use crate::balance::BackendId;
 use crate::config::Family;
 use crate::http::fields::X_FORWARDED_PROTO;
 use crate::http::forwarded::{self, Origin};
@@ -81,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) entrance: Arc<Entrance>,
     /// Whoever connected.
     pub(crate) address: SocketAddr,
+    /// Where it came in.
+    pub(crate) local: SocketAddr,
     /// Its address, in the form in which it is compared and shown.
     pub(crate) peer: IpAddr,
     /// Whether it came over TLS, and as whom.
@@ -97,6 +101,8 @@ pub(crate) struct Client {
     pub(crate) outbox: RefCell<Vec<u8>>,
     /// The last token that was opened: a browser sends the same one again and again.
     pub(crate) memo: RefCell<Memo>,
+    /// Its own idle connection to a backend, where those are not shared.
+    own: RefCell<Option<(BackendId, Upstream)>>,
     /// Set by an exchange that ended in 101.
     pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     phase: Cell<Phase>,
@@ -130,6 +136,7 @@ impl Client {
         worker: Rc<Worker>,
         entrance: Arc<Entrance>,
         address: SocketAddr,
+        local: SocketAddr,
         security: Security,
     ) -> Rc<Self> {
         let peer = forwarded::canonical(address.ip());
@@ -140,6 +147,7 @@ impl Client {
             worker,
             entrance,
             address,
+            local,
             peer,
             forward_lines: request::usual_lines(peer, &security),
             security,
@@ -147,6 +155,7 @@ impl Client {
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
             memo: RefCell::default(),
+            own: RefCell::default(),
             tunnel: RefCell::default(),
             phase: Cell::new(Phase::Dozing),
             look_at: Cell::new(Tick::MAX),
@@ -161,6 +170,18 @@ impl Client {
             speaks_interim: Cell::new(false),
             is_about_server: Cell::new(false),
         })
+    }
+
+    /// Its own idle connection to a backend, which began with its address.
+    pub(crate) fn take_own(&self, backend: BackendId) -> Option<Upstream> {
+        let own = self.own.take();
+        own.filter(|(to, _)| *to == backend).map(|(_, upstream)| upstream)
+    }
+
+    /// Keeps it for this client's next request.
+    pub(crate) fn keep_own(&self, backend: BackendId, upstream: Upstream) {
+        let former = self.own.replace(Some((backend, upstream)));
+        drop(former);
     }
 
     /// What a trusted peer says about its client.

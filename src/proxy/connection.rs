@@ -57,8 +57,13 @@ pub(crate) fn serve(
     entrance: Arc<Entrance>,
     place: impl Sized,
 ) -> impl Future<Output = ()> {
-    let has_preliminaries = arrival::is_needed(&entrance);
-    let mut client = Client::new(worker, entrance, peer, Security::None);
+    let has_preliminaries = arrival::is_needed(&entrance, peer);
+    // Only who tells backends about it asks the system.
+    let local = match worker.site.tells_local_address {
+        true => stream.local_addr().unwrap_or(entrance.address),
+        false => entrance.address,
+    };
+    let mut client = Client::new(worker, entrance, peer, local, Security::None);
     let mut entered = client.worker.enter(client.clone());
     let mut io = ClientIo::new(ClientSocket::Plain(stream), client.clone());
     async move {
@@ -68,7 +73,7 @@ pub(crate) fn serve(
                 return;
             }
             let ClientSocket::Plain(stream) = io.into_socket() else { return };
-            let arrival = Box::pin(arrival::receive(stream, &client, entered)).await;
+            let arrival = Box::pin(arrival::receive(stream, client, entered)).await;
             let Some(arrival) = arrival else { return };
             (client, entered) = (arrival.client, arrival.entered);
             io = ClientIo::new(arrival.socket, client.clone());

@@ -7,6 +7,7 @@ use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
+use super::upstream_socket::Transport;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
@@ -29,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) timeouts: ClientTicks,
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
+    /// Is some backend told where its client came in?
+    pub(crate) tells_local_address: bool,
     /// Request fields that only we may write: those with the subjects of client certificates.
     pub(crate) guarded: Vec<HeaderName>,
 }
@@ -72,6 +75,8 @@ pub(crate) struct Destination {
     pub(crate) style: ForwardStyle,
     pub(crate) host: config::HostPolicy,
     pub(crate) timeouts: BackendTicks,
+    /// What is said to its backends before HTTP.
+    pub(crate) transport: Transport,
     pub(crate) max_idle_connections: usize,
     pub(crate) attempts: usize,
 }
@@ -145,7 +150,11 @@ impl Destination {
     }
 
     /// Compiles the shell's part of a pool, one of `all`.
-    pub(crate) fn new(pool: Arc<Pool>, config: &config::Pool, all: &[config::Pool]) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        config: &config::Pool,
+        all: &[config::Pool],
+    ) -> Result<Self, tls::Error> {
         let affinity = match config.spec.affinity.mode {
             Mode::None => Affinity::None,
             Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
@@ -165,7 +174,8 @@ impl Destination {
             _ => None,
         };
         let timeouts = &config.timeouts;
-        Destination {
+        let tls = config.transport.tls.as_ref().map(tls::Outgoing::new).transpose()?;
+        Ok(Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
@@ -178,9 +188,13 @@ impl Destination {
                 idle: ticks(timeouts.idle),
                 tunnel: ticks(timeouts.tunnel),
             },
+            transport: Transport {
+                proxy_protocol: config.transport.proxy_protocol,
+                tls: tls.map(Arc::new),
+            },
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
-        }
+        })
     }
 }
 
@@ -197,6 +211,8 @@ pub(crate) struct Entrance {
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
     pub(crate) connections: std::sync::atomic::AtomicUsize,
+    /// Whose connections begin with a PROXY protocol header, if any do.
+    pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
     /// TLS, if it is spoken.
     pub(crate) tls: Option<TlsEntrance>,
     /// The port of HTTPS that every client is sent to, if requests are not served here.

@@ -10,7 +10,7 @@
 //! | module | what happens there |
 //! | --- | --- |
 //! | [`connection`] | a connection is served, from its first byte to a gentle end |
-//! | [`arrival`] | what comes before HTTP: TLS |
+//! | [`arrival`] | what comes before HTTP: the PROXY protocol, TLS |
 //! | [`client`] | what its parts know of each other |
 //! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
@@ -19,6 +19,7 @@
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
 //! | [`upstream`] | the connection that it goes out on |
+//! | [`upstream_socket`] | its socket, and what is said on it before HTTP |
 //! | [`body`] | the bodies, both ways |
 //! | [`response`] | the answer's head |
 //! | [`tunnel`] | what follows an upgrade |
@@ -40,6 +41,7 @@ mod request;
 mod response;
 mod tunnel;
 mod upstream;
+mod upstream_socket;
 mod watch;
 mod worker;
 

@@ -43,6 +43,7 @@ fn bind(listener: &Listener, tls: Option<TlsEntrance>, workers: usize) -> io::Re
         forwarded: listener.forwarded,
         max_connections: listener.max_connections,
         connections: AtomicUsize::new(0),
+        proxy_protocol: listener.proxy_protocol.clone(),
         tls,
         redirect_to_https: listener.redirect_to_https,
     };
@@ -135,6 +136,7 @@ mod tests {
             max_connections: 10,
             trusted_proxies: Vec::new(),
             forwarded,
+            proxy_protocol: None,
             tls: None,
             redirect_to_https: None,
         }

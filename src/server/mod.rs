@@ -151,8 +151,8 @@ fn raise_descriptors(config: &Config) {
 fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
     let with_config = pools.iter().zip(&config.pools);
     let destinations: Vec<_> = with_config
-        .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
-        .collect();
+        .map(|(pool, of_pool)| Destination::new(pool.clone(), of_pool, &config.pools).map(Arc::new))
+        .collect::<Result<_, _>>()?;
     let is_sealing = |pool: &config::Pool| pool.spec.affinity.mode == Mode::Cookie;
     let needs_key = config.pools.iter().any(is_sealing);
     let keys = match &config.server.token_keys[..] {
@@ -170,6 +170,10 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         timeouts: ClientTicks::from(&config.server.timeouts),
         underscores_in_headers: config.server.underscores_in_headers,
         guarded: guarded(&config.listeners),
+        tells_local_address: config
+            .pools
+            .iter()
+            .any(|pool| pool.transport.proxy_protocol.is_some()),
     })
 }
 

@@ -1,15 +1,17 @@
-//! TLS: certificates, and what rustls is to do with them. No sockets, and no HTTP.
+//! TLS: certificates, and what rustls is to do with them. No HTTP.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`certificate`] | PEM files to a chain and its key, or what is wrong with them |
 //! | [`by_name`] | which certificate a client gets |
 //! | [`incoming`] | what a listener says to clients; replaced while it is in use |
+//! | [`outgoing`] | how backends are spoken to |
 //! | [`subject`] | who a client's certificate says it is |
 
 mod by_name;
 mod certificate;
 mod incoming;
+mod outgoing;
 mod subject;
 
 use std::fmt;
@@ -23,6 +25,7 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
 pub use incoming::{ClientAuth, Incoming, IncomingSpec};
+pub use outgoing::{Outgoing, OutgoingSpec};
 pub use subject::subject;
 
 /// A certificate and its key, as files.

@@ -98,7 +98,7 @@ fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
     assert!(certificate("second.test").contains("CN=second.test"));
     assert!(certificate("first.test").contains("CN=first.test"));
     assert!(certificate("a.wild.test").contains("CN=first.test"));
-    assert!(certificate("other.test").contains("NotValidForName"), "they get the first");
+    assert!(certificate("other.test").contains("DnsName(\"first.test\")"), "they get the first");
 }
 
 #[test]
@@ -225,10 +225,11 @@ fn plain_http_on_the_port_for_https_is_told_so() {
 #[test]
 fn handshakes_have_a_time_limit_and_wait_for_a_place() {
     let backend = Backend::named("hello");
-    let limits = "handshake_timeout = \"300ms\"\nmax_handshakes = 1";
+    let limits = "handshake_timeout = \"1s\"\nmax_handshakes = 1";
     let shop = Shop::with(limits, &backend, "");
     let mut slow = Client::connect(shop.proxy.address());
     slow.send([0x16, 3, 1]);
+    thread::sleep(Duration::from_millis(400));
     // The other one waits for the first one's end.
     assert_eq!(shop.connect().get("/", "").status, 200);
     slow.assert_closed();
@@ -352,15 +353,15 @@ fn large_bodies_pass_both_ways() {
     const SIZE: usize = 5_000_000;
     let backend = Backend::answering(|request| {
         let body = "y".repeat(SIZE);
-        assert!(request.body.is_empty() || request.body == [b'x'; SIZE]);
+        assert!(request.body.is_empty() || request.body == vec![b'x'; SIZE]);
         format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n{body}")
     });
     let shop = Shop::before(&backend, "");
     let mut client = shop.connect();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
-    client.send([b'x'; SIZE]);
+    client.send(vec![b'x'; SIZE]);
     let response = client.response();
-    assert!(response.is_complete && response.body == [b'y'; SIZE]);
+    assert!(response.is_complete && response.body == vec![b'y'; SIZE]);
     assert_eq!(client.get("/", "").body.len(), SIZE);
 }
 

@@ -132,7 +132,12 @@ fn policy(args: &Args) -> Policy {
     let (balance, affinity) = (args.balance.clone(), args.affinity);
     // Nobody may think for longer than the proxy waits.
     let idle_timeout = Duration::from_secs(args.think.upper_bound().as_secs() + 1);
-    Policy { balance, affinity, idle_timeout: idle_timeout.max(SHORTEST_IDLE_TIMEOUT), certificate: None }
+    Policy {
+        balance,
+        affinity,
+        idle_timeout: idle_timeout.max(SHORTEST_IDLE_TIMEOUT),
+        certificate: None,
+    }
 }
 
 /// The configuration as it would be if the app servers had well-known ports.

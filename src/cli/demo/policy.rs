@@ -74,7 +74,8 @@ impl Policy {
         let mut text = format!("[[listeners]]\naddress = \"{listen}\"\n");
         if let Some(directory) = certificate {
             let [cert, key] = ["demo.pem", "demo.key"].map(|name| directory.join(name));
-            let _ = writeln!(text, "tls = {{ certificates = [{{ cert = {cert:?}, key = {key:?} }}] }}");
+            let _ =
+                writeln!(text, "tls = {{ certificates = [{{ cert = {cert:?}, key = {key:?} }}] }}");
         }
         text.push('\n');
         if *affinity == Affinity::Cookie {
@@ -118,7 +119,8 @@ mod tests {
         for &affinity in Affinity::value_variants() {
             for balance in BALANCERS {
                 let idle_timeout = Duration::from_secs(5);
-                let policy = Policy { balance: balance.into(), affinity, idle_timeout, certificate: None };
+                let policy =
+                    Policy { balance: balance.into(), affinity, idle_timeout, certificate: None };
                 let text = policy.config(listen, &backends);
                 let loaded =
                     Config::parse("demo.toml", &text, Path::new("."), &|_| Some(key.clone()));

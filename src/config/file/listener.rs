@@ -30,12 +30,31 @@ pub struct Listener {
     /// got them from anybody, are removed.
     #[serde(default)]
     pub forwarded: Family,
+    /// Connections from some load balancers begin with a PROXY protocol header, version 1 or 2,
+    /// that says whom they are from. Absent: none do.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// HTTPS: the certificates, and what is asked of clients. Absent: plain HTTP.
     pub tls: Option<Tls>,
     /// The port of an HTTPS listener that clients of this one are sent to, with 308; nothing else
     /// is served here then. Absent: requests are served.
     #[schemars(range(min = 1, max = 65_535))]
     pub redirect_to_https: Option<u16>,
+}
+
+/// Connections that begin with a PROXY protocol header.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Where from, as ranges of addresses. Connections from there must begin with a header, others
+    /// must not.
+    pub from: Vec<Parsed<IpNet>>,
+    /// How long the header may take.
+    #[serde(default = "header_timeout")]
+    pub timeout: Parsed<Duration>,
+}
+
+fn header_timeout() -> Parsed<Duration> {
+    seconds(5)
 }
 
 /// Header fields in which a proxy speaks of its client.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, Health, seconds};
+use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
 use crate::config::leaf::{HostHeader, Name, Parsed};
 
@@ -23,6 +23,11 @@ pub struct Pool {
     pub max_idle_connections: u32,
     /// What backends are told about the client.
     pub forward: Forward,
+    /// Backends are spoken to over TLS. Absent: they are not.
+    pub tls: Option<BackendTls>,
+    /// Connections to backends begin with a PROXY protocol header of this version, which tells
+    /// whom they are from. Each is then used for one client only. Absent: they do not.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// How patient the proxy is with backends.
     pub timeouts: BackendTimeouts,
     /// Requests that wait for a backend that is at its limit.
@@ -47,6 +52,8 @@ impl Default for Pool {
             attempts: 3,
             max_idle_connections: 256,
             forward: Forward::default(),
+            tls: None,
+            proxy_protocol: None,
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::balance::Address;
 use crate::config::at::At;
 use crate::config::file;
-use crate::config::{Family, Listener, Pool};
+use crate::config::{Family, Listener, Pool, ProxyProtocol};
 
 impl Resolver<'_> {
     /// The listeners; `at` is the root.
@@ -38,11 +38,23 @@ impl Resolver<'_> {
                     file::Family::XForwarded => Family::XForwarded,
                     file::Family::Forwarded => Family::Forwarded,
                 },
+                proxy_protocol: listener
+                    .proxy_protocol
+                    .as_ref()
+                    .map(|file| self.proxy_protocol(file, at.index(i).key("proxy_protocol"))),
                 tls: listener.tls.as_ref().map(|tls| self.tls(tls, at.index(i).key("tls"))),
                 redirect_to_https: self.redirect(listener, at.index(i)),
             });
         }
         listeners
+    }
+
+    fn proxy_protocol(&mut self, file: &file::ProxyProtocol, at: At<'_>) -> ProxyProtocol {
+        self.not_empty(&file.from, at.key("from"), "name the load balancers, or leave it all out");
+        ProxyProtocol {
+            from: file.from.iter().map(|range| range.0).collect(),
+            timeout: self.positive(&file.timeout, at.key("timeout")),
+        }
     }
 
     fn redirect(&mut self, file: &file::Listener, at: At<'_>) -> Option<u16> {

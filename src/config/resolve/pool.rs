@@ -47,6 +47,7 @@ impl Resolver<'_> {
             key: affinity.key,
             cookie: affinity.cookie,
             forward: forward(&file.forward),
+            transport: self.transport(file, at),
             timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
             max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
             attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),

@@ -1,24 +1,24 @@
-//! `tls` of a listener.
+//! `tls` of a listener and of a pool.
 
 use std::path::PathBuf;
 
 use http::HeaderValue;
 
 use super::Resolver;
-use crate::config::ListenerTls;
 use crate::config::at::At;
-use crate::config::file::{self, ClientAuthMode};
+use crate::config::file::{self, ClientAuthMode, ProxyProtocolVersion, Verify};
 use crate::config::leaf::Parsed;
-use crate::tls::{ClientAuth, Incoming, IncomingSpec, MinVersion, PairFiles};
+use crate::config::{ListenerTls, Transport};
+use crate::proxy_protocol;
+use crate::tls::{
+    ClientAuth, Error, Incoming, IncomingSpec, MinVersion, Outgoing, OutgoingSpec, PairFiles,
+};
 
 impl Resolver<'_> {
     pub(super) fn tls(&mut self, file: &file::Tls, at: At<'_>) -> ListenerTls {
         let incoming = IncomingSpec {
             certificates: self.pairs(&file.certificates),
-            min_version: match file.min_version {
-                file::MinVersion::Tls12 => MinVersion::Tls12,
-                file::MinVersion::Tls13 => MinVersion::Tls13,
-            },
+            min_version: min_version(file.min_version),
             http2: false,
             client_auth: file.client_auth.as_ref().map(|auth| ClientAuth {
                 required: matches!(auth.mode, ClientAuthMode::Required),
@@ -43,9 +43,62 @@ impl Resolver<'_> {
         file.iter().map(pair).collect()
     }
 
+    /// What is said to a pool's backends before HTTP; `at` is the pool.
+    pub(super) fn transport(&mut self, file: &file::Pool, at: At<'_>) -> Transport {
+        Transport {
+            proxy_protocol: file.proxy_protocol.map(|version| match version {
+                ProxyProtocolVersion::V1 => proxy_protocol::Version::V1,
+                ProxyProtocolVersion::V2 => proxy_protocol::Version::V2,
+            }),
+            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, at.key("tls"))),
+        }
+    }
+
+    fn backend_tls(&mut self, file: &file::BackendTls, at: At<'_>) -> OutgoingSpec {
+        let believes_anybody = file.verify == Verify::DangerAcceptAnybody;
+        if believes_anybody {
+            let help = "leave it out, or leave out verify";
+            self.useless(at.key("ca"), "nothing is verified", help, at.key("verify"));
+            let title = format!("{}: whoever answers is believed", at.key("verify").path());
+            let mistake = self.mistakes.warning(at.key("verify"), title);
+            mistake.label("requests can be read and changed on their way to the backends");
+        }
+        let spec = OutgoingSpec {
+            ca: file.ca.as_ref().map(|ca| self.beside(ca)),
+            server_name: file.server_name.as_ref().map(|name| name.0.0.clone()),
+            certificate: file.certificate.as_ref().map(|pair| PairFiles {
+                cert: self.beside(&pair.cert),
+                key: self.beside(&pair.key),
+            }),
+            min_version: min_version(file.min_version),
+            believes_anybody,
+        };
+        if let Err(error) = Outgoing::new(&spec) {
+            let of_pair = |pair: &PairFiles| match () {
+                () if error.file == pair.key => Some(at.key("certificate").key("key")),
+                () if error.file == pair.cert => Some(at.key("certificate").key("cert")),
+                () => None,
+            };
+            let at_file = match &spec.ca {
+                Some(ca) if *ca == error.file => at.key("ca"),
+                _ => spec.certificate.as_ref().and_then(of_pair).unwrap_or(at),
+            };
+            let title = format!("{} cannot be used", at_file.path());
+            let label = self.in_short(&error);
+            self.mistakes.error(at_file, title).label(label);
+        }
+        spec
+    }
+
     /// A path that is relative to the configuration.
     pub(super) fn beside(&self, path: &Parsed<PathBuf>) -> PathBuf {
         self.directory.join(&path.0)
+    }
+
+    /// What is wrong with a file, which is named as it is in the configuration.
+    fn in_short(&self, error: &Error) -> String {
+        let file = error.file.strip_prefix(self.directory).unwrap_or(&error.file);
+        format!("{}: {}", file.display(), error.problem)
     }
 
     /// Are the files there, and do they belong together?
@@ -67,7 +120,8 @@ impl Resolver<'_> {
                 let is_key = error.file == pair.key;
                 let at_file = at_pair.key(if is_key { "key" } else { "cert" });
                 let title = format!("{}: this file cannot be used", at_file.path());
-                self.mistakes.error(at_file, title).label(error.to_string());
+                let label = self.in_short(&error);
+                self.mistakes.error(at_file, title).label(label);
             }
         }
         if let Some(auth) = &spec.client_auth
@@ -76,7 +130,8 @@ impl Resolver<'_> {
         {
             let at_ca = at.key("client_auth").key("ca");
             let title = format!("{}: this file cannot be used", at_ca.path());
-            self.mistakes.error(at_ca, title).label(error.to_string());
+            let label = self.in_short(&error);
+            self.mistakes.error(at_ca, title).label(label);
         }
     }
 
@@ -97,5 +152,12 @@ impl Resolver<'_> {
         value.push_str(if file.preload { "; preload" } else { "" });
         // Letters, digits and punctuation.
         HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("max-age=0"))
+    }
+}
+
+fn min_version(file: file::MinVersion) -> MinVersion {
+    match file {
+        file::MinVersion::Tls12 => MinVersion::Tls12,
+        file::MinVersion::Tls13 => MinVersion::Tls13,
     }
 }

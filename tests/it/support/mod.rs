@@ -23,7 +23,7 @@ pub use files::Files;
 pub use gate::Gate;
 pub use process::{Ended, Process, STICKLER, app_process, stickler};
 pub use proxy::{Proxy, pool};
-pub use tls::{Authority, Pair, TlsClient};
+pub use tls::{Authority, Pair, TlsBackend, TlsClient};
 pub use visitor::{Visitor, app, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a

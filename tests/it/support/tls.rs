@@ -1,15 +1,20 @@
 use std::fs;
 use std::io::BufReader;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use tempfile::TempDir;
 
 use super::{Client, PATIENCE};
@@ -101,6 +106,98 @@ impl Authority {
                 builder.with_client_auth_cert(vec![cert], key).unwrap()
             }
         }
+    }
+}
+
+/// The proxy's side of a connection to an app server that speaks TLS.
+pub type TlsConversation = Client<StreamOwned<ServerConnection, TcpStream>>;
+
+/// An app server that speaks TLS.
+pub struct TlsBackend {
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl TlsBackend {
+    /// With this certificate. `asks_for` a certificate of this authority, or nothing. Does `script`
+    /// with every connection.
+    pub fn new(
+        pair: &Pair,
+        asks_for: Option<&Authority>,
+        script: impl Fn(TlsConversation) + Send + Sync + 'static,
+    ) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = match asks_for {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.issuer.der().clone()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let cert = CertificateDer::from_pem_file(&pair.cert).unwrap();
+        let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
+        let config = Arc::new(builder.with_single_cert(vec![cert], key).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections: Arc<AtomicUsize> = Arc::default();
+        let (counter, script) = (connections.clone(), Arc::new(script));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                counter.fetch_add(1, Ordering::SeqCst);
+                let (config, script) = (config.clone(), script.clone());
+                thread::spawn(move || {
+                    let mut session = ServerConnection::new(config).unwrap();
+                    while session.is_handshaking() {
+                        if session.complete_io(&mut stream).is_err() {
+                            return;
+                        }
+                    }
+                    script(Client { stream: BufReader::new(StreamOwned::new(session, stream)) });
+                });
+            }
+        });
+        TlsBackend { address, connections }
+    }
+
+    /// That answers every request with its body, or else with `name`.
+    pub fn echoing(pair: &Pair, asks_for: Option<&Authority>, name: &'static str) -> Self {
+        TlsBackend::new(pair, asks_for, move |mut conversation| {
+            while let Some(length) = conversation.request_length() {
+                let mut body = conversation.bytes(length);
+                if body.is_empty() {
+                    body = name.into();
+                }
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                conversation.send([head.as_bytes(), &body].concat());
+            }
+        })
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl TlsConversation {
+    /// Reads a request's head, and tells how long its body is. `None` at the end.
+    pub fn request_length(&mut self) -> Option<usize> {
+        let mut length = 0;
+        let mut line = self.line()?;
+        while line != "\r\n" {
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            line = self.line()?;
+        }
+        Some(length)
     }
 }
 
