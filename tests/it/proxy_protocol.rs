@@ -126,7 +126,7 @@ fn backends_are_told_and_connections_belong_to_one_client() {
     for (version, name) in [(Version::V1, "v1"), (Version::V2, "v2")] {
         let (told, was_told) = mpsc::channel();
         let backend = Backend::new(move |mut conversation| {
-            let mut header = vec![0; self::header(version).len()];
+            let mut header = vec![0; header(version).len()];
             if version == Version::V1 {
                 let mut line = String::new();
                 std::io::BufRead::read_line(&mut conversation.stream, &mut line).unwrap();
