@@ -34,7 +34,7 @@ pub use pool::{
     HostChoice, Pool, Queue,
 };
 pub use server::{
-    ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
+    ClientTimeouts, Http2, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
 };
 pub use transport::{BackendTls, ProxyProtocolVersion, Verify};
 

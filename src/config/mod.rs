@@ -80,8 +80,21 @@ pub struct Server {
     pub timeouts: ClientTimeouts,
     /// How much a client may ask for.
     pub limits: Limits,
+    /// What HTTP/2 clients are told.
+    pub http2: Http2,
     /// Log lines.
     pub log: Log,
+}
+
+/// What HTTP/2 clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams at once on one connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes of a body that may come before we have taken any of it, on a stream
+    pub stream_window: u32,
+    /// and on all of a connection together.
+    pub connection_window: u32,
 }
 
 /// How patient we are with clients. `Duration::ZERO` stands for no limit in none of them.
@@ -140,6 +153,8 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// HTTPS; plain HTTP if absent.
     pub tls: Option<ListenerTls>,
+    /// Is HTTP/2 spoken, too?
+    pub http2: bool,
     /// The port of HTTPS that every client is sent to, if requests are not served here.
     pub redirect_to_https: Option<u16>,
 }

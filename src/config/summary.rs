@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
     BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
-    HostPolicy, KeySource, Limits, Listener, ListenerTls, Pool, Probe, SameSite, Secure, Server,
-    Transport,
+    HostPolicy, Http2, KeySource, Limits, Listener, ListenerTls, Pool, Probe, SameSite, Secure,
+    Server, Transport,
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
@@ -73,6 +73,7 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("log", format!("{} as {format}", server.log.filter)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
+        row("http/2", http2(&server.http2)),
         row("field names", names.into()),
     ]
 }
@@ -115,6 +116,16 @@ fn limits(limits: &Limits) -> String {
     )
 }
 
+fn http2(http2: &Http2) -> String {
+    let size = |bytes: u32| Size(bytes.into()).show();
+    format!(
+        "{} streams on a connection, windows of {} and {}",
+        http2.max_concurrent_streams,
+        size(http2.stream_window),
+        size(http2.connection_window)
+    )
+}
+
 fn listener(listener: &Listener) -> [String; 3] {
     let trusted: Vec<_> = listener.trusted_proxies.iter().map(Leaf::show).collect();
     let mut about = Vec::new();
@@ -124,6 +135,7 @@ fn listener(listener: &Listener) -> [String; 3] {
         format!("PROXY protocol from {} within {timeout}", from.join(", "))
     }));
     about.extend(listener.tls.as_ref().map(tls));
+    about.extend(listener.http2.then(|| "HTTP/2".to_owned()));
     about
         .extend(listener.redirect_to_https.map(|port| format!("sends clients to HTTPS on {port}")));
     about.extend((!trusted.is_empty()).then(|| {

@@ -132,7 +132,7 @@ pub(crate) fn hint(
 fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
     let mut is_forged = false;
     for token in cookie.name.values(headers) {
-        match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
+        match client.memo().borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
             Some(grant) => return Hint::Bound(grant),
             None => is_forged = true,
         }

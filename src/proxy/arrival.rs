@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::HeaderName;
 use tokio::io::AsyncWriteExt;
@@ -30,11 +31,13 @@ pub(crate) struct Arrival {
     pub(crate) socket: ClientSocket,
     pub(crate) client: Rc<Client>,
     pub(crate) entered: Entered,
+    /// It is to be HTTP/2.
+    pub(crate) is_http2: bool,
 }
 
 /// Does anything come before HTTP on a connection from there?
 pub(crate) fn is_needed(entrance: &Entrance, peer: SocketAddr) -> bool {
-    entrance.tls.is_some() || begins_with_header(entrance, peer).is_some()
+    entrance.tls.is_some() || entrance.http2 || begins_with_header(entrance, peer).is_some()
 }
 
 /// How long a PROXY protocol header may take, if one must come.
@@ -66,8 +69,12 @@ pub(crate) async fn receive(
         let address = header.source.unwrap_or(client.address);
         (client, entered) = replace(&client, entered, address, security);
     }
-    let socket = match &entrance.tls {
-        None => ClientSocket::Plain(stream),
+    let (socket, is_http2) = match &entrance.tls {
+        None => {
+            let is_http2 =
+                entrance.http2 && client.unless_late(begins_http2(&stream)).await?.ok()?;
+            (ClientSocket::Plain(stream), is_http2)
+        }
         Some(tls) => {
             let mut first = [0];
             if client.unless_late(stream.peek(&mut first)).await?.ok()? == 0 {
@@ -81,10 +88,28 @@ pub(crate) async fn receive(
             let (socket, security) = client.unless_late(shake_hands(stream, tls)).await??;
             let address = client.address;
             (client, entered) = replace(&client, entered, address, security);
-            ClientSocket::Tls(Box::new(socket))
+            let is_http2 = socket.get_ref().1.alpn_protocol() == Some(b"h2");
+            (ClientSocket::Tls(Box::new(socket)), is_http2)
         }
     };
-    Some(Arrival { socket, client, entered })
+    Some(Arrival { socket, client, entered, is_http2 })
+}
+
+/// Does the client begin with HTTP/2, without having asked? Nothing is read.
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    /// The beginning of the preface (RFC 9113, section 3.4), which no request begins with.
+    const PREFACE: &[u8] = b"PRI";
+    /// Until another look when less of it is there.
+    const PAUSE: Duration = Duration::from_millis(10);
+
+    loop {
+        let mut first = [0; PREFACE.len()];
+        let seen = stream.peek(&mut first).await?;
+        if seen == PREFACE.len() || seen == 0 || !PREFACE.starts_with(&first[..seen]) {
+            return Ok(first == PREFACE);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The same client, of whom more is known now.

@@ -79,6 +79,8 @@ impl Security {
 /// know of each other. One task, so cells.
 #[derive(Debug)]
 pub(crate) struct Client {
+    /// The connection, if this is a stream on one of HTTP/2.
+    parent: Option<Rc<Client>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) entrance: Arc<Entrance>,
     /// Whoever connected.
@@ -88,9 +90,9 @@ pub(crate) struct Client {
     /// Its address, in the form in which it is compared and shown.
     pub(crate) peer: IpAddr,
     /// Whether it came over TLS, and as whom.
-    pub(crate) security: Security,
+    pub(crate) security: Rc<Security>,
     /// The field lines that say so to a backend, for the usual case.
-    pub(crate) forward_lines: Box<[u8]>,
+    pub(crate) forward_lines: Rc<[u8]>,
     /// Are the peer's forwarding fields to be believed?
     pub(crate) is_trusted: bool,
     /// Deadlines.
@@ -100,7 +102,7 @@ pub(crate) struct Client {
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
     /// The last token that was opened: a browser sends the same one again and again.
-    pub(crate) memo: RefCell<Memo>,
+    memo: RefCell<Memo>,
     /// Its own idle connection to a backend, where those are not shared.
     own: RefCell<Option<(BackendId, Upstream)>>,
     /// Set by an exchange that ended in 101.
@@ -122,12 +124,26 @@ pub(crate) struct Client {
     is_broken: Cell<bool>,
     /// We said `Connection: close`, not the client.
     closes: Cell<bool>,
+    /// The current request has been answered, or at least has a head of an answer.
+    has_answered: Cell<bool>,
     /// Not all of the current request's body has been read.
     owes_body: Cell<bool>,
     /// The current request is HTTP/1.1.
     speaks_interim: Cell<bool>,
     /// The current request asks for the options of the whole server.
     is_about_server: Cell<bool>,
+}
+
+/// What is known of a client when it has come in.
+struct Known {
+    worker: Rc<Worker>,
+    entrance: Arc<Entrance>,
+    address: SocketAddr,
+    local: SocketAddr,
+    peer: IpAddr,
+    is_trusted: bool,
+    forward_lines: Rc<[u8]>,
+    security: Rc<Security>,
 }
 
 impl Client {
@@ -140,9 +156,7 @@ impl Client {
         security: Security,
     ) -> Rc<Self> {
         let peer = forwarded::canonical(address.ip());
-        let watch = Watch::default();
-        watch.set(Side::ClientRead, worker.after(worker.site.timeouts.request_header));
-        Rc::new(Client {
+        let client = Client::quiet(Known {
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
             entrance,
@@ -150,8 +164,42 @@ impl Client {
             local,
             peer,
             forward_lines: request::usual_lines(peer, &security),
-            security,
-            watch,
+            security: Rc::new(security),
+        });
+        let deadline = client.worker.after(client.worker.site.timeouts.request_header);
+        client.watch.set(Side::ClientRead, deadline);
+        Rc::new(client)
+    }
+
+    /// A stream on a connection of HTTP/2.
+    pub(crate) fn of_stream(connection: &Rc<Client>) -> Rc<Self> {
+        let client = Client::quiet(Known {
+            worker: connection.worker.clone(),
+            entrance: connection.entrance.clone(),
+            address: connection.address,
+            local: connection.local,
+            peer: connection.peer,
+            is_trusted: connection.is_trusted,
+            forward_lines: connection.forward_lines.clone(),
+            security: connection.security.clone(),
+        });
+        Rc::new(Client { parent: Some(connection.clone()), ..client })
+    }
+
+    /// A client of whom so much is known, and who has said nothing.
+    fn quiet(known: Known) -> Self {
+        let Known { worker, entrance, address, local, peer, is_trusted, .. } = known;
+        Client {
+            parent: None,
+            worker,
+            entrance,
+            address,
+            local,
+            peer,
+            is_trusted,
+            forward_lines: known.forward_lines,
+            security: known.security,
+            watch: Watch::default(),
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
             memo: RefCell::default(),
@@ -166,21 +214,37 @@ impl Client {
             has_left: Cell::new(false),
             is_broken: Cell::new(false),
             closes: Cell::new(false),
+            has_answered: Cell::new(false),
             owes_body: Cell::new(false),
             speaks_interim: Cell::new(false),
             is_about_server: Cell::new(false),
-        })
+        }
+    }
+
+    /// The connection that it is, or is a stream on.
+    fn connection(&self) -> &Client {
+        self.parent.as_deref().unwrap_or(self)
+    }
+
+    /// Is it one of several on its connection?
+    pub(crate) fn is_stream(&self) -> bool {
+        self.parent.is_some()
+    }
+
+    /// The last token that was opened: a browser sends the same one again and again.
+    pub(crate) fn memo(&self) -> &RefCell<Memo> {
+        &self.connection().memo
     }
 
     /// Its own idle connection to a backend, which began with its address.
     pub(crate) fn take_own(&self, backend: BackendId) -> Option<Upstream> {
-        let own = self.own.take();
+        let own = self.connection().own.take();
         own.filter(|(to, _)| *to == backend).map(|(_, upstream)| upstream)
     }
 
     /// Keeps it for this client's next request.
     pub(crate) fn keep_own(&self, backend: BackendId, upstream: Upstream) {
-        let former = self.own.replace(Some((backend, upstream)));
+        let former = self.connection().own.replace(Some((backend, upstream)));
         drop(former);
     }
 
@@ -233,10 +297,10 @@ impl Client {
     /// A request's service begins; `owes_body`: it has a body. Gives how many there have been.
     pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
         self.owes_body.set(owes_body);
-        self.speaks_interim.set(version >= Version::HTTP_11);
-        let exchanges = self.exchanges.get() + 1;
-        self.exchanges.set(exchanges);
-        exchanges
+        self.speaks_interim.set(version == Version::HTTP_11); // in HTTP/2 nobody does
+        let counter = &self.connection().exchanges;
+        counter.set(counter.get() + 1);
+        counter.get()
     }
 
     /// All of the current request's body has been read.
@@ -375,6 +439,29 @@ impl Client {
     /// Is it?
     pub(crate) fn closes(&self) -> bool {
         self.closes.get()
+    }
+
+    /// The current request has an answer, or at least its head.
+    pub(crate) fn answered(&self) {
+        self.has_answered.set(true);
+    }
+
+    /// Has it?
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered.get()
+    }
+
+    /// The connection takes no more requests than those that it has begun.
+    pub(crate) fn use_up(&self) {
+        let connection = self.connection();
+        connection.closes.set(true);
+        connection.watch.wake();
+    }
+
+    /// The client has taken something, and gets its time again for what is left.
+    pub(crate) fn restart_write(&self) {
+        let deadline = self.worker.after(self.worker.site.timeouts.response_write);
+        self.watch.set(Side::ClientWrite, deadline);
     }
 
     /// A future that also ends when the client leaves.

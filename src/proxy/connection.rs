@@ -20,13 +20,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::arrival;
+use super::arrival::{self, Arrival};
 use super::client::{Client, Phase, Security};
 use super::client_io::{ClientIo, Remains};
 use super::client_socket::ClientSocket;
 use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
+use super::multiplexed;
 use super::watch::Side;
 use super::worker::{Entered, Worker};
 use crate::http::framing::Refusal;
@@ -75,6 +76,10 @@ pub(crate) fn serve(
             let ClientSocket::Plain(stream) = io.into_socket() else { return };
             let arrival = Box::pin(arrival::receive(stream, client, entered)).await;
             let Some(arrival) = arrival else { return };
+            if arrival.is_http2 {
+                let Arrival { socket, client, entered, .. } = arrival;
+                return Box::pin(multiplexed::serve(socket, client, entered)).await;
+            }
             (client, entered) = (arrival.client, arrival.entered);
             io = ClientIo::new(arrival.socket, client.clone());
         }
@@ -170,7 +175,9 @@ async fn finish(
 ) {
     let tunnel = client.tunnel.take();
     if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
-        return tunnel.run(client, remains, unread).await;
+        // What the client sent early: first what hyper had, then what we had kept from it.
+        let early = [&unread[..], &remains.held].concat().into();
+        return tunnel.run(client, remains.stream, early).await;
     }
     let problem = match (&end, client.head_refusal()) {
         (End::Stalled, _) => return abort(&remains.stream, true),

@@ -30,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) timeouts: ClientTicks,
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
+    /// What HTTP/2 clients are told.
+    pub(crate) http2: config::Http2,
     /// Is some backend told where its client came in?
     pub(crate) tells_local_address: bool,
     /// Request fields that only we may write: those with the subjects of client certificates.
@@ -218,6 +220,8 @@ pub(crate) struct Entrance {
     pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
     /// TLS, if it is spoken.
     pub(crate) tls: Option<TlsEntrance>,
+    /// Is HTTP/2 spoken?
+    pub(crate) http2: bool,
     /// The port of HTTPS that every client is sent to, if requests are not served here.
     pub(crate) redirect_to_https: Option<u16>,
 }

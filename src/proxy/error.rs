@@ -104,6 +104,12 @@ impl Problem {
         )
     }
 
+    /// An extended CONNECT for something other than a WebSocket (RFC 9220, section 3).
+    pub(crate) fn protocol() -> Self {
+        let message = "this protocol is not spoken through this proxy";
+        Problem::new(StatusCode::NOT_IMPLEMENTED, Blame::Client, message)
+    }
+
     /// OPTIONS whose `Max-Forwards` ends here: it is us that the client asks.
     pub(crate) fn last_hop() -> Self {
         Problem::new(StatusCode::OK, Blame::Client, "Max-Forwards ends at this proxy")

@@ -22,7 +22,9 @@ use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::{Problem, RequestId};
+use super::http2_head;
 use super::request::{self, Admitted, Rewritten};
+use super::websocket;
 use crate::balance::{Hint, Placement};
 use crate::http::fields::Found;
 
@@ -66,8 +68,9 @@ impl From<Broken> for Stop {
 /// Serves one request: the service that hyper calls.
 pub(crate) async fn exchange(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
+    let tunnel = websocket::wanted(&client, &mut request);
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
     let mut response = match serve(&client, &mut head, body).await {
@@ -91,6 +94,17 @@ pub(crate) async fn exchange(
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
+    client.answered();
+    if client.is_stream() {
+        if is_last {
+            client.use_up();
+        }
+        websocket::open(tunnel, &client, &mut response);
+        if let ResponseBody::Whole(_) = response.body() {
+            client.end_exchange();
+        }
+        return Ok(response);
+    }
     // A tunnel ends with its connection anyway, and `close` would take the place of `upgrade`.
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let closes = is_last
@@ -130,6 +144,9 @@ async fn serve(
     let site = &client.worker.site;
     if !site.guarded.is_empty() {
         request::guard(&mut head.headers, &site.guarded, site.underscores_in_headers);
+    }
+    if client.is_stream() {
+        http2_head::adapt(head, body.is_end_stream(), site, &client.worker.rng)?;
     }
     let admitted = request::admit(head, client.is_about_server())?;
     if let Some(port) = client.entrance.redirect_to_https {

@@ -14,6 +14,7 @@
 //! | [`client`] | what its parts know of each other |
 //! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
+//! | [`multiplexed`], [`http2_head`], [`websocket`] | the same for HTTP/2: streams, their heads, tunnels |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
@@ -37,12 +38,15 @@ mod connection;
 mod destination;
 mod error;
 mod exchange;
+mod http2_head;
+mod multiplexed;
 mod request;
 mod response;
 mod tunnel;
 mod upstream;
 mod upstream_socket;
 mod watch;
+mod websocket;
 mod worker;
 
 pub(crate) use connection::serve;

@@ -1,6 +1,7 @@
 //! A request's head: may it come in, and as what does it go out?
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use http::header::{
     FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TE, UPGRADE,
@@ -179,6 +180,7 @@ pub(crate) fn write(
     // RFC 9110, 7.6.3: the version in which we received it.
     to.extend_from_slice(match head.version {
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
+        Version::HTTP_2 => b"via: 2.0 stickler\r\n",
         _ => b"via: 1.1 stickler\r\n",
     });
     Rewritten { asks_to_upgrade: upgrade.is_some(), is_https }
@@ -186,7 +188,7 @@ pub(crate) fn write(
 
 /// The lines that say who the client is, where nothing special is asked for: no trusted proxy, the
 /// client's own `Host`, and the usual fields.
-pub(crate) fn usual_lines(peer: IpAddr, security: &Security) -> Box<[u8]> {
+pub(crate) fn usual_lines(peer: IpAddr, security: &Security) -> Rc<[u8]> {
     let mut lines = Vec::new();
     field(&mut lines, X_FORWARDED_FOR.as_str(), peer.to_string().as_bytes());
     let scheme = if security.is_tls() { "https" } else { "http" };

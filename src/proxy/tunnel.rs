@@ -10,7 +10,6 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
-use super::client_io;
 use super::upstream::Upstream;
 use super::watch::{Side, Tick};
 use crate::balance::{InFlight, Outcome};
@@ -35,13 +34,11 @@ impl Tunnel {
     pub(crate) async fn run(
         self: Box<Self>,
         client: &Rc<Client>,
-        remains: client_io::Remains,
-        unread: Bytes,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        early: Bytes,
     ) {
         let Tunnel { backend, in_flight, timeout } = *self;
-        // What the client sent early: first what hyper had, then what we had kept from it.
-        let early = [&unread[..], &remains.held].concat();
-        let mut client_end = End::new(remains.stream, early.into(), client, timeout);
+        let mut client_end = End::new(stream, early, client, timeout);
         let (socket, unread) = backend.into_parts();
         let mut backend_end = End::new(socket, unread.freeze(), client, timeout);
         client.watch.clear(Side::ClientRead);

@@ -287,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::balance::affinity::{Key, Keyring};
-    use crate::config::Limits;
+    use crate::config::{Http2, Limits};
     use crate::proxy::destination::{ClientTicks, Site};
     use crate::routing::Table;
 
@@ -312,6 +312,11 @@ mod tests {
                 idle: 1,
             },
             underscores_in_headers: false,
+            http2: Http2 {
+                max_concurrent_streams: 1,
+                stream_window: 65_535,
+                connection_window: 65_535,
+            },
             guarded: Vec::new(),
             tells_local_address: false,
         };

@@ -45,6 +45,7 @@ fn bind(listener: &Listener, tls: Option<TlsEntrance>, workers: usize) -> io::Re
         connections: AtomicUsize::new(0),
         proxy_protocol: listener.proxy_protocol.clone(),
         tls,
+        http2: listener.http2,
         redirect_to_https: listener.redirect_to_https,
     };
     Ok(Bound { sockets, entrance: Arc::new(entrance) })
@@ -138,6 +139,7 @@ mod tests {
             forwarded,
             proxy_protocol: None,
             tls: None,
+            http2: false,
             redirect_to_https: None,
         }
     }

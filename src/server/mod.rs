@@ -169,6 +169,7 @@ fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, 
         limits: config.server.limits,
         timeouts: ClientTicks::from(&config.server.timeouts),
         underscores_in_headers: config.server.underscores_in_headers,
+        http2: config.server.http2,
         guarded: guarded(&config.listeners),
         tells_local_address: config
             .pools

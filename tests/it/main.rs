@@ -31,6 +31,7 @@ mod errors;
 mod forwarded;
 mod forwarding;
 mod health;
+mod http2;
 mod interim;
 mod keys;
 mod lifetimes;

@@ -35,6 +35,9 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// HTTPS: the certificates, and what is asked of clients. Absent: plain HTTP.
     pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken, too: over TLS to clients that choose it (ALPN), without TLS to those
+    /// that begin with it. Absent: over TLS only.
+    pub http2: Option<bool>,
     /// The port of an HTTPS listener that clients of this one are sent to, with 308; nothing else
     /// is served here then. Absent: requests are served.
     #[schemars(range(min = 1, max = 65_535))]

@@ -42,7 +42,11 @@ impl Resolver<'_> {
                     .proxy_protocol
                     .as_ref()
                     .map(|file| self.proxy_protocol(file, at.index(i).key("proxy_protocol"))),
-                tls: listener.tls.as_ref().map(|tls| self.tls(tls, at.index(i).key("tls"))),
+                tls: listener
+                    .tls
+                    .as_ref()
+                    .map(|tls| self.tls(tls, listener.http2, at.index(i).key("tls"))),
+                http2: listener.http2.unwrap_or(listener.tls.is_some()),
                 redirect_to_https: self.redirect(listener, at.index(i)),
             });
         }

@@ -15,11 +15,11 @@ use crate::tls::{
 };
 
 impl Resolver<'_> {
-    pub(super) fn tls(&mut self, file: &file::Tls, at: At<'_>) -> ListenerTls {
+    pub(super) fn tls(&mut self, file: &file::Tls, http2: Option<bool>, at: At<'_>) -> ListenerTls {
         let incoming = IncomingSpec {
             certificates: self.pairs(&file.certificates),
             min_version: min_version(file.min_version),
-            http2: false,
+            http2: http2.unwrap_or(true),
             client_auth: file.client_auth.as_ref().map(|auth| ClientAuth {
                 required: matches!(auth.mode, ClientAuthMode::Required),
                 ca: self.beside(&auth.ca),
