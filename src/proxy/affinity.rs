@@ -12,8 +12,9 @@ use crate::balance::affinity::{Keyring, TOKEN_LEN, TokenText};
 use crate::balance::{Cause, Grant, Hint, Pool, Reason, hashing};
 use crate::config::{self, SameSite, Secure};
 use crate::http::cookies::CookieName;
-use crate::http::fields::{Found, STICKLER_AFFINITY};
-use crate::http::{fields, request_head};
+use crate::http::field_lines::FieldLines;
+use crate::http::fields::{Found, STICKLER_AFFINITY, any_lists};
+use crate::http::request_head;
 
 /// Our cookie: its name, and everything around the token.
 #[derive(Debug)]
@@ -68,8 +69,8 @@ impl AffinityCookie {
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
             headers.append(SET_COOKIE, value);
         }
-        if !fields::lists(headers, &CACHE_CONTROL, "private")
-            && !fields::lists(headers, &CACHE_CONTROL, "no-store")
+        if !any_lists(headers, &CACHE_CONTROL, "private")
+            && !any_lists(headers, &CACHE_CONTROL, "no-store")
         {
             // A shared cache would hand one client's session to everybody.
             headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -108,49 +109,61 @@ impl Memo {
     }
 }
 
-/// What a request asks for.
-pub(crate) fn hint(
-    destination: &Destination,
-    client: &Client,
-    headers: &HeaderMap,
-    found: Found,
-    uri: &Uri,
-) -> Hint {
-    match &destination.affinity {
-        Affinity::None => Hint::Free,
-        Affinity::Cookie(cookie) if found.has(Found::COOKIE) => {
-            bound(cookie, &destination.pool, client, headers)
+/// The tokens of our cookies, as they are found when the request is written: the first one that
+/// opens counts.
+pub(crate) struct Tokens<'a> {
+    client: &'a Client,
+    destination: &'a Destination,
+    grant: Option<Grant>,
+    is_forged: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// None has been found yet.
+    pub(crate) fn new(client: &'a Client, destination: &'a Destination) -> Self {
+        Tokens { client, destination, grant: None, is_forged: false }
+    }
+
+    /// One more of our cookies: the index of its name, and its value.
+    pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
+        let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
+        if is_of_this_pool && self.grant.is_none() {
+            let keyring = &self.client.worker.site.keyring;
+            let pool = self.destination.pool.name();
+            self.grant = self.client.memo().borrow_mut().open(keyring, pool, value);
+            self.is_forged |= self.grant.is_none();
         }
-        Affinity::Cookie(_) => Hint::Free,
-        Affinity::Key(finder) => match finder.key(client, headers, uri) {
-            Some(key) => Hint::Key(key),
-            None => Hint::Free,
-        },
+    }
+
+    fn hint(self) -> Hint {
+        if self.grant.is_none() && self.is_forged {
+            self.destination.pool.count(Reason::Forged);
+        }
+        self.grant.map_or(Hint::Free, Hint::Bound)
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
-    let mut is_forged = false;
-    for token in cookie.name.values(headers) {
-        match client.memo().borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
-            Some(grant) => return Hint::Bound(grant),
-            None => is_forged = true,
+/// What a request asks for. `tokens` are all that it brought.
+pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
+    match &tokens.destination.affinity {
+        Affinity::None => Hint::Free,
+        Affinity::Cookie(_) => tokens.hint(),
+        Affinity::Key(finder) => {
+            finder.key(tokens.client, fields, uri).map_or(Hint::Free, Hint::Key)
         }
     }
-    if is_forged {
-        pool.count(Reason::Forged);
-    }
-    Hint::Free
 }
 
 impl KeyFinder {
-    fn key(&self, client: &Client, headers: &HeaderMap, uri: &Uri) -> Option<u64> {
+    fn key(&self, client: &Client, fields: &FieldLines, uri: &Uri) -> Option<u64> {
         let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hashing::key(bytes));
         match self {
-            KeyFinder::SourceAddress => Some(address_key(source(client, headers))),
+            KeyFinder::SourceAddress => Some(address_key(source(client, fields))),
             KeyFinder::Path => of_text(uri.path().as_bytes()),
-            KeyFinder::Header(name) => of_text(headers.get(name)?.as_bytes()),
-            KeyFinder::Cookie(name) => name.values(headers).next().and_then(of_text),
+            KeyFinder::Header(name) => of_text(fields.get(name.as_str())?),
+            KeyFinder::Cookie(name) => {
+                name.values(fields.of_kind(Found::COOKIE)).next().and_then(of_text)
+            }
             KeyFinder::Query(name) => of_text(parameter(uri.query()?, name)?.as_bytes()),
         }
     }
@@ -164,9 +177,9 @@ fn address_key(address: IpAddr) -> u64 {
 }
 
 /// The client's address, as far as it can be believed.
-fn source(client: &Client, headers: &HeaderMap) -> IpAddr {
+fn source(client: &Client, fields: &FieldLines) -> IpAddr {
     match client.is_trusted {
-        true => client.origin(headers).client,
+        true => client.origin(fields).client,
         false => client.peer,
     }
 }

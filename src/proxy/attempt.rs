@@ -22,7 +22,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
-use super::request::{self, Admitted, Rewritten};
+use super::request::{self, Rewritten};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
@@ -103,24 +103,25 @@ impl<'a> Attempt<'a> {
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
         head: &Parts,
-        admitted: &Admitted,
         payload: Payload,
     ) -> (Self, Rewritten) {
         let mut bytes = client.worker.take_head();
         let Payload { body, progress } = payload;
+        let fields = &client.fields.borrow();
+        let found = fields.found();
         let rewritten =
-            request::write(&mut bytes, head, admitted, client, destination, progress.is_none());
+            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
         let attempt = Attempt {
             client,
             destination,
             common: bytes.len(),
             head: bytes,
             body,
-            is_chunked: admitted.found.has(Found::TRANSFER_ENCODING),
+            is_chunked: found.has(Found::TRANSFER_ENCODING),
             progress,
             is_head: head.method == Method::HEAD,
             is_idempotent: request::is_idempotent(&head.method),
-            sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
+            sets_host: destination.host != HostPolicy::Client || !found.has(Found::HOST),
             tried: Vec::new(),
             since: client.worker.now(),
             placed_at: None,
@@ -300,7 +301,7 @@ impl<'a> Attempt<'a> {
                 let client = self.client.clone();
                 let destination = self.destination.clone();
                 let lease = Lease { upstream, in_flight, destination, client };
-                self.answered(head, lease, sending).map(Some)
+                self.answered(head, &placement.backend, lease, sending).map(Some)
             }
             Turn::ClientBroke(broken) => Err(broken.into()),
             Turn::TimedOut => {
@@ -389,17 +390,17 @@ impl<'a> Attempt<'a> {
     fn answered(
         &mut self,
         head: ResponseHead,
+        backend: &Backend,
         mut lease: Lease,
         mut sending: Sending,
     ) -> Result<Answered, Stop> {
-        let backend = lease.in_flight.backend().clone();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if sending.is_done() && !sending.is_cut() {
                 return Ok(Answered::Switching(head, lease));
             }
             // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
             lease.fail();
-            return Err(self.bad_gateway(&backend, &"an upgrade before the request's end").into());
+            return Err(self.bad_gateway(backend, &"an upgrade before the request's end").into());
         }
         let keeps_alive = head.keeps_alive && !sending.is_cut();
         let uploader = if sending.is_done() {
@@ -429,7 +430,7 @@ impl<'a> Attempt<'a> {
         };
         let decoder = BodyDecoder::new(head.body);
         let begun = Download::begin(decoder, lease, keeps_alive, uploader);
-        let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
+        let begun = begun.map_err(|failure| self.bad_gateway(backend, &failure))?;
         Ok(Answered::Plain(head, begun))
     }
 

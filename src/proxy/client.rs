@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use http::Version;
 use http::header::FORWARDED;
-use http::{HeaderMap, Version};
 
 use super::affinity::Memo;
 use super::body::Broken;
@@ -21,6 +21,7 @@ use super::watch::{Side, Tick, Watch};
 use super::worker::Worker;
 use crate::balance::BackendId;
 use crate::config::Family;
+use crate::http::field_lines::FieldLines;
 use crate::http::fields::X_FORWARDED_PROTO;
 use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
@@ -101,6 +102,8 @@ pub(crate) struct Client {
     pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
+    /// The field lines of the current request.
+    pub(crate) fields: RefCell<FieldLines>,
     /// The last token that was opened: a browser sends the same one again and again.
     memo: RefCell<Memo>,
     /// Its own idle connection to a backend, where those are not shared.
@@ -202,6 +205,7 @@ impl Client {
             watch: Watch::default(),
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
+            fields: RefCell::default(),
             memo: RefCell::default(),
             own: RefCell::default(),
             tunnel: RefCell::default(),
@@ -249,17 +253,18 @@ impl Client {
     }
 
     /// What a trusted peer says about its client.
-    pub(crate) fn origin(&self, headers: &HeaderMap) -> Origin {
+    pub(crate) fn origin(&self, fields: &FieldLines) -> Origin {
         let Entrance { trusted_proxies, forwarded: family, .. } = &*self.entrance;
         let family = match family {
             Family::XForwarded => forwarded::Family::XForwarded,
             Family::Forwarded => forwarded::Family::Forwarded,
         };
-        let says_scheme = headers.contains_key(match family {
+        let field = match family {
             forwarded::Family::XForwarded => X_FORWARDED_PROTO,
             forwarded::Family::Forwarded => FORWARDED,
-        });
-        let mut origin = Origin::behind(self.peer, headers, trusted_proxies, family);
+        };
+        let says_scheme = fields.get(field.as_str()).is_some();
+        let mut origin = Origin::behind(self.peer, fields, trusted_proxies, family);
         origin.is_https |= self.security.is_tls() && !says_scheme;
         origin
     }
@@ -337,6 +342,7 @@ impl Client {
     /// From now on the connection has no parser.
     pub(crate) fn doze(&self) {
         self.phase.set(Phase::Dozing);
+        self.fields.take();
         self.worker.note_doze();
     }
 

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::client::{Client, Phase};
 use super::client_socket::{ClientSocket, Sight};
 use super::watch::Side;
-use crate::http::framing::Scanner;
+use crate::http::fields::Found;
+use crate::http::framing::{Scanned, Scanner};
 
 /// Responses of up to so many bytes go out in one piece.
 const GATHERED: usize = 2048;
@@ -98,11 +99,15 @@ impl ClientIo {
             return Ok(());
         }
         let is_in_body = !self.scanner.is_idle() && !self.scanner.is_in_head();
-        match self.scanner.scan(fresh) {
-            Ok(taken) => {
+        let scanned = self.scanner.scan(fresh, &mut self.client.fields.borrow_mut());
+        match scanned {
+            Ok(Scanned { taken, whole_fields }) => {
                 if taken < fresh.len() {
                     self.held.extend_from_slice(&fresh[taken..]);
                     buf.set_filled(before + taken);
+                }
+                if let Some(start) = whole_fields {
+                    self.hide_fields(buf, before + start);
                 }
                 self.note_progress();
                 Ok(())
@@ -113,6 +118,24 @@ impl ClientIo {
                 Err(io::Error::new(io::ErrorKind::InvalidData, refusal.as_str()))
             }
         }
+    }
+
+    /// Leaves of the field lines that stand at `start` only those that hyper needs. It would make a
+    /// map of the others, at a few hundred instructions for each, and nobody would look at it: we
+    /// have them all. (Of a head that comes in pieces it sees everything.)
+    fn hide_fields(&self, buf: &mut ReadBuf<'_>, start: usize) {
+        let fields = self.client.fields.borrow();
+        let filled = buf.filled_mut();
+        let mut end = start;
+        for line in fields.ranges_of(Found::PROTOCOL) {
+            let length = line.len();
+            filled.copy_within(start + line.start..start + line.end, end);
+            end += length;
+        }
+        let rest = start + fields.len();
+        let length = filled.len() - (rest - end);
+        filled.copy_within(rest.., end);
+        buf.set_filled(length);
     }
 
     fn note_progress(&mut self) {

@@ -178,11 +178,7 @@ impl Problem {
     }
 
     /// The answer for a client that sent this `Accept`.
-    pub(crate) fn response(
-        &self,
-        accept: Option<&HeaderValue>,
-        id: &RequestId,
-    ) -> Response<ResponseBody> {
+    pub(crate) fn response(&self, accept: Option<&[u8]>, id: &RequestId) -> Response<ResponseBody> {
         let (media, body) = self.page(accept::prefers_json(accept), id);
         let mut response = Response::new(ResponseBody::whole(body));
         *response.status_mut() = self.status;

@@ -9,23 +9,22 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE,
+    ACCEPT, CONNECTION, HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE,
 };
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::affinity;
 use super::attempt::Attempt;
 use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::{Problem, RequestId};
 use super::http2_head;
-use super::request::{self, Admitted, Rewritten};
+use super::request::{self, Rewritten};
 use super::websocket;
-use crate::balance::{Hint, Placement};
+use crate::balance::Placement;
 use crate::http::fields::Found;
 
 /// The client is gone: nobody is there to answer.
@@ -83,7 +82,7 @@ pub(crate) async fn exchange(
             };
             let id = RequestId::random(&mut *client.worker.rng.borrow_mut());
             problem.log_request(&client, &id);
-            problem.response(head.headers.get(ACCEPT), &id)
+            problem.response(client.fields.borrow().get(ACCEPT.as_str()), &id)
         }
     };
     if let Some(hsts) = client.entrance.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {
@@ -142,28 +141,31 @@ async fn serve(
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
     let site = &client.worker.site;
-    if !site.guarded.is_empty() {
-        request::guard(&mut head.headers, &site.guarded, site.underscores_in_headers);
-    }
     if client.is_stream() {
-        http2_head::adapt(head, body.is_end_stream(), site, &client.worker.rng)?;
+        http2_head::adapt(head, body.is_end_stream(), client)?;
     }
-    let admitted = request::admit(head, client.is_about_server())?;
+    if !site.guarded.is_empty() {
+        request::guard(&mut client.fields.borrow_mut(), &site.guarded);
+    }
+    request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
     if let Some(port) = client.entrance.redirect_to_https {
-        return Err(request::to_https(head, &admitted, port)?.into());
+        return Err(request::to_https(head, &client.fields.borrow(), port)?.into());
     }
-    let destination = route(client, head, &admitted)?;
-    let hint = affinity::hint(&destination, client, &head.headers, admitted.found, &head.uri);
-    let payload = receive(client, head, &admitted, body).await?;
-    let (attempt, rewritten) = Attempt::new(client, &destination, head, &admitted, payload);
-    forward(attempt, hint, rewritten, &mut head.headers).await
+    let destination = route(client, head)?;
+    let payload = receive(client, head, body).await?;
+    let (attempt, rewritten) = Attempt::new(client, &destination, head, payload);
+    forward(attempt, rewritten, &mut head.headers).await
 }
 
 /// Which pool is this for?
-fn route(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Arc<Destination>, Problem> {
-    let host = admitted.host.to_str().unwrap_or_default();
+fn route(client: &Client, head: &Parts) -> Result<Arc<Destination>, Problem> {
+    let fields = &client.fields.borrow();
+    let has = |name: &HeaderName, wanted: Option<&HeaderValue>| {
+        let mut values = fields.get_all(name.as_str());
+        values.any(|value| wanted.is_none_or(|wanted| wanted == value))
+    };
     let routes = &client.worker.site.routes;
-    let found = routes.find(host, head.uri.path(), &head.method, &head.headers);
+    let found = routes.find(request::host(fields), head.uri.path(), &head.method, has);
     found.cloned().ok_or_else(Problem::no_route)
 }
 
@@ -179,7 +181,6 @@ pub(crate) struct Payload {
 async fn receive(
     client: &Rc<Client>,
     head: &Parts,
-    admitted: &Admitted,
     mut incoming: Incoming,
 ) -> Result<Payload, Stop> {
     if incoming.is_end_stream() {
@@ -190,12 +191,7 @@ async fn receive(
     if declared.is_some_and(|length| length > limits.body_bytes) {
         return Err(Problem::body_too_large().into());
     }
-    let expects_continue = admitted.found.has(Found::EXPECT)
-        && head.version > Version::HTTP_10
-        && head
-            .headers
-            .get(EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue = head.version > Version::HTTP_10 && expects_continue(client);
     match declared {
         Some(length) if length <= limits.request_buffer as u64 && !expects_continue => {
             let whole = read(client, &mut incoming, length as usize).await?;
@@ -206,6 +202,13 @@ async fn receive(
             Ok(Payload { body: RequestBody::Streamed(upload), progress: Some(progress) })
         }
     }
+}
+
+/// Does the client wait to be asked for the body?
+fn expects_continue(client: &Client) -> bool {
+    let fields = client.fields.borrow();
+    let mut expectations = fields.of_kind(Found::EXPECT);
+    expectations.next().is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Reads a whole body of a known length.
@@ -232,19 +235,18 @@ async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result
 /// not been seen by anybody.
 async fn forward(
     mut attempt: Attempt<'_>,
-    hint: Hint,
     rewritten: Rewritten,
     map: &mut HeaderMap,
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
-        let (placement, in_flight) = attempt.place(hint).await?;
+        let (placement, in_flight) = attempt.place(rewritten.hint).await?;
         let Some(upstream) = attempt.acquire(&placement).await? else {
             attempt.fail(in_flight);
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
             let Attempt { client, destination, .. } = attempt;
-            let told = Told { client, destination, hint, placement, rewritten };
+            let told = Told { client, destination, placement, rewritten };
             return Ok(answered.into_response(&told)?);
         }
     }
@@ -254,7 +256,6 @@ async fn forward(
 pub(crate) struct Told<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) destination: &'a Arc<Destination>,
-    pub(crate) hint: Hint,
     pub(crate) placement: Placement,
     pub(crate) rewritten: Rewritten,
 }

@@ -19,26 +19,22 @@ use hyper::ext::Protocol;
 use rand::rngs::StdRng;
 use rand_core::Rng;
 
-use super::destination::Site;
+use super::client::Client;
 use super::error::Problem;
 use crate::http::framing::Refusal;
 
-/// Checks and adapts a head. `is_whole`: it has no body.
-pub(crate) fn adapt(
-    head: &mut Parts,
-    is_whole: bool,
-    site: &Site,
-    rng: &RefCell<StdRng>,
-) -> Result<(), Problem> {
+/// Checks and adapts a head, and makes field lines of its fields. `is_whole`: it has no body.
+pub(crate) fn adapt(head: &mut Parts, is_whole: bool, client: &Client) -> Result<(), Problem> {
+    let limits = &client.worker.site.limits;
     let is_extended = head.extensions.get::<Protocol>().is_some();
     if head.method == Method::CONNECT && !is_extended {
         return Err(Problem::method());
     }
     let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    if target.len() > site.limits.uri_length {
+    if target.len() > limits.uri_length {
         return Err(Problem::refused(Refusal::TargetTooLong));
     }
-    if head.headers.len() > site.limits.header_count {
+    if head.headers.len() > limits.header_count {
         return Err(Problem::refused(Refusal::TooManyFields));
     }
     if head.headers.values().any(has_blank_ends) {
@@ -48,10 +44,15 @@ pub(crate) fn adapt(
     join_cookies(&mut head.headers);
     // Nobody waits for 100: who has a body may send it.
     head.headers.remove(EXPECT);
-    if is_extended {
-        return ask_to_upgrade(head, rng);
+    match is_extended {
+        true => ask_to_upgrade(head, &client.worker.rng)?,
+        false => say_length(head, is_whole)?,
     }
-    say_length(head, is_whole)
+    let mut fields = client.fields.borrow_mut();
+    for (name, value) in &head.headers {
+        fields.add(name.as_str(), value.as_bytes()).map_err(Problem::refused)?;
+    }
+    Ok(())
 }
 
 /// A field's value neither begins nor ends with blanks (RFC 9113, section 8.2.1).

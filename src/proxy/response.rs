@@ -49,8 +49,12 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
 fn bind(headers: &mut HeaderMap, told: &Told<'_>) {
     let worker = &told.client.worker;
     let pool = &told.destination.pool;
-    let binding =
-        pool.bind(&told.hint, &told.placement, worker.now(), &mut *worker.rng.borrow_mut());
+    let binding = pool.bind(
+        &told.rewritten.hint,
+        &told.placement,
+        worker.now(),
+        &mut *worker.rng.borrow_mut(),
+    );
     if let Binding::Issue(grant) = binding {
         let is_https = told.rewritten.is_https;
         affinity::issue(told.destination, told.client, &grant, headers, is_https);

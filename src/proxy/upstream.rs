@@ -167,7 +167,8 @@ impl Upstream {
         loop {
             if !self.input.is_empty() {
                 let names = &mut *self.worker.names.borrow_mut();
-                match response_head::parse(&self.input, to_head, map, names)? {
+                let copies = &mut *self.worker.copies.borrow_mut();
+                match response_head::parse(&self.input, to_head, map, names, copies)? {
                     Parsed::Partial => {}
                     Parsed::Interim(status, length) => {
                         let clean = response_head::interim(&self.input[..length], status);
@@ -186,7 +187,7 @@ impl Upstream {
 
     /// What there is of the body that `decoder` follows, without waiting.
     pub(crate) fn body_now(&mut self, decoder: &mut BodyDecoder) -> Result<Decoded, Failure> {
-        Ok(decoder.decode(&mut self.input)?)
+        Ok(decoder.decode(&mut self.input, &mut self.worker.copies.borrow_mut())?)
     }
 
     /// The next piece of the body that `decoder` follows.
@@ -196,7 +197,7 @@ impl Upstream {
         decoder: &mut BodyDecoder,
     ) -> Poll<Result<Decoded, Failure>> {
         loop {
-            match decoder.decode(&mut self.input)? {
+            match decoder.decode(&mut self.input, &mut self.worker.copies.borrow_mut())? {
                 Decoded::Nothing => {}
                 decoded => return Poll::Ready(Ok(decoded)),
             }

@@ -19,6 +19,7 @@ use super::upstream::{READ_SIZE, Upstream};
 use super::watch::Tick;
 use crate::balance::{BackendId, Timestamp};
 use crate::clock;
+use crate::http::copies::Copies;
 use crate::http::known_names::KnownNames;
 
 /// Buffers of each kind that are kept for later.
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<StdRng>,
     /// Field names that backends use.
     pub(crate) names: RefCell<KnownNames>,
+    /// What is kept of responses for a moment.
+    pub(crate) copies: RefCell<Copies>,
     /// Idle connections by backend, the latest used last.
     caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
     /// Every open client connection, for the sweep.
@@ -72,6 +75,7 @@ impl Worker {
             now: Cell::new(clock::now()),
             rng: RefCell::new(rng),
             names: RefCell::default(),
+            copies: RefCell::default(),
             caches: RefCell::default(),
             clients: RefCell::default(),
             load,

@@ -412,13 +412,15 @@ fn other_peoples_clients_are_content() {
     let backend = Backend::named("hello");
     let shop = Shop::before(&backend, "");
     let (port, ca) = (shop.proxy.address().port(), shop.authority.file());
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "--cacert"]).arg(&ca);
-    curl.args(["--resolve", &format!("shop.test:{port}:127.0.0.1")]);
-    curl.args(["-w", " %{http_version} %{ssl_verify_result}"]);
-    curl.arg(format!("https://shop.test:{port}/"));
-    let ended = Process::of_package("curl", &mut curl).end();
-    assert_eq!(ended.stdout, "hello 1.1 0", "{}", ended.stderr);
+    for (option, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", option, "--cacert"]).arg(&ca);
+        curl.args(["--resolve", &format!("shop.test:{port}:127.0.0.1")]);
+        curl.args(["-w", " %{http_version} %{ssl_verify_result}"]);
+        curl.arg(format!("https://shop.test:{port}/"));
+        let ended = Process::of_package("curl", &mut curl).end();
+        assert_eq!(ended.stdout, format!("hello {version} 0"), "{}", ended.stderr);
+    }
 
     for version in ["-tls1_2", "-tls1_3"] {
         let mut openssl = Command::new("openssl");
