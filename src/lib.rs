@@ -23,7 +23,7 @@
 //! | [`observe`] | log lines | `balance`, `config` |
 //! | [`clock`] | the only reader of the real clock | `balance` |
 //!
-//! Not in here: HTTP/2 to backends, HTTP/3, and caching.
+//! Not in here: HTTP/3 and caching.
 
 pub mod balance;
 pub mod cli;

@@ -171,6 +171,8 @@ pub struct ProxyProtocol {
 /// What is said to a backend before HTTP.
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
+    /// HTTP/2 is spoken then.
+    pub is_http2: bool,
     /// A PROXY protocol header.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS. The files were readable when the configuration was.

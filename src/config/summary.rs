@@ -209,7 +209,7 @@ fn transport(transport: &Transport) -> String {
         proxy_protocol::Version::V2 => "PROXY protocol version 2".to_owned(),
     }));
     about.push(match &transport.tls {
-        None => "plain HTTP".into(),
+        None => "no TLS".into(),
         Some(tls) => {
             let ca = tls.ca.as_ref().map(|ca| ca.display().to_string());
             let ca = ca.unwrap_or_else(|| "the system's authorities".into());
@@ -224,6 +224,7 @@ fn transport(transport: &Transport) -> String {
             format!("TLS {min_version} or later, {whom}{}", shown.unwrap_or_default())
         }
     });
+    about.push(if transport.is_http2 { "HTTP/2" } else { "HTTP/1.1" }.into());
     about.join(", ")
 }
 

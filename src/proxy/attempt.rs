@@ -17,12 +17,15 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::affinity;
-use super::body::{Begun, Broken, Download, Lease, Progress, RequestBody, SendError, Sending};
+use super::body::{
+    Begun, Broken, Download, Lease, Progress, RequestBody, ResponseBody, SendError, Sending,
+};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
 use super::request::{self, Rewritten};
+use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
@@ -54,15 +57,15 @@ pub(crate) struct Attempt<'a> {
     pub(crate) destination: &'a Arc<Destination>,
     /// The head, as bytes: what it has in common wherever it goes, then what the last attempt
     /// added.
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
     /// Length of the common part.
     common: usize,
-    body: RequestBody,
+    pub(super) body: RequestBody,
     is_chunked: bool,
     /// Of a body that streams.
-    progress: Option<Rc<Progress>>,
+    pub(super) progress: Option<Rc<Progress>>,
     is_head: bool,
-    is_idempotent: bool,
+    pub(super) is_idempotent: bool,
     /// The backend is to see another `Host` than the client sent.
     sets_host: bool,
     /// Backends that could not be reached.
@@ -70,9 +73,9 @@ pub(crate) struct Attempt<'a> {
     /// When it came.
     since: Timestamp,
     /// When it was placed, if its backend's latency is of interest.
-    placed_at: Option<Timestamp>,
+    pub(super) placed_at: Option<Timestamp>,
     /// The idle connections have proved stale: only a new one will do.
-    needs_new_connection: bool,
+    pub(super) needs_new_connection: bool,
     /// The session's home has been asked a second time.
     has_insisted: bool,
     /// Interim responses so far.
@@ -85,8 +88,18 @@ pub(crate) struct Attempt<'a> {
 pub(crate) enum Answered {
     /// An ordinary response.
     Plain(ResponseHead, Begun),
+    /// One that came over a shared connection.
+    Relayed(ResponseHead, ResponseBody),
     /// 101: the backend switches protocols.
     Switching(ResponseHead, Lease),
+}
+
+/// A way to a backend.
+pub(crate) enum Line {
+    /// A connection that is this request's for now.
+    Own(Upstream),
+    /// A place on a connection that others use, too.
+    Shared(Lane),
 }
 
 /// What a backend's connection says about a request.
@@ -207,10 +220,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// A connection to the backend, an idle one if there is any. `None` if it cannot be reached.
-    pub(crate) async fn acquire(
-        &mut self,
-        placement: &Placement,
-    ) -> Result<Option<Upstream>, Stop> {
+    pub(crate) async fn acquire(&mut self, placement: &Placement) -> Result<Option<Line>, Stop> {
         let backend = &placement.backend;
         let worker = &self.client.worker;
         while !self.needs_new_connection
@@ -222,8 +232,14 @@ impl<'a> Attempt<'a> {
                 tokio::task::yield_now().await;
             }
             if upstream.is_alive() {
-                return Ok(Some(upstream));
+                return Ok(Some(Line::Own(upstream)));
             }
+        }
+        if self.destination.transport.is_http2
+            && !self.needs_new_connection
+            && let Some(lane) = worker.shared(backend.id())
+        {
+            return Ok(Some(Line::Shared(lane)));
         }
         let timeout = self.destination.timeouts.connect;
         let pool = &self.destination.pool;
@@ -232,7 +248,7 @@ impl<'a> Attempt<'a> {
             let connect = Box::pin(self.connect(backend));
             let connect = tokio::time::timeout(timeout, connect);
             match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
-                Ok(Ok(socket)) => return Ok(Some(Upstream::of(socket, worker))),
+                Ok(Ok(line)) => return Ok(Some(line)),
                 // No fault of the backend's. What an idle connection to another one occupies may
                 // be all that is missing.
                 Ok(Err(error)) if is_shortage_of_ours(&error) => {
@@ -262,12 +278,22 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn connect(&self, backend: &Backend) -> impl Future<Output = io::Result<Socket>> {
+    async fn connect(&self, backend: &Backend) -> io::Result<Line> {
         let from_to = (self.client.address, self.client.local);
-        Socket::connect(backend.address(), &self.destination.transport, from_to)
+        let transport = &self.destination.transport;
+        let socket = Socket::connect(backend.address(), transport, from_to).await?;
+        let worker = &self.client.worker;
+        if !transport.is_http2 {
+            return Ok(Line::Own(Upstream::of(socket, worker)));
+        }
+        let patience = self.destination.timeouts.idle;
+        let shared = SharedUpstream::begin(socket, worker.tick(), patience).await?;
+        let lane = shared.lane();
+        worker.share(backend.id(), shared);
+        Ok(Line::Shared(lane))
     }
 
-    fn could_not_reach(&mut self, backend: &Backend, error: &str) {
+    pub(super) fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
         tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot be reached");
         if let Some(transition) = pool.connect_failed(backend, self.client.worker.now()) {
@@ -282,10 +308,17 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn send(
         &mut self,
         placement: &Placement,
-        mut upstream: Upstream,
+        line: Line,
         in_flight: InFlight,
         map: &mut HeaderMap,
     ) -> Result<Option<Answered>, Stop> {
+        let mut upstream = match line {
+            Line::Own(upstream) => upstream,
+            // Boxed, since it is large, and most go the other way.
+            Line::Shared(lane) => {
+                return Box::pin(self.send_shared(placement, lane, in_flight)).await;
+            }
+        };
         self.finish_head(placement);
         let mut sending = Sending::new(self.is_chunked);
         let turn = poll_fn(|cx| self.poll_answer(&mut upstream, &mut sending, map, cx)).await;
@@ -313,7 +346,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Adds to the head what depends on where it goes.
-    fn finish_head(&mut self, placement: &Placement) {
+    pub(super) fn finish_head(&mut self, placement: &Placement) {
         self.head.truncate(self.common);
         if self.sets_host {
             request::write_host(&mut self.head, self.destination, placement.backend.address());
@@ -463,7 +496,7 @@ impl<'a> Attempt<'a> {
         Err(self.bad_gateway(&backend, failure).into())
     }
 
-    fn bad_gateway(&self, backend: &Backend, failure: &dyn fmt::Display) -> Problem {
+    pub(super) fn bad_gateway(&self, backend: &Backend, failure: &dyn fmt::Display) -> Problem {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }

@@ -194,6 +194,7 @@ impl Destination {
             },
             transport: Transport {
                 proxy_protocol: config.transport.proxy_protocol,
+                is_http2: config.transport.is_http2,
                 tls: tls.map(Arc::new),
             },
             max_idle_connections: config.max_idle_connections,

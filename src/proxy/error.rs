@@ -22,6 +22,10 @@ use crate::http::framing::Refusal;
 /// `X-Request-Id`, by which a user's error page is found in our log.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Status and message of a call, in gRPC.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
 /// Seconds after which a client may try again when nobody could serve it.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
@@ -174,6 +178,35 @@ impl Problem {
             Blame::Backend | Blame::Pool => {
                 tracing::warn!(request = %id, peer = %client.peer, status, "{detail}");
             }
+        }
+    }
+
+    /// The answer for a client that speaks gRPC: a status in its own terms, as a response that
+    /// consists of trailers only.
+    pub(crate) fn grpc_response(&self, id: &RequestId) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::Whole(None));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from_static(self.grpc_status()));
+        // Percent-encoded, which is nothing for our messages.
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(self.message));
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        response
+    }
+
+    /// <https://grpc.io/docs/guides/status-codes>: what a client may conclude is what counts.
+    fn grpc_status(&self) -> &'static str {
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => "14", // UNAVAILABLE
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => "4",  // DEADLINE_EXCEEDED
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "12",    // UNIMPLEMENTED
+            StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            | StatusCode::TOO_MANY_REQUESTS => "8", // RESOURCE_EXHAUSTED
+            StatusCode::FORBIDDEN => "7",                                      // PERMISSION_DENIED
+            _ => "13",                                                         // INTERNAL
         }
     }
 

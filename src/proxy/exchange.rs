@@ -9,7 +9,8 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, CONNECTION, HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE,
+    ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    STRICT_TRANSPORT_SECURITY, UPGRADE,
 };
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
@@ -82,7 +83,12 @@ pub(crate) async fn exchange(
             };
             let id = RequestId::random(&mut *client.worker.rng.borrow_mut());
             problem.log_request(&client, &id);
-            problem.response(client.fields.borrow().get(ACCEPT.as_str()), &id)
+            let fields = client.fields.borrow();
+            let content = fields.get(CONTENT_TYPE.as_str());
+            match content.is_some_and(|content| content.starts_with(b"application/grpc")) {
+                true if client.is_stream() => problem.grpc_response(&id),
+                _ => problem.response(fields.get(ACCEPT.as_str()), &id),
+            }
         }
     };
     if let Some(hsts) = client.entrance.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {

@@ -20,6 +20,7 @@
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
 //! | [`upstream`] | the connection that it goes out on |
+//! | [`shared_attempt`], [`shared_upstream`] | the same over HTTP/2 |
 //! | [`upstream_socket`] | its socket, and what is said on it before HTTP |
 //! | [`body`] | the bodies, both ways |
 //! | [`response`] | the answer's head |
@@ -42,6 +43,8 @@ mod http2_head;
 mod multiplexed;
 mod request;
 mod response;
+mod shared_attempt;
+mod shared_upstream;
 mod tunnel;
 mod upstream;
 mod upstream_socket;

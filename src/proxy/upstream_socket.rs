@@ -21,6 +21,8 @@ use crate::tls::Outgoing;
 pub(crate) struct Transport {
     /// A PROXY protocol header.
     pub(crate) proxy_protocol: Option<proxy_protocol::Version>,
+    /// HTTP/2 comes then.
+    pub(crate) is_http2: bool,
     /// TLS.
     pub(crate) tls: Option<Arc<Outgoing>>,
 }
@@ -65,6 +67,14 @@ impl Socket {
                 let secured = Box::pin(tls.secure(socket, host)).await?;
                 Ok(Socket::Tls(Box::new(secured)))
             }
+        }
+    }
+
+    /// Does the backend speak HTTP/2, as far as it has said? Without TLS it cannot say.
+    pub(crate) fn agrees_on_http2(&self) -> bool {
+        match self {
+            Socket::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            _ => true,
         }
     }
 

@@ -15,6 +15,7 @@ use slab::Slab;
 
 use super::client::Client;
 use super::destination::Site;
+use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{READ_SIZE, Upstream};
 use super::watch::Tick;
 use crate::balance::{BackendId, Timestamp};
@@ -49,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) copies: RefCell<Copies>,
     /// Idle connections by backend, the latest used last.
     caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
+    /// Connections of HTTP/2 by backend.
+    shared: RefCell<HashMap<BackendId, Vec<SharedUpstream>, FixedState>>,
     /// Every open client connection, for the sweep.
     clients: RefCell<Slab<Rc<Client>>>,
     /// How many those are, for whoever deals out new ones.
@@ -77,6 +80,7 @@ impl Worker {
             names: RefCell::default(),
             copies: RefCell::default(),
             caches: RefCell::default(),
+            shared: RefCell::default(),
             clients: RefCell::default(),
             load,
             lingering: Cell::new(0),
@@ -180,6 +184,9 @@ impl Worker {
     fn drop_old_connections(&self, tick: Tick) {
         let mut old = Vec::new();
         for idle in self.caches.borrow_mut().values_mut() {
+            for shared in self.shared.borrow_mut().values_mut() {
+                shared.retain_mut(|connection| connection.is_alive() && !connection.is_over(tick));
+            }
             // Taken out first and dropped last: what closing does must not find the caches
             // borrowed.
             old.extend(idle.extract_if(.., |upstream| upstream.is_over(tick)));
@@ -189,6 +196,19 @@ impl Worker {
     /// The idle connection to a backend that was used last: the others may grow old and go.
     pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
         self.caches.borrow_mut().get_mut(&backend)?.pop()
+    }
+
+    /// A place on a connection of HTTP/2 to a backend, if there is one with room.
+    pub(crate) fn shared(&self, backend: BackendId) -> Option<Lane> {
+        let mut shared = self.shared.borrow_mut();
+        let connections = shared.get_mut(&backend)?;
+        connections.retain_mut(SharedUpstream::is_alive);
+        connections.iter().find(|connection| connection.has_room()).map(SharedUpstream::lane)
+    }
+
+    /// Shares a connection of HTTP/2.
+    pub(crate) fn share(&self, backend: BackendId, connection: SharedUpstream) {
+        self.shared.borrow_mut().entry(backend).or_default().push(connection);
     }
 
     /// Keeps an idle connection, unless `limit` are kept already.

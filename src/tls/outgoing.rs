@@ -26,6 +26,8 @@ pub struct OutgoingSpec {
     pub certificate: Option<PairFiles>,
     /// The oldest protocol that is spoken.
     pub min_version: MinVersion,
+    /// Is HTTP/2 asked for?
+    pub http2: bool,
     /// Is whoever answers believed to be the backend?
     pub believes_anybody: bool,
 }
@@ -52,13 +54,16 @@ impl Outgoing {
             (Some(ca), false) => builder.with_root_certificates(authorities(ca)?),
             (None, false) => builder.with_root_certificates(of_the_system()?),
         };
-        let config = match &spec.certificate {
+        let mut config = match &spec.certificate {
             None => builder.with_no_client_auth(),
             Some(files) => {
                 let certificate = Certificate::load(files, &provider)?;
                 builder.with_client_cert_resolver(Arc::new(Always(certificate.key)))
             }
         };
+        if spec.http2 {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
         let server_name = spec.server_name.clone().map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| about_none(error.to_string()))?;
         Ok(Outgoing { config: Arc::new(config), server_name })

@@ -1,58 +1,23 @@
 //! HTTP/2 from clients: the same exchanges, many at a time on one connection.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Frame, Incoming};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{Method, Request, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
 use stickler::server::Shutdown;
 
+use crate::support::http2::{ask, connect, get, of_frames, run, text, whole};
 use crate::support::{Authority, Backend, Client, Gate, PATIENCE, Process, Proxy, wait_until};
 
 const H2C: &str = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n";
 const COOKIE: &str = "[pools.pool.affinity]\nmode = \"cookie\"";
-
-type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
-
-/// Runs a test's client side.
-fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") })
-}
-
-fn whole(body: impl Into<Bytes>) -> Body {
-    Full::new(body.into()).boxed()
-}
-
-/// A connection that begins with HTTP/2.
-async fn connect(address: SocketAddr) -> SendRequest<Body> {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (sender, connection) =
-        http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn get(path: &str) -> http::request::Builder {
-    Request::get(format!("http://shop.test{path}")).version(Version::HTTP_2)
-}
-
-async fn ask(sender: &mut SendRequest<Body>, request: Request<Body>) -> Response<Incoming> {
-    sender.ready().await.unwrap();
-    sender.send_request(request).await.unwrap()
-}
-
-async fn text(response: Response<Incoming>) -> String {
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.to_vec()).unwrap()
-}
 
 #[test]
 fn requests_become_those_of_http_1() {
@@ -131,25 +96,6 @@ fn bodies_and_trailers_pass_both_ways() {
         ask(&mut sender, nothing).await;
         assert_eq!(backend.last_request().field("content-length"), Some("0"));
     });
-}
-
-/// A body of the frames that come out of a channel.
-fn of_frames(frames: tokio::sync::mpsc::Receiver<Frame<Bytes>>) -> Body {
-    struct Channel(tokio::sync::mpsc::Receiver<Frame<Bytes>>);
-
-    impl hyper::body::Body for Channel {
-        type Data = Bytes;
-        type Error = std::convert::Infallible;
-
-        fn poll_frame(
-            mut self: std::pin::Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            self.0.poll_recv(cx).map(|frame| frame.map(Ok))
-        }
-    }
-
-    Channel(frames).boxed()
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod forwarded;
 mod forwarding;
 mod health;
 mod http2;
+mod http2_backends;
 mod interim;
 mod keys;
 mod lifetimes;

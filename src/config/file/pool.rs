@@ -25,6 +25,8 @@ pub struct Pool {
     pub forward: Forward,
     /// Backends are spoken to over TLS. Absent: they are not.
     pub tls: Option<BackendTls>,
+    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs it.
+    pub http2: bool,
     /// Connections to backends begin with a PROXY protocol header of this version, which tells
     /// whom they are from. Each is then used for one client only. Absent: they do not.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
@@ -53,6 +55,7 @@ impl Default for Pool {
             max_idle_connections: 256,
             forward: Forward::default(),
             tls: None,
+            http2: false,
             proxy_protocol: None,
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),

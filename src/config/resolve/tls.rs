@@ -45,16 +45,22 @@ impl Resolver<'_> {
 
     /// What is said to a pool's backends before HTTP; `at` is the pool.
     pub(super) fn transport(&mut self, file: &file::Pool, at: At<'_>) -> Transport {
+        let why = "a connection of HTTP/2 is used for many clients";
+        if file.http2 && file.proxy_protocol.is_some() {
+            let help = "leave out one of them";
+            self.useless(at.key("proxy_protocol"), why, help, at.key("http2"));
+        }
         Transport {
+            is_http2: file.http2,
             proxy_protocol: file.proxy_protocol.map(|version| match version {
                 ProxyProtocolVersion::V1 => proxy_protocol::Version::V1,
                 ProxyProtocolVersion::V2 => proxy_protocol::Version::V2,
             }),
-            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, at.key("tls"))),
+            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, file.http2, at.key("tls"))),
         }
     }
 
-    fn backend_tls(&mut self, file: &file::BackendTls, at: At<'_>) -> OutgoingSpec {
+    fn backend_tls(&mut self, file: &file::BackendTls, http2: bool, at: At<'_>) -> OutgoingSpec {
         let believes_anybody = file.verify == Verify::DangerAcceptAnybody;
         if believes_anybody {
             let help = "leave it out, or leave out verify";
@@ -71,6 +77,7 @@ impl Resolver<'_> {
                 key: self.beside(&pair.key),
             }),
             min_version: min_version(file.min_version),
+            http2,
             believes_anybody,
         };
         if let Err(error) = Outgoing::new(&spec) {

@@ -7,6 +7,7 @@ mod client;
 mod examined;
 mod files;
 mod gate;
+pub mod http2;
 mod process;
 mod proxy;
 mod tls;

@@ -192,7 +192,7 @@ impl TlsConversation {
         let mut length = 0;
         let mut line = self.line()?;
         while line != "\r\n" {
-            if let Some(value) = line.strip_prefix("content-length: ") {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
                 length = value.trim().parse().unwrap();
             }
             line = self.line()?;
