@@ -17,10 +17,10 @@
 //! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `tls` and `proxy_protocol` |
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `clock` |
-//! | `control` | health checks, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
+//! | [`control`] | what can be asked of a running proxy; health checks, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
-//! | [`observe`] | log lines | `balance`, `config` |
+//! | [`observe`] | log lines, and what has happened | `balance`, `config` |
 //! | [`clock`] | the only reader of the real clock | `balance` |
 //!
 //! Not in here: HTTP/3 and caching.
@@ -29,7 +29,7 @@ pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod control;
+pub mod control;
 pub mod http;
 pub mod lab;
 pub mod observe;

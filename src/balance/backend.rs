@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::drain::{Departure, Drain, Left};
 use super::identity::{Address, BackendId, BackendSpec, name_hash};
 use super::load::{Load, Shared, Slot};
 use super::queue::Queue;
@@ -80,6 +81,7 @@ impl Backend {
     /// It comes back after it was removed: as ready as somebody new, whatever was true of it then.
     pub(super) fn begin_anew(&self, since: Timestamp) {
         self.load.conditions.store(0, Ordering::Relaxed);
+        self.load.drain.store(None);
         self.clear_failures();
         self.set_ready_since(since);
     }
@@ -141,19 +143,62 @@ impl Backend {
         }
     }
 
-    /// Makes a condition hold or not. Callers go through [`Pool`](super::Pool), which also
-    /// renews the list of candidates.
-    pub(super) fn set(&self, condition: Condition, holds: bool) {
-        if holds {
-            self.load.conditions.fetch_or(condition as u8, Ordering::Relaxed);
-        } else {
-            self.load.conditions.fetch_and(!(condition as u8), Ordering::Relaxed);
-        }
+    /// What is true of it, one bit for each [`Condition`].
+    pub(super) fn conditions(&self) -> u8 {
+        self.load.conditions.load(Ordering::Relaxed)
+    }
+
+    /// Callers go through [`Pool`](super::Pool), which also renews the list of candidates.
+    pub(super) fn set_conditions(&self, conditions: u8) {
+        self.load.conditions.store(conditions, Ordering::Relaxed);
+    }
+
+    /// Do its sessions leave?
+    pub(super) fn is_leaving(&self) -> bool {
+        self.conditions() & Condition::LEAVING != 0
+    }
+
+    /// The drain that it is in, over or not. Nothing but a look at its conditions if it is in none.
+    pub(super) fn current_drain(&self) -> Option<Arc<Drain>> {
+        if self.is_leaving() { self.load.drain.load_full() } else { None }
+    }
+
+    /// The last drain that it was in.
+    pub(super) fn last_drain(&self) -> Option<Arc<Drain>> {
+        self.load.drain.load_full()
+    }
+
+    pub(super) fn begin_drain(&self, drain: Drain) {
+        self.load.drain.store(Some(Arc::new(drain)));
+    }
+
+    /// What a drain has still to wait for.
+    pub(super) fn left(&self) -> Left {
+        Left { sessions: self.sessions(), in_flight: self.in_flight(), tunnels: self.tunnels() }
+    }
+
+    /// May one more of its tunnels be closed now? It counts as closed if the answer is yes, which
+    /// it is from a drain's deadline on, at the drain's pace.
+    pub fn may_close_tunnel(&self, now: Timestamp) -> bool {
+        self.current_drain().is_some_and(|drain| drain.may_close_tunnel(now))
     }
 
     /// Requests started and not finished.
     pub fn in_flight(&self) -> u32 {
         self.load.in_flight()
+    }
+
+    /// Of those, the ones that have become tunnels.
+    pub fn tunnels(&self) -> u32 {
+        self.load.hot.tunnels.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_tunnel(&self) {
+        self.load.hot.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_tunnel(&self) {
+        self.load.hot.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Requests that wait for this backend.
@@ -202,7 +247,7 @@ impl Backend {
         (factor * share * total as f32).ceil().max(1.0) as u32
     }
 
-    /// How many may be in flight when one that has waited begins.
+    /// How many may be in flight when one that has waited for this backend begins.
     fn limit(&self) -> Option<u32> {
         let bound = self.shared.queues_above().map(|factor| self.bound(factor));
         match (self.max_connections(), bound) {
@@ -241,7 +286,8 @@ impl Backend {
     }
 
     /// Hands free places to those who wait: for this backend, or for any; whoever has waited
-    /// longest goes first.
+    /// longest goes first. The bound on the load of sessions holds back those who wait for this
+    /// backend, and them alone.
     pub(super) fn call_waiters(self: &Arc<Self>) {
         let any = self.shared.queue();
         if self.load.has_departed.load(Ordering::Relaxed) {
@@ -250,17 +296,21 @@ impl Backend {
         while self.queue.len() > 0 || any.len() > 0 {
             let state = self.state();
             let takes_new = state.accepts_new() && self.weight() > 0;
-            let own = self.queue.first(self.id).filter(|_| state.accepts_bound());
+            let own_limit = self.limit();
+            let is_held = own_limit.is_some_and(|limit| self.in_flight() >= limit);
+            let own = self.queue.first(self.id).filter(|_| state.accepts_bound() && !is_held);
             let other = any.first(self.id).filter(|_| takes_new);
-            let queue = match (own, other) {
+            let (queue, limit) = match (own, other) {
                 (None, None) => return,
-                (Some(own), Some(other)) if own > other => any,
-                (Some(_), _) => &self.queue,
-                (None, Some(_)) => any,
+                (Some(own), Some(other)) if own > other => (any, self.max_connections()),
+                (Some(_), _) => (&self.queue, own_limit),
+                (None, Some(_)) => (any, self.max_connections()),
             };
-            match self.limit() {
+            match limit {
                 None => self.load.start(),
                 Some(limit) if self.load.try_start(limit) => {}
+                // Somebody has begun meanwhile: those who wait for any may still have room.
+                Some(_) if Arc::ptr_eq(queue, &self.queue) => continue,
                 Some(_) => return,
             }
             let place = |cause| {
@@ -280,10 +330,16 @@ impl Backend {
 
     pub(super) fn add_session(&self) {
         self.load.hot.sessions.fetch_add(1, Ordering::Relaxed);
+        if let Some(drain) = self.current_drain() {
+            drain.count_join();
+        }
     }
 
-    pub(super) fn remove_session(&self) {
+    pub(super) fn remove_session(&self, departure: Departure) {
         self.load.hot.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(drain) = self.current_drain() {
+            drain.count(departure);
+        }
     }
 
     /// Counts a failure to connect and gives the consecutive number of them.
@@ -345,11 +401,11 @@ mod tests {
     fn conditions_are_independent_and_the_gravest_shows() {
         let backend = &backends(&[1])[0];
         assert_eq!(backend.state(), BackendState::Ready);
-        backend.set(Condition::Draining, true);
+        backend.set_conditions(Condition::Draining as u8);
         assert_eq!(backend.state(), BackendState::Draining);
-        backend.set(Condition::Down, true);
+        backend.set_conditions(Condition::Draining as u8 | Condition::Down as u8);
         assert_eq!(backend.state(), BackendState::Down);
-        backend.set(Condition::Down, false);
+        backend.set_conditions(Condition::Draining as u8);
         assert_eq!(backend.state(), BackendState::Draining, "a recovery does not end a drain");
     }
 }

@@ -34,6 +34,7 @@ impl Outcome {
 pub struct InFlight {
     backend: Arc<Backend>,
     outcome: Outcome,
+    is_tunnel: bool,
     /// It counts in the pool's total as well.
     in_total: bool,
 }
@@ -41,12 +42,20 @@ pub struct InFlight {
 impl InFlight {
     /// The guard of a request that `backend` has just counted in.
     pub(super) fn new(backend: Arc<Backend>, in_total: bool) -> Self {
-        InFlight { backend, outcome: Outcome::Cancelled, in_total }
+        InFlight { backend, outcome: Outcome::Cancelled, is_tunnel: false, in_total }
     }
 
     /// The head of the answer arrived after `elapsed`.
     pub fn answered(&self, elapsed: Duration, now: Timestamp) {
         self.backend.observe_latency(elapsed, now);
+    }
+
+    /// It has become a tunnel: bytes both ways, for as long as the two ends like. Still in flight,
+    /// and counted as a tunnel as well.
+    pub fn becomes_tunnel(&mut self) {
+        if !std::mem::replace(&mut self.is_tunnel, true) {
+            self.backend.add_tunnel();
+        }
     }
 
     /// The backend has failed after `elapsed`: who fails quickly must not look fast.
@@ -68,6 +77,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if self.is_tunnel {
+            self.backend.remove_tunnel();
+        }
         self.backend.finish(self.outcome, self.in_total);
     }
 }
@@ -82,8 +94,11 @@ mod tests {
     fn every_way_to_end_counts_once() {
         let backend = &backends(&[1])[0];
         let start = || backend.start(Cause::Free).unwrap();
-        let (a, b, c) = (start(), start(), start());
-        assert_eq!(backend.in_flight(), 3);
+        let (a, b, mut c) = (start(), start(), start());
+        assert_eq!((backend.in_flight(), backend.tunnels()), (3, 0));
+        c.becomes_tunnel();
+        c.becomes_tunnel();
+        assert_eq!((backend.in_flight(), backend.tunnels()), (3, 1));
         a.finish(Outcome::Success);
         b.finish(Outcome::Failure);
         drop(c);
@@ -92,7 +107,7 @@ mod tests {
             panic!("the handler failed");
         }));
         assert!(panicked.is_err());
-        assert_eq!(backend.in_flight(), 0);
+        assert_eq!((backend.in_flight(), backend.tunnels()), (0, 0));
         assert_eq!(backend.outcomes(), [1, 1, 2]);
         assert_eq!(backend.placed()[Cause::Free.index()], 4);
     }

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use crossbeam_utils::CachePadded;
 
+use super::drain::Drain;
 use super::peak_ewma::Latency;
 use super::queue::Queue;
 use super::{Cause, Outcome};
@@ -92,6 +94,8 @@ pub(super) struct Load {
     pub(super) ready_since: AtomicU64,
     /// When an ejection began and when it ends, in nanoseconds; read while ejected.
     pub(super) ejected: [AtomicU64; 2],
+    /// The last time that it was drained. Read by requests only while that lasts.
+    pub(super) drain: ArcSwapOption<Drain>,
     pub(super) hot: CachePadded<Hot>,
 }
 
@@ -99,6 +103,8 @@ pub(super) struct Load {
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     pub(super) sessions: AtomicU32,
+    /// Of the requests in flight, those that have become tunnels.
+    pub(super) tunnels: AtomicU32,
     /// Consecutive failures to connect; see [`outlier`](super::outlier).
     pub(super) failures: AtomicU32,
     pub(super) latency: Latency,
@@ -117,6 +123,7 @@ impl Load {
             share: AtomicU32::new(1.0f32.to_bits()),
             ready_since: AtomicU64::new(0),
             ejected: Default::default(),
+            drain: ArcSwapOption::empty(),
             hot: CachePadded::default(),
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Members {
     by_id: HashMap<BackendId, usize, FixedState>,
     /// Those that take new sessions, by priority; no tier is empty.
     tiers: Vec<Tier>,
+    /// The priorities of all members, first to last.
+    priorities: Vec<u32>,
     hashing: Option<Arc<dyn Hashing>>,
     /// What `hashing` was made of: making it is the expensive part.
     hashed: Vec<hashing::Member>,
@@ -51,6 +53,7 @@ impl Members {
             all: Vec::new(),
             by_id: HashMap::default(),
             tiers: Vec::new(),
+            priorities: Vec::new(),
             hashing: None,
             hashed: Vec::new(),
         }
@@ -92,8 +95,11 @@ impl Members {
         let known = former.filter(is_same).and_then(|members| members.hashing.clone());
         let hashing =
             policy.algorithm().map(|algorithm| known.unwrap_or_else(|| algorithm.prepare(&hashed)));
+        let mut priorities: Vec<_> = all.iter().map(|backend| backend.priority()).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
         let by_id = all.iter().enumerate().map(|(i, backend)| (backend.id(), i)).collect();
-        Members { policy, all, by_id, tiers, hashing, hashed }
+        Members { policy, all, by_id, tiers, priorities, hashing, hashed }
     }
 
     /// What is done with them.
@@ -151,14 +157,26 @@ impl Members {
         })
     }
 
-    /// The first backend in the key's order of preference that `accepts`.
+    /// The first backend in the key's order of preference that `accepts`, of the first priority
+    /// that has one; of `only` this priority, if it is given.
     pub(super) fn owner(
         &self,
         key: u64,
+        only: Option<u32>,
         accepts: impl Fn(&Backend) -> bool,
     ) -> Option<&Arc<Backend>> {
         let hashing = self.hashing.as_ref()?;
-        hashing.owner(key, &|index| accepts(&self.all[index])).map(|index| &self.all[index])
+        let owner_in = |&priority: &u32| {
+            let is_it = |index: usize| {
+                let backend = &self.all[index];
+                backend.priority() == priority && accepts(backend)
+            };
+            hashing.owner(key, &is_it).map(|index| &self.all[index])
+        };
+        match &only {
+            Some(priority) => owner_in(priority),
+            None => self.priorities.iter().find_map(owner_in),
+        }
     }
 }
 

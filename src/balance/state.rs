@@ -82,6 +82,15 @@ pub enum Condition {
     AskedToDrain = 1 << 5,
 }
 
+impl Condition {
+    /// What makes a backend's sessions leave, as a set of bits.
+    pub(super) const LEAVING: u8 = Condition::Draining as u8 | Condition::AskedToDrain as u8;
+
+    /// What an operator does, as a set of bits.
+    pub(super) const BY_OPERATOR: u8 =
+        Condition::Maintenance as u8 | Condition::Draining as u8 | Condition::Drained as u8;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

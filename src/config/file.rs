@@ -30,7 +30,7 @@ pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
 };
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
+    Backend, BackendTimeouts, Balance, Drain, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
     HostChoice, Pool, Queue,
 };
 pub use server::{

@@ -169,7 +169,7 @@ pub struct ProxyProtocol {
 }
 
 /// What is said to a backend before HTTP.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transport {
     /// HTTP/2 is spoken then.
     pub is_http2: bool,
@@ -344,7 +344,7 @@ pub struct BackendTimeouts {
 }
 
 /// An active health check.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
@@ -363,10 +363,12 @@ pub struct HealthCheck {
     pub assumed_up: bool,
     /// Port to check, if it is not the backend's own.
     pub port: Option<u16>,
+    /// What is said before: the same as before requests.
+    pub transport: Transport,
 }
 
 /// What a health check asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Probe {
     /// Can it be connected to?
     Tcp,
@@ -375,7 +377,7 @@ pub enum Probe {
 }
 
 /// A health check by HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
     /// Origin-form target.
     pub path: String,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
 use crate::balance::outlier::Ejection;
-use crate::balance::{BackendSpec, PoolSpec};
+use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 use crate::proxy_protocol;
 use crate::tls::IncomingSpec;
 
@@ -187,6 +187,7 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("timeouts", backend_timeouts(&pool.timeouts)),
         row("idle", format!("up to {idle} connections per worker and backend")),
         row("queue", queue(&pool.spec)),
+        row("drain", drain(&pool.spec.drain)),
         row("eject", eject(pool.spec.ejection)),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
@@ -248,6 +249,17 @@ fn backend_timeouts(timeouts: &BackendTimeouts) -> String {
         ("idle", timeouts.idle),
         ("tunnel", timeouts.tunnel),
     ])
+}
+
+fn drain(policy: &DrainPolicy) -> String {
+    let pauses = policy.move_idle_after.map(|pause| format!("after a pause of {}", pause.show()));
+    let rate = policy.moves_per_second.map_or(String::new(), |n| format!(", {n} a second"));
+    let rest = policy.deadline.map(|deadline| format!("all after {}{rate}", deadline.show()));
+    let moves: Vec<_> = pauses.into_iter().chain(rest).collect();
+    match moves.is_empty() {
+        true => "sessions stay until they end".into(),
+        false => format!("sessions move {}", moves.join(", ")),
+    }
 }
 
 fn eject(ejection: Option<Ejection>) -> String {

@@ -1,25 +1,64 @@
-//! Log lines.
+//! Log lines, and what has happened.
 
+mod events;
+mod history;
 mod lines;
+mod reload;
 
+use std::fmt;
 use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::events::{Change, Event, Events};
+pub use self::history::{Check, History};
 use self::lines::Lines;
-use crate::balance::{Pool, Transition};
+pub use self::reload::{ReloadOutcome, Reloaded, Trigger};
 use crate::config::Log;
 
 /// Log lines are written while this lives; its end waits until they are, for a moment at most.
 #[derive(Debug)]
 #[must_use]
-pub struct Logging(Arc<Lines>);
+pub struct Logging {
+    lines: Arc<Lines>,
+    set_filter: SetFilter,
+    is_json: bool,
+}
+
+/// Lets other lines through from now on.
+#[derive(Clone)]
+pub struct SetFilter(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl SetFilter {
+    /// As the configuration says, which has checked the filter.
+    pub fn set(&self, log: &Log) {
+        (self.0)(&log.filter);
+    }
+}
+
+impl fmt::Debug for SetFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SetFilter")
+    }
+}
+
+impl Logging {
+    /// Are they JSON?
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Who may set another filter.
+    pub fn filter(&self) -> SetFilter {
+        self.set_filter.clone()
+    }
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.0.finish();
+        self.lines.finish();
     }
 }
 
@@ -38,12 +77,22 @@ pub fn init(log: &Log, colors: bool) -> io::Result<Logging> {
         // It would say on standard error that standard error has failed, and panic.
         .log_internal_errors(false);
     // A second call changes nothing.
-    let _ = match log.json {
-        true => lines.json().flatten_event(true).try_init(),
-        false => lines.with_ansi(colors).try_init(),
+    let set_filter: Arc<dyn Fn(&str) + Send + Sync> = match log.json {
+        true => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            let _ = lines.try_init();
+            Arc::new(move |filter| drop(handle.reload(EnvFilter::new(filter))))
+        }
+        false => {
+            let lines = lines.with_ansi(colors).with_filter_reloading();
+            let handle = lines.reload_handle();
+            let _ = lines.try_init();
+            Arc::new(move |filter| drop(handle.reload(EnvFilter::new(filter))))
+        }
     };
     panic::set_hook(Box::new(log_panic));
-    Ok(Logging(written))
+    Ok(Logging { lines: written, set_filter: SetFilter(set_filter), is_json: log.json })
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -52,17 +101,4 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let at = panic.location().map(tracing::field::display);
     tracing::error!(at, "panicked: {}", text.unwrap_or_default());
-}
-
-/// Says that a backend has changed its state: who, why, and whom it concerns.
-pub(crate) fn log_transition(pool: &Pool, transition: &Transition, why: &str) {
-    let Transition { backend, from, to } = transition;
-    let (pool, sessions, in_flight) = (pool.name(), backend.sessions(), backend.in_flight());
-    let backend = backend.name();
-    // To drain is worse than to be ready, and better than to be away.
-    if to.accepts_new() || to.accepts_bound() && !from.accepts_bound() {
-        tracing::info!(pool, backend, %from, %to, sessions, in_flight, "{why}");
-    } else {
-        tracing::warn!(pool, backend, %from, %to, sessions, in_flight, "{why}");
-    }
 }

@@ -128,7 +128,7 @@ impl<'a> Tokens<'a> {
     pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
         let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
         if is_of_this_pool && self.grant.is_none() {
-            let keyring = &self.client.worker.site.keyring;
+            let keyring = &self.client.worker.site().keyring;
             let pool = self.destination.pool.name();
             self.grant = self.client.memo().borrow_mut().open(keyring, pool, value);
             self.is_forged |= self.grant.is_none();
@@ -202,7 +202,7 @@ pub(crate) fn issue(
 ) {
     if let Affinity::Cookie(cookie) = &destination.affinity {
         let mut rng = client.worker.rng.borrow_mut();
-        let keyring = &client.worker.site.keyring;
+        let keyring = &client.worker.site().keyring;
         let token = keyring.seal(destination.pool.name(), grant, &mut *rng);
         cookie.set(headers, &token, is_https);
     }

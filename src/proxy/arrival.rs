@@ -209,14 +209,33 @@ async fn refuse_plain(stream: TcpStream, first: u8, entered: Entered) {
 impl TlsEntrance {
     /// Compiles the configuration. The files are read.
     pub(crate) fn new(config: &crate::config::ListenerTls) -> Result<Self, tls::Error> {
-        Ok(TlsEntrance {
-            incoming: Arc::new(tls::Incoming::new(config.incoming.clone())?),
+        Ok(TlsEntrance::with(config, Arc::new(tls::Incoming::new(config.incoming.clone())?)))
+    }
+
+    /// The same for a listener that has had another one: if it is to say the same, what it has
+    /// agreed on with clients stays good. The files are read again.
+    pub(crate) fn like(
+        config: &crate::config::ListenerTls,
+        former: Option<&TlsEntrance>,
+    ) -> Result<Self, tls::Error> {
+        match former.filter(|former| *former.incoming.spec() == config.incoming) {
+            Some(former) => {
+                former.incoming.reload()?;
+                Ok(TlsEntrance::with(config, former.incoming.clone()))
+            }
+            None => TlsEntrance::new(config),
+        }
+    }
+
+    fn with(config: &crate::config::ListenerTls, incoming: Arc<tls::Incoming>) -> Self {
+        TlsEntrance {
+            incoming,
             subject_header: config.subject_header.clone(),
             hsts: config.hsts.clone(),
             handshake_timeout: ticks(config.handshake_timeout),
             handshakes: tokio::sync::Semaphore::new(
                 config.max_handshakes.min(tokio::sync::Semaphore::MAX_PERMITS),
             ),
-        })
+        }
     }
 }

@@ -295,9 +295,10 @@ impl<'a> Attempt<'a> {
 
     pub(super) fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
-        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot be reached");
-        if let Some(transition) = pool.connect_failed(backend, self.client.worker.now()) {
-            crate::observe::log_transition(pool, &transition, "connections fail");
+        let (now, site) = (self.client.worker.now(), self.client.worker.site());
+        site.events.unreachable(pool, backend, error, now);
+        if let Some(transition) = pool.connect_failed(backend, now) {
+            site.events.transition(pool, &transition, "connections fail", now);
         }
         self.failure = format!("{}/{}: {error}", pool.name(), backend.name());
         self.tried.push(backend.id());

@@ -17,8 +17,8 @@ use super::destination::Entrance;
 use super::request;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
-use super::watch::{Side, Tick, Watch};
-use super::worker::Worker;
+use super::watch::{Side, Tick, Watch, ticks};
+use super::worker::{FIRST_REQUEST, Worker};
 use crate::balance::BackendId;
 use crate::config::Family;
 use crate::http::field_lines::FieldLines;
@@ -169,8 +169,11 @@ impl Client {
             forward_lines: request::usual_lines(peer, &security),
             security: Rc::new(security),
         });
-        let deadline = client.worker.after(client.worker.site.timeouts.request_header);
-        client.watch.set(Side::ClientRead, deadline);
+        let patience = match client.worker.is_in_a_hurry() {
+            true => ticks(FIRST_REQUEST),
+            false => client.worker.site().timeouts.request_header,
+        };
+        client.watch.set(Side::ClientRead, client.worker.after(patience));
         Rc::new(client)
     }
 
@@ -274,6 +277,30 @@ impl Client {
         self.is_trusted && self.entrance.forwarded == family
     }
 
+    /// The process is about to end. Who has connected and asked for nothing yet has until `grace`
+    /// to do so: it could not know.
+    pub(crate) fn hurry(&self, grace: Tick) {
+        if self.is_new() {
+            self.watch.set(Side::ClientRead, grace);
+        }
+        self.watch.wake();
+    }
+
+    /// Has nothing come yet?
+    pub(crate) fn is_new(&self) -> bool {
+        self.exchanges.get() == 0 && self.phase.get() == Phase::Dozing
+    }
+
+    /// May the connection end after what is going on? Not before its first request, nor while a
+    /// request is arriving.
+    pub(crate) fn may_end(&self) -> bool {
+        match self.phase.get() {
+            Phase::Dozing | Phase::Idle => self.exchanges.get() > 0,
+            Phase::Head => false,
+            Phase::Exchange => true,
+        }
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
     }
@@ -281,7 +308,7 @@ impl Client {
     /// The first part of a head arrived, and not all of it.
     pub(crate) fn head_began(&self) {
         if self.phase.replace(Phase::Head) != Phase::Head {
-            let deadline = self.worker.after(self.worker.site.timeouts.request_header);
+            let deadline = self.worker.after(self.worker.site().timeouts.request_header);
             self.watch.set(Side::ClientRead, deadline);
         }
     }
@@ -324,7 +351,7 @@ impl Client {
         self.watch.detach_uploader();
         self.upload_broke.set(None);
         self.rest();
-        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site().timeouts.idle));
     }
 
     /// Nothing is going on; if it stays so, the connection can doze.
@@ -374,7 +401,7 @@ impl Client {
     }
 
     pub(crate) fn waits_for_write(&self) {
-        let timeout = self.worker.site.timeouts.response_write;
+        let timeout = self.worker.site().timeouts.response_write;
         self.watch.ensure(Side::ClientWrite, || self.worker.after(timeout));
     }
 
@@ -388,7 +415,7 @@ impl Client {
         self.watch.clear(Side::ClientWrite);
         if self.phase.get() == Phase::Idle {
             self.rest();
-            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site().timeouts.idle));
         }
     }
 
@@ -466,7 +493,7 @@ impl Client {
 
     /// The client has taken something, and gets its time again for what is left.
     pub(crate) fn restart_write(&self) {
-        let deadline = self.worker.after(self.worker.site.timeouts.response_write);
+        let deadline = self.worker.after(self.worker.site().timeouts.response_write);
         self.watch.set(Side::ClientWrite, deadline);
     }
 

@@ -53,7 +53,7 @@ pub(crate) struct Remains {
 
 impl ClientIo {
     pub(crate) fn new(stream: ClientSocket, client: Rc<Client>) -> Self {
-        let scanner = Scanner::new(client.worker.site.head_limits());
+        let scanner = Scanner::new(client.worker.site().head_limits());
         ClientIo {
             stream,
             client,

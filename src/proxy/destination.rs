@@ -14,6 +14,7 @@ use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
 use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
+use crate::observe::Events;
 use crate::routing::Table;
 use crate::tls;
 
@@ -36,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) tells_local_address: bool,
     /// Request fields that only we may write: those with the subjects of client certificates.
     pub(crate) guarded: Vec<HeaderName>,
+    /// Who hears of what happens to the backends.
+    pub(crate) events: Arc<Events>,
 }
 
 impl Site {
@@ -158,7 +161,8 @@ impl Destination {
         pool: Arc<Pool>,
         config: &config::Pool,
         all: &[config::Pool],
-    ) -> Result<Self, tls::Error> {
+        transport: Transport,
+    ) -> Self {
         let affinity = match config.spec.affinity.mode {
             Mode::None => Affinity::None,
             Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
@@ -178,8 +182,7 @@ impl Destination {
             _ => None,
         };
         let timeouts = &config.timeouts;
-        let tls = config.transport.tls.as_ref().map(tls::Outgoing::new).transpose()?;
-        Ok(Destination {
+        Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
@@ -192,15 +195,11 @@ impl Destination {
                 idle: ticks(timeouts.idle),
                 tunnel: ticks(timeouts.tunnel),
             },
-            transport: Transport {
-                proxy_protocol: config.transport.proxy_protocol,
-                is_http2: config.transport.is_http2,
-                tls: tls.map(Arc::new),
-            },
+            transport,
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
             wants_latency: config.spec.balance.wants_latency(),
-        })
+        }
     }
 }
 
@@ -216,7 +215,7 @@ pub(crate) struct Entrance {
     /// Connections at once.
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
-    pub(crate) connections: std::sync::atomic::AtomicUsize,
+    pub(crate) connections: Arc<std::sync::atomic::AtomicUsize>,
     /// Whose connections begin with a PROXY protocol header, if any do.
     pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
     /// TLS, if it is spoken.

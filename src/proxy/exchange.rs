@@ -95,7 +95,7 @@ pub(crate) async fn exchange(
         let headers = response.headers_mut();
         headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
     }
-    let is_last = count >= client.worker.site.limits.requests_per_connection;
+    let is_last = count >= client.worker.site().limits.requests_per_connection;
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
@@ -146,7 +146,7 @@ async fn serve(
     head: &mut Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let site = &client.worker.site;
+    let site = &client.worker.site();
     if client.is_stream() {
         http2_head::adapt(head, body.is_end_stream(), client)?;
     }
@@ -170,7 +170,7 @@ fn route(client: &Client, head: &Parts) -> Result<Arc<Destination>, Problem> {
         let mut values = fields.get_all(name.as_str());
         values.any(|value| wanted.is_none_or(|wanted| wanted == value))
     };
-    let routes = &client.worker.site.routes;
+    let routes = &client.worker.site().routes;
     let found = routes.find(request::host(fields), head.uri.path(), &head.method, has);
     found.cloned().ok_or_else(Problem::no_route)
 }
@@ -192,7 +192,7 @@ async fn receive(
     if incoming.is_end_stream() {
         return Ok(Payload { body: RequestBody::Whole(Bytes::new()), progress: None });
     }
-    let limits = &client.worker.site.limits;
+    let limits = &client.worker.site().limits;
     let declared = incoming.size_hint().exact();
     if declared.is_some_and(|length| length > limits.body_bytes) {
         return Err(Problem::body_too_large().into());

@@ -25,7 +25,8 @@ use crate::http::framing::Refusal;
 
 /// Checks and adapts a head, and makes field lines of its fields. `is_whole`: it has no body.
 pub(crate) fn adapt(head: &mut Parts, is_whole: bool, client: &Client) -> Result<(), Problem> {
-    let limits = &client.worker.site.limits;
+    let site = client.worker.site();
+    let limits = &site.limits;
     let is_extended = head.extensions.get::<Protocol>().is_some();
     if head.method == Method::CONNECT && !is_extended {
         return Err(Problem::method());

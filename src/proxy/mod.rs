@@ -54,5 +54,6 @@ mod worker;
 
 pub(crate) use connection::serve;
 pub(crate) use destination::{ClientTicks, Destination, Entrance, Site, TlsEntrance};
+pub(crate) use upstream_socket::Transport;
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

@@ -158,7 +158,7 @@ pub(crate) async fn serve(socket: ClientSocket, client: Rc<Client>, entered: Ent
         match (streams.open.get() == 0, is_ending) {
             (false, _) => watch.clear(Side::ClientRead),
             (true, false) => {
-                watch.ensure(Side::ClientRead, || worker.after(worker.site.timeouts.idle));
+                watch.ensure(Side::ClientRead, || worker.after(worker.site().timeouts.idle));
             }
             // It was told to go, and has nothing to stay for.
             (true, true) if watch.has_fired(Side::ClientRead) => return Poll::Ready(true),
@@ -178,7 +178,7 @@ const GOODBYE_TICKS: super::watch::Tick =
     (GOODBYE.as_millis() / super::watch::TICK.as_millis()) as super::watch::Tick;
 
 fn builder(worker: &Worker, spawner: Spawner) -> http2::Builder<Spawner> {
-    let site = &worker.site;
+    let site = &worker.site();
     let mut builder = http2::Builder::new(spawner);
     let settings = &site.http2;
     builder

@@ -150,7 +150,7 @@ pub(crate) fn write(
         fields,
         without,
         hop: &hop,
-        underscores: client.worker.site.underscores_in_headers,
+        underscores: client.worker.site().underscores_in_headers,
         cookies: &destination.cookies,
     };
     let mut tokens = Tokens::new(client, destination);

@@ -320,6 +320,7 @@ mod tests {
             },
             guarded: Vec::new(),
             tells_local_address: false,
+            events: Arc::default(),
         };
         Worker::new(Arc::new(site), rng, Arc::default())
     }

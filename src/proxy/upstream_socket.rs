@@ -13,8 +13,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::balance::Address;
+use crate::config;
 use crate::proxy_protocol;
-use crate::tls::Outgoing;
+use crate::tls::{self, Outgoing};
 
 /// What is said to a backend before HTTP.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,18 @@ pub(crate) struct Transport {
     pub(crate) is_http2: bool,
     /// TLS.
     pub(crate) tls: Option<Arc<Outgoing>>,
+}
+
+impl Transport {
+    /// Compiles the configuration. The files are read.
+    pub(crate) fn new(config: &config::Transport) -> Result<Self, tls::Error> {
+        let tls = config.tls.as_ref().map(Outgoing::new).transpose()?;
+        Ok(Transport {
+            proxy_protocol: config.proxy_protocol,
+            is_http2: config.is_http2,
+            tls: tls.map(Arc::new),
+        })
+    }
 }
 
 /// A backend's socket.

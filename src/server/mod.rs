@@ -4,32 +4,37 @@
 //! control thread for health checks and everything else that is not a request. [`start`] returns
 //! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully.
 
+mod acceptor;
+mod certificates;
 mod keys;
 mod listener;
+mod reload;
 pub mod signals;
+mod site;
+mod sockets;
 mod worker;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::HeaderName;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand_core::Rng;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use self::listener::Listener;
+use self::reload::Reloader;
+use self::site::Sites;
+pub use self::sockets::Inherited;
 use crate::balance::Pool;
-use crate::balance::affinity::{Keyring, Mode};
 use crate::clock::Stopwatch;
-use crate::config::{self, Config};
-use crate::control;
-use crate::proxy::{ClientTicks, Destination, Entrance, Site};
-use crate::routing::Table;
+use crate::config::{Config, ConfigError, Loaded};
+use crate::control::{self, Controller};
 use crate::tls;
 
 /// Why a proxy could not be started.
@@ -83,14 +88,50 @@ fn key_hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Where the configuration comes from when it is to be read again.
+pub struct Source {
+    /// Reads it.
+    pub read: Arc<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>,
+    /// The file that it is in.
+    pub file: PathBuf,
+}
+
+/// What is done with another configuration beside serving it. Gives warnings.
+pub type Follow = Box<dyn Fn(&Config) -> Vec<String> + Send>;
+
+/// How a proxy starts, beside its configuration.
+#[derive(Default)]
+pub struct Options {
+    /// Without it a reload fails.
+    pub source: Option<Source>,
+    /// Sockets that somebody else has bound for us.
+    pub inherited: Inherited,
+    /// Who else is to know of another configuration.
+    pub followers: Vec<Follow>,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It does not.
+    NotYet,
+    /// It accepts nobody, and who is here may ask for one more thing.
+    Gently,
+    /// It accepts nobody, and who asks for nothing at the moment has to go.
+    Now,
+}
+
+/// The listeners that are open. Those who hand them over hold this, too.
+type Listeners = Arc<Mutex<Vec<Listener>>>;
+
 /// A proxy at work.
 pub struct Running {
-    addresses: Vec<SocketAddr>,
-    pools: Vec<Arc<Pool>>,
+    listeners: Listeners,
+    controller: Arc<Controller>,
     workers: Vec<worker::Handle>,
     control: control::Handle,
-    stop: watch::Sender<bool>,
-    shutdown_timeout: Duration,
+    stop: watch::Sender<Ending>,
+    shutdown_timeout: Arc<Mutex<Duration>>,
 }
 
 /// How a shutdown went.
@@ -107,30 +148,50 @@ pub enum Shutdown {
 
 /// Starts a proxy. It serves when this returns.
 pub fn start(config: Config) -> Result<Running, StartError> {
+    start_with(config, Options::default())
+}
+
+/// The same with options.
+pub fn start_with(config: Config, options: Options) -> Result<Running, StartError> {
+    let Options { source, mut inherited, followers } = options;
     raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
-    let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(&pool.spec, rng.next_u64())));
-    let pools: Vec<_> = pools.collect();
-    let site = Arc::new(site(&config, &pools, &mut rng)?);
+    let (controller, requests) = Controller::new(config.server.state_dir.clone());
+    controller.configure(&config.pools, &mut rng);
+    let mut sites = Sites::new(config.server.state_dir.clone());
+    let keyring = sites.keyring(&config, &mut rng)?;
+    let transports = site::transports(&config)?;
+    let site = Arc::new(sites.site(&config, &controller, keyring, transports));
 
-    let workers = config.server.workers;
-    let bound = listener::bind_all(&config.listeners, workers)?;
-    let addresses = bound.iter().map(|listener| listener.entrance.address).collect();
-    let certificates: Vec<_> = bound
-        .iter()
-        .filter_map(|listener| Some(listener.entrance.tls.as_ref()?.incoming.clone()))
-        .collect();
-    let (stop, stopping) = watch::channel(false);
-    let control = control::start(&config, &pools, certificates, stopping.clone(), &mut rng)?;
-    let workers = worker::start_all(&site, bound, workers, &stopping, &mut rng)?;
-    Ok(Running {
-        addresses,
-        pools,
-        workers,
-        control,
-        stop,
-        shutdown_timeout: config.server.shutdown_timeout,
-    })
+    let count = config.server.workers;
+    let open = (0..).zip(&config.listeners);
+    let open = open.map(|(id, listener)| Listener::open(id, listener, count, &mut inherited));
+    let listeners = open.collect::<Result<Vec<_>, _>>()?;
+    for address in inherited.addresses() {
+        tracing::warn!(%address, "a socket was handed over that no listener asks for");
+    }
+    drop(inherited);
+    let (stop, stopping) = watch::channel(Ending::NotYet);
+    let workers = worker::start_all(&site, count, &stopping, &mut rng)?;
+    let listeners: Listeners = Arc::new(Mutex::new(listeners));
+    let shutdown_timeout = Arc::new(Mutex::new(config.server.shutdown_timeout));
+    let reloader = Reloader {
+        source,
+        followers,
+        config,
+        sites,
+        controller: controller.clone(),
+        listeners: listeners.clone(),
+        shutdown_timeout: shutdown_timeout.clone(),
+        orders: workers.iter().map(|worker| worker.orders.clone()).collect(),
+        rng: StdRng::from_rng(&mut rng),
+    };
+    reloader.open_all(&site)?;
+    let certificates = certificates::watch(listeners.clone());
+    let guests: Vec<control::Guest> =
+        vec![Box::pin(reloader.run(requests)), Box::pin(certificates)];
+    let control = control::start(&controller, guests, &mut rng)?;
+    Ok(Running { listeners, controller, workers, control, stop, shutdown_timeout })
 }
 
 /// Raises the limit on descriptors as far as it goes, and warns if that is not enough for as many
@@ -148,64 +209,33 @@ fn raise_descriptors(config: &Config) {
     }
 }
 
-fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
-    let with_config = pools.iter().zip(&config.pools);
-    let destinations: Vec<_> = with_config
-        .map(|(pool, of_pool)| Destination::new(pool.clone(), of_pool, &config.pools).map(Arc::new))
-        .collect::<Result<_, _>>()?;
-    let is_sealing = |pool: &config::Pool| pool.spec.affinity.mode == Mode::Cookie;
-    let needs_key = config.pools.iter().any(is_sealing);
-    let keys = match &config.server.token_keys[..] {
-        [] if needs_key => vec![keys::own(&config.server.state_dir, rng)?],
-        [] => vec![crate::balance::affinity::Key::random(rng)], // seals nothing
-        keys => keys.to_vec(),
-    };
-    let routes = config.routes.iter();
-    Ok(Site {
-        routes: Table::new(
-            routes.map(|route| (route.rule.clone(), destinations[route.pool].clone())),
-        ),
-        keyring: Keyring::new(&keys),
-        limits: config.server.limits,
-        timeouts: ClientTicks::from(&config.server.timeouts),
-        underscores_in_headers: config.server.underscores_in_headers,
-        http2: config.server.http2,
-        guarded: guarded(&config.listeners),
-        tells_local_address: config
-            .pools
-            .iter()
-            .any(|pool| pool.transport.proxy_protocol.is_some()),
-    })
-}
-
-/// The fields in which apps are told something that clients could forge, on whatever listener.
-fn guarded(listeners: &[config::Listener]) -> Vec<HeaderName> {
-    let tls = listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let mut guarded: Vec<_> = tls.filter_map(|tls| tls.subject_header.clone()).collect();
-    guarded.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-    guarded.dedup();
-    guarded
-}
-
 impl Running {
     /// Where it listens, in the order of the configuration; real ports where 0 was configured.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        lock(&self.listeners).iter().map(|listener| listener.entrance.address).collect()
     }
 
     /// Its pools, in the order of the configuration.
-    pub fn pools(&self) -> &[Arc<Pool>] {
-        &self.pools
+    pub fn pools(&self) -> Arc<[Arc<Pool>]> {
+        self.controller.pools()
+    }
+
+    /// What can be asked of it.
+    pub fn controller(&self) -> &Arc<Controller> {
+        &self.controller
     }
 
     /// Stops accepting, lets requests in flight finish, and ends the threads. Blocks for as long
     /// as `server.shutdown_timeout` at most.
     pub fn shut_down(self) -> Shutdown {
+        let timeout = *lock(&self.shutdown_timeout);
         let since = Stopwatch::start();
-        self.stop.send_replace(true);
+        // The workers have copies: each is closed when nothing waits there any more.
+        lock(&self.listeners).clear();
+        self.stop.send_replace(Ending::Now);
         let mut cut = 0;
         for worker in self.workers {
-            cut += worker.finish(self.shutdown_timeout.saturating_sub(since.elapsed()));
+            cut += worker.finish(timeout.saturating_sub(since.elapsed()));
         }
         self.control.finish();
         match cut {
@@ -215,18 +245,15 @@ impl Running {
     }
 }
 
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
-    }
+/// Nothing panics while these are held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A listener, bound once for every worker.
-pub(crate) struct Bound {
-    /// One socket a worker.
-    sockets: Vec<std::net::TcpListener>,
-    /// What its connections share.
-    entrance: Arc<Entrance>,
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
 }
 
 /// How busy a worker is, for whoever deals out connections.

@@ -47,12 +47,22 @@ impl Caught {
     }
 }
 
-/// From now on SIGHUP does this, on a thread of its own, and does not end the process.
-pub fn on_hang_up(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP])?;
-    let watch = move || signals.forever().for_each(|_| act());
-    thread::Builder::new().name("hang-up".into()).spawn(watch)?;
-    Ok(())
+/// SIGHUPs that are caught, whether or not anybody acts on them yet.
+#[derive(Debug)]
+pub struct HangUps(Signals);
+
+/// From now on SIGHUP does not end the process.
+pub fn catch_hang_up() -> io::Result<HangUps> {
+    Signals::new([SIGHUP]).map(HangUps)
+}
+
+impl HangUps {
+    /// Does this at each of them, on a thread of its own.
+    pub fn each(mut self, mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+        let watch = move || self.0.forever().for_each(|_| act());
+        thread::Builder::new().name("hang-up".into()).spawn(watch)?;
+        Ok(())
+    }
 }
 
 /// Waits for SIGTERM or SIGINT.

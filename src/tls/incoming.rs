@@ -97,6 +97,11 @@ impl Incoming {
         changed.then(|| self.reload())
     }
 
+    /// What it is to say.
+    pub fn spec(&self) -> &IncomingSpec {
+        &self.spec
+    }
+
     /// The file that clients get unless they ask for another name.
     pub fn file(&self) -> &Path {
         self.spec.certificates.first().map_or(Path::new(""), |pair| &pair.cert)

@@ -10,7 +10,8 @@ use rustls::HandshakeKind;
 use tokio_tungstenite::tungstenite;
 
 use crate::support::{
-    Authority, Backend, Client, Gate, PATIENCE, Pair, Process, Proxy, TlsClient, wait_until,
+    Authority, Backend, Client, Files, Gate, PATIENCE, Pair, Process, Proxy, TlsClient, pool,
+    wait_until,
 };
 
 const COOKIE: &str = "[pools.pool.affinity]\nmode = \"cookie\"";
@@ -153,6 +154,29 @@ fn renewed_certificates_are_read_and_bad_ones_are_not_used() {
     });
     assert_eq!(early.get("/", "").status, 200, "who was connected stays connected");
     assert_eq!(shop.connect().get("/", "").status, 200);
+}
+
+#[test]
+fn a_reload_changes_what_is_said_and_keeps_who_is_there() {
+    let backend = Backend::named("hello");
+    let authority = Authority::new();
+    let pair = authority.issue("shop", &["shop.test"]);
+    let pool = pool(&[backend.address.to_string()], "");
+    let files = Files::with(&(listener(&[&pair], "") + &pool));
+    let (process, address) = files.run();
+    let config = Arc::new(authority.client(None));
+    let connect = || TlsClient::secured(address, "shop.test", &config).unwrap();
+    let mut early = connect();
+    assert_eq!(early.get("/", "").field("strict-transport-security"), None);
+    files.configure(&(listener(&[&pair], "hsts = {}") + &pool));
+    process.signal("HUP");
+    wait_until("it was reloaded", || {
+        let mut client = connect();
+        let response = client.get("/", "");
+        assert_eq!(client.session().handshake_kind(), Some(HandshakeKind::Resumed));
+        response.field("strict-transport-security").is_some()
+    });
+    assert_eq!(early.get("/", "").text(), "hello");
 }
 
 #[test]

@@ -256,10 +256,7 @@ impl Rules<'_> {
             (Line::Any, Kind::Keyed(..)) => return Err("a key waits for anybody".into()),
             (Line::Any, _) => {
                 ensure!(self.open().next().is_some(), "waits for anybody, and there is nobody");
-                let mut free = self.free();
-                // Waiters in front of it may be held to a bound.
-                let is_free = self.overload() != Some(OverloadAction::Queue);
-                ensure!(!is_free || free.next().is_none(), "waits, though somebody has room");
+                ensure!(self.free().next().is_none(), "waits, though somebody has room");
                 return Ok(());
             }
             (Line::One(_), Kind::Free(_)) => {
@@ -302,11 +299,7 @@ impl Rules<'_> {
             (Unavailable::Full, Kind::Free(_) | Kind::Bound(_)) => {
                 let free = self.free().next();
                 let free = free.map(|(id, _)| self.shadow.name(id));
-                let is_free = self.overload() != Some(OverloadAction::Queue);
-                ensure!(
-                    !is_free || free.is_none(),
-                    "all are full, and yet there is room at {free:?}"
-                );
+                ensure!(free.is_none(), "all are full, and yet there is room at {free:?}");
                 let may = self.is_late() || self.is_crowded(Line::Any);
                 ensure!(may, "there was room in the queue");
             }
@@ -345,11 +338,16 @@ impl Rules<'_> {
     }
 }
 
+/// Do sessions wait while their home has too much to do?
+fn queues(shadow: &Shadow) -> bool {
+    shadow.affinity().overload.is_some_and(|overload| overload.action == OverloadAction::Queue)
+}
+
 /// Nobody waits for what is there. Where bounds depend on the whole pool's load, a place can
 /// come free without anybody's doing; it is handed over with the next request that ends.
 pub fn nobody_waits_in_vain(shadow: &Shadow, requests: &[Request]) -> Result<(), String> {
-    let queues = shadow.affinity().overload.is_some_and(|o| o.action == OverloadAction::Queue);
-    let has_room = |b: &Known| if queues { b.in_flight == 0 } else { b.has_room() };
+    let queues = queues(shadow);
+    let has_time = |b: &Known| if queues { b.in_flight == 0 } else { b.has_room() };
     let waits = |line: Line, id: BackendId| {
         let mut waiters = shadow.lines.get(&line).into_iter().flatten();
         waiters.find(|&&number| !requests[number].tried.contains(&id)).copied()
@@ -357,12 +355,12 @@ pub fn nobody_waits_in_vain(shadow: &Shadow, requests: &[Request]) -> Result<(),
     for (id, known) in shadow.all_members() {
         let name = shadow.name(id);
         if known.takes_new()
-            && has_room(known)
+            && known.has_room()
             && let Some(number) = waits(Line::Any, id)
         {
             return Err(format!("request {number} waits for anybody, and {name} has room"));
         }
-        let open = known.state().accepts_bound() && has_room(known);
+        let open = known.state().accepts_bound() && has_time(known);
         if open && let Some(number) = waits(Line::One(id), id) {
             return Err(format!("request {number} waits for {name}, and it has room"));
         }
@@ -415,6 +413,8 @@ pub fn in_turn(
     }
     let known = shadow.known(id);
     let other_line = match line {
+        // Who waits for home may be held to a bound, and those who wait for any are not.
+        Line::Any if queues(shadow) => return Ok(()),
         Line::Any => Line::One(id),
         Line::One(_) if known.takes_new() => Line::Any,
         Line::One(_) => return Ok(()),

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::balance::Unavailable;
 use crate::balance::affinity::{Mode, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::{self, Algorithm};
+use crate::balance::{Binding, Cause, Grant, Hint, Rng, Unavailable};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,7 @@ use crate::balance::affinity::{Afterwards, Mode, Overload, OverloadAction, WhenU
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::Algorithm;
 use crate::balance::queue::{Wait, Woken};
-use crate::balance::{InFlight, Unavailable};
+use crate::balance::{Binding, Cause, Hint, InFlight, Unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -204,7 +204,7 @@ async fn play(
     proxy: &Running,
     screen: &mut Screen,
 ) -> Result<Summary, Failure> {
-    let [pool] = proxy.pools() else { return Err(Failure::failed("the demo has one pool")) };
+    let [pool] = &*proxy.pools() else { return Err(Failure::failed("the demo has one pool")) };
     let signal = stop::signal()?;
     let crowd = Crowd::start(plan);
     let stopwatch = Stopwatch::start();

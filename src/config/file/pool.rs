@@ -37,6 +37,8 @@ pub struct Pool {
     /// How long a backend that has come up takes to get its full share. Absent: it gets it at
     /// once.
     pub slow_start: Option<Parsed<Duration>>,
+    /// How backends are emptied, unless the command that begins it says otherwise.
+    pub drain: Drain,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
     pub eject: Eject,
     /// How sessions stick to backends. Absent: they do not.
@@ -60,6 +62,7 @@ impl Default for Pool {
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,
+            drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
             health: None,
@@ -113,6 +116,23 @@ impl Default for Queue {
     fn default() -> Self {
         Queue { length: 128, timeout: seconds(5) }
     }
+}
+
+/// How a backend is emptied. It gets no new sessions; those that it has stay until they end, unless
+/// this moves them. A drain that the app asks for in its health check goes like this, too.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// From so long after the beginning on all sessions move, each at its next request. Absent:
+    /// never.
+    pub deadline: Option<Parsed<Duration>>,
+    /// A session that has paused for so long moves at its next request. Absent: none does before
+    /// the deadline.
+    pub move_idle_after: Option<Parsed<Duration>>,
+    /// How many sessions move after the deadline, and how many tunnels are closed, a second.
+    /// Absent: all at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub moves_per_second: Option<u32>,
 }
 
 /// What backends are told about the client.

@@ -1,11 +1,12 @@
 //! `[pools.NAME]`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 
 use super::Resolver;
 use crate::balance::outlier::Ejection;
 use crate::balance::queue::QueueSpec;
-use crate::balance::{BackendSpec, PoolSpec};
+use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 use crate::config::at::At;
 use crate::config::file::{self, Eject, ForwardHost, HostChoice};
 use crate::config::{BackendTimeouts, Forward, ForwardStyle, HostPolicy, Pool};
@@ -27,6 +28,7 @@ impl Resolver<'_> {
     }
 
     fn pool(&mut self, name: &str, file: &file::Pool, at: At<'_>) -> Pool {
+        let transport = self.transport(file, at);
         let affinity = self.affinity(&file.affinity, at.key("affinity"));
         Pool {
             spec: PoolSpec {
@@ -42,16 +44,20 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
+                drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, at),
             },
             key: affinity.key,
             cookie: affinity.cookie,
             forward: forward(&file.forward),
-            transport: self.transport(file, at),
+            transport: transport.clone(),
             timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
             max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
             attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),
-            health: file.health.as_ref().map(|health| self.health(health, at.key("health"))),
+            health: file
+                .health
+                .as_ref()
+                .map(|health| self.health(health, &transport, at.key("health"))),
         }
     }
 
@@ -118,6 +124,17 @@ impl Resolver<'_> {
             failures: file.connect_failures,
             duration: self.positive(&file.duration, at.key("duration")),
         })
+    }
+
+    fn drain(&mut self, file: &file::Drain, at: At<'_>) -> DrainPolicy {
+        let mut positive = |key, duration: &Option<_>| {
+            duration.as_ref().map(|duration| self.positive(duration, at.key(key)))
+        };
+        DrainPolicy {
+            deadline: positive("deadline", &file.deadline),
+            move_idle_after: positive("move_idle_after", &file.move_idle_after),
+            moves_per_second: file.moves_per_second.and_then(NonZeroU32::new),
+        }
     }
 
     fn backend_timeouts(&mut self, file: &file::BackendTimeouts, at: At<'_>) -> BackendTimeouts {

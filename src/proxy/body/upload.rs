@@ -107,7 +107,7 @@ impl Pace {
         client: &Client,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let site = &client.worker.site;
+        let site = client.worker.site();
         self.began.get_or_insert_with(|| client.worker.tick());
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {
