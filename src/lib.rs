@@ -16,7 +16,7 @@
 //! | [`proxy_protocol`] | pure: who a connection is really from | none |
 //! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `tls` and `proxy_protocol` |
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
-//! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `clock` |
+//! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `observe`, `clock` |
 //! | [`control`] | what can be asked of a running proxy; health checks, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
