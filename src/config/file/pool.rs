@@ -48,8 +48,8 @@ pub struct Pool {
     pub affinity: Affinity,
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
-    /// Where further app servers are found: by DNS, or in a file that is watched. Absent: there are
-    /// those of `backends` only.
+    /// Where further app servers are found: by DNS, or in a file that is watched.
+    /// Absent: nowhere.
     pub discover: Vec<Discover>,
     /// The app servers. At least one, unless they are discovered.
     pub backends: Vec<Backend>,
@@ -253,12 +253,13 @@ impl Default for Ejection {
 #[serde(deny_unknown_fields, default)]
 pub struct Discover {
     /// A host name with a port: a backend for each of its addresses (A, AAAA), named after it.
+    /// Absent: `srv` or `file` says where.
     pub dns: Option<Parsed<Address>>,
     /// The name of an SRV record: a backend for each of its targets, named after it, with its
-    /// port, weight and priority.
+    /// port, weight and priority. Absent: `dns` or `file` says where.
     pub srv: Option<Parsed<Name>>,
     /// A file with backends, relative to this file: TOML with `[[backends]]` tables as in here, or
-    /// JSON with the same in a list. Read again when it changes.
+    /// JSON with the same in a list. Read again when it changes. Absent: `dns` or `srv` says where.
     pub file: Option<Parsed<PathBuf>>,
     /// The IP address and port of the name server. Absent: the system's.
     pub nameserver: Option<Parsed<Address>>,
