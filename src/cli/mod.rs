@@ -10,6 +10,7 @@ mod demo;
 mod drain;
 mod failure;
 mod maintenance;
+mod plan;
 mod ready;
 mod reload;
 mod remote;
@@ -77,6 +78,8 @@ enum Command {
     Reload(reload::Args),
     /// Show where sessions are bound, or let them go
     Sessions(sessions::Args),
+    /// Say what a change would do, without doing it
+    Plan(plan::Args),
     /// Watch pools and backends, drain and restore them
     Top(top::Args),
     /// Print the JSON Schema of the configuration file
@@ -102,6 +105,7 @@ impl Cli {
             Command::Maintenance(args) => maintenance::run(&args, &terminal),
             Command::Reload(args) => reload::run(&args, &terminal),
             Command::Sessions(args) => sessions::run(&args, &terminal),
+            Command::Plan(args) => plan::run(&args, &terminal),
             Command::Top(args) => top::run(&args, &terminal),
             Command::Schema(args) => schema::run(&args, &terminal),
             Command::Demo(args) => demo::run(&args, &terminal),

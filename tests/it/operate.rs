@@ -166,6 +166,22 @@ fn a_token_is_taken_from_a_file() {
 }
 
 #[test]
+fn a_plan_says_who_would_move_and_moves_nobody() {
+    let apps = apps::<2>();
+    let (proxy, admin) = proxy(&[&apps[0], &apps[1]]);
+    let mut visitor = Visitor::new(proxy.address());
+    let home = visitor.visit()[..2].to_owned();
+    let ended = run(&admin, &["plan", "--drain", &format!("pool/{home}")]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.starts_with("1 session of pool pool would move"), "{ended:?}");
+    let plan = json(&run(&admin, &["plan", "--add", "pool/b9=2", "--json"]));
+    assert!(plan["after"]["sessions"].is_number(), "{plan}");
+    assert_eq!(admin.backend(&home)["state"], "ready", "nothing is done");
+    assert_eq!(run(&admin, &["plan", "--remove", "pool/b7"]).code, Some(1));
+    assert_eq!(run(&admin, &["plan"]).code, Some(2));
+}
+
+#[test]
 fn top_needs_a_terminal_or_prints_lines_of_json() {
     let backend = Backend::named("b0");
     let proxy = Proxy::configured(ON, &[&backend], "");
