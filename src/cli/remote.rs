@@ -70,11 +70,11 @@ impl FromStr for Base {
             return Err("the admin API has no path in front of it".into());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("there is no host in it")?;
-        let has_port =
-            uri.authority().is_some_and(|authority| authority.as_str().len() > host.len());
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
         let port = match uri.port_u16() {
-            None if has_port => return Err("ports are numbers up to 65535".into()),
-            port => port.unwrap_or(80),
+            Some(port) => port,
+            None if authority.ends_with(host) => 80,
+            None => return Err("there is no such port".into()),
         };
         Ok(Base { host: host.to_owned(), port })
     }

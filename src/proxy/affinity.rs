@@ -147,7 +147,7 @@ impl<'a> Tokens<'a> {
         if is_of_this_pool && self.grant.is_none() {
             let site = self.client.worker.site();
             let pool = self.destination.pool.name();
-            self.grant = self.client.memo.borrow_mut().open(&site.keyring, pool, value);
+            self.grant = self.client.memo().borrow_mut().open(&site.keyring, pool, value);
             self.is_forged |= self.grant.is_none();
         }
     }

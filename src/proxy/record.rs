@@ -293,6 +293,7 @@ fn write_beginning(client: &Client, head: Option<&Parts>) {
             path: head.uri.path(),
             query: head.uri.query(),
             protocol: match head.version {
+                _ if client.is_stream() => "HTTP/2.0",
                 Version::HTTP_10 => "HTTP/1.0",
                 _ => "HTTP/1.1",
             },

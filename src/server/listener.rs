@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use super::StartError;
 use super::sockets::{self, Inherited};
 use crate::config;
-use crate::proxy::Entrance;
+use crate::proxy::{Entrance, TlsEntrance};
+use crate::tls;
 
 /// A bound address that accepts client connections.
 pub(crate) struct Listener {
@@ -34,21 +35,24 @@ impl Listener {
         inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
         let configured = config.address;
-        let mut bind = || {
+        let tls = config.tls.as_ref().map(TlsEntrance::new).transpose()?;
+        let bind = || {
             let sockets = match inherited.take(configured) {
                 none if none.is_empty() => sockets::bind(configured, workers)?,
                 sockets => sockets,
             };
             let address = sockets.first().map_or(Ok(configured), TcpListener::local_addr)?;
-            let entrance = Arc::new(entrance(config, address, &Arc::default()));
+            let entrance = Arc::new(entrance(config, address, &Arc::default(), tls));
             Ok(Listener { id, configured, entrance, sockets })
         };
         bind().map_err(|source| StartError::Listen { address: configured, source })
     }
 
-    /// Where it listens, and how many connections it has.
-    pub(super) fn entrance_like(&self, config: &config::Listener) -> Entrance {
-        entrance(config, self.entrance.address, &self.entrance.connections)
+    /// Where it listens, and how many connections it has. Certificates are read again.
+    pub(super) fn entrance_like(&self, config: &config::Listener) -> Result<Entrance, tls::Error> {
+        let former = self.entrance.tls.as_ref();
+        let tls = config.tls.as_ref().map(|tls| TlsEntrance::like(tls, former)).transpose()?;
+        Ok(entrance(config, self.entrance.address, &self.entrance.connections, tls))
     }
 }
 
@@ -56,6 +60,7 @@ fn entrance(
     config: &config::Listener,
     address: SocketAddr,
     connections: &Arc<AtomicUsize>,
+    tls: Option<TlsEntrance>,
 ) -> Entrance {
     Entrance {
         address,
@@ -63,6 +68,10 @@ fn entrance(
         forwarded: config.forwarded,
         max_connections: config.max_connections,
         connections: connections.clone(),
+        proxy_protocol: config.proxy_protocol.clone(),
+        tls,
+        http2: config.http2,
+        redirect_to_https: config.redirect_to_https,
     }
 }
 

@@ -292,6 +292,8 @@ fn the_process_says_how_it_is() {
     ] {
         assert!(scrape.value(name, &[]) > 0.0, "{name}");
     }
+    // It is told in hundredths of a second, and a proxy starts in less.
+    wait_until("CPU time", || proxy.scrape().value("process_cpu_seconds_total", &[]) > 0.0);
 }
 
 /// A scrape in which every metric has a sample.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, Health, seconds};
+use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
 use crate::config::leaf::{HostHeader, Name, Parsed};
 
@@ -24,6 +24,13 @@ pub struct Pool {
     pub max_idle_connections: u32,
     /// What backends are told about the client.
     pub forward: Forward,
+    /// Backends are spoken to over TLS. Absent: they are not.
+    pub tls: Option<BackendTls>,
+    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs it.
+    pub http2: bool,
+    /// Connections to backends begin with a PROXY protocol header of this version, which tells
+    /// whom they are from. Each is then used for one client only. Absent: they do not.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// How patient the proxy is with backends.
     pub timeouts: BackendTimeouts,
     /// Requests that wait for a backend that is at its limit.
@@ -55,6 +62,9 @@ impl Default for Pool {
             attempts: 3,
             max_idle_connections: 256,
             forward: Forward::default(),
+            tls: None,
+            http2: false,
+            proxy_protocol: None,
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,
