@@ -6,7 +6,7 @@
 //! | [`by_name`] | which certificate a client gets |
 //! | [`incoming`] | what a listener says to clients; replaced while it is in use |
 //! | [`outgoing`] | how backends are spoken to |
-//! | [`subject`] | who a client's certificate says it is |
+//! | [`mod@subject`] | who a client's certificate says it is |
 
 mod by_name;
 mod certificate;
