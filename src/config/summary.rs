@@ -247,9 +247,6 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
     }
-    if !pool.spec.measures_cost {
-        rows.push(row("cost", "of stickiness not measured".into()));
-    }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));

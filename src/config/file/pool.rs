@@ -38,8 +38,6 @@ pub struct Pool {
     /// How long a backend that has come up takes to get its full share. Absent: it gets it at
     /// once.
     pub slow_start: Option<Parsed<Duration>>,
-    /// Is the cost of stickiness measured: what affinity costs next to even distribution?
-    pub measure_cost: bool,
     /// How backends are emptied, unless the command that begins it says otherwise.
     pub drain: Drain,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
@@ -68,7 +66,6 @@ impl Default for Pool {
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,
-            measure_cost: true,
             drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
