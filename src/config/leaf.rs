@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
 pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, ServerName, Target};
-pub use units::{Factor, Share, Size, StatusRange};
+pub use units::{Factor, RedirectStatus, Share, Size, StatusRange};
 
 /// A value that is written as text.
 pub trait Leaf: Sized {
@@ -114,6 +114,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Name>(),
     Format::of::<PathPrefix>(),
     Format::of::<QueryName>(),
+    Format::of::<RedirectStatus>(),
     Format::of::<ServerName>(),
     Format::of::<Share>(),
     Format::of::<Size>(),
@@ -122,6 +123,8 @@ pub const FORMATS: &[Format] = &[
     Format::of::<crate::balance::Address>(),
     Format::of::<crate::balance::affinity::Key>(),
     Format::of::<crate::routing::HostMatch>(),
+    Format::of::<crate::routing::Template>(),
+    Format::of::<http::HeaderValue>(),
     Format::of::<http::Method>(),
     Format::of::<http::header::HeaderName>(),
     Format::of::<ipnet::IpNet>(),

@@ -22,6 +22,7 @@ pub mod leaf;
 mod load;
 mod report;
 mod resolve;
+mod route;
 mod schema;
 mod source;
 mod suggest;
@@ -43,12 +44,13 @@ use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
 use crate::proxy_protocol;
-use crate::routing::{HostMatch, Rule};
+use crate::routing::HostMatch;
 use crate::tls::{IncomingSpec, OutgoingSpec};
 
 pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
 pub use report::{ConfigError, Mistake, Severity};
+pub use route::{Action, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route};
 pub use schema::schema;
 pub use variables::Environment;
 
@@ -61,7 +63,7 @@ pub struct Config {
     pub admin: Admin,
     /// Where clients connect. Never empty.
     pub listeners: Vec<Listener>,
-    /// Which pool takes which request, in the order of the file.
+    /// What becomes of which request, in the order of the file.
     pub routes: Vec<Route>,
     /// The pools, with unique names. Never empty.
     pub pools: Vec<Pool>,
@@ -98,6 +100,8 @@ pub struct Server {
     pub request_id_header: Option<HeaderName>,
     /// Does a request without a trace get one?
     pub starts_traces: bool,
+    /// Pages instead of answers of our own.
+    pub error_pages: ErrorPages,
 }
 
 /// What HTTP/2 clients are told.
@@ -260,15 +264,6 @@ pub struct ListenerTls {
     pub handshake_timeout: Duration,
     /// Clients that do so at the same time.
     pub max_handshakes: usize,
-}
-
-/// A match that names a pool.
-#[derive(Debug)]
-pub struct Route {
-    /// What must match.
-    pub rule: Rule,
-    /// Index into [`Config::pools`].
-    pub pool: usize,
 }
 
 /// A pool: the core's part and the shell's.

@@ -8,6 +8,7 @@ mod admin;
 mod affinity;
 mod cookie;
 mod discover;
+mod handling;
 mod health;
 mod jar;
 mod listeners;
@@ -42,6 +43,7 @@ pub(super) fn resolve(
     let pools = resolver.pools(&file.pools, at);
     let routes = resolver.routes(&file.routes, &pools, at);
     resolver.no_loops(&listeners, &pools, at);
+    resolver.guarded_fields_stay(&file.routes, &listeners, &server, at);
     resolver.cookies_are_kept(&listeners, &routes, &pools, at);
     let admin = resolver.admin(&file.admin, &listeners, &pools, at);
     Config { server, admin, listeners, routes, pools }

@@ -170,7 +170,8 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
         Affinity::None => Hint::Free,
         Affinity::Cookie(_) => tokens.hint(fields),
         Affinity::Key(finder) => {
-            finder.key(tokens.client, fields, uri).map_or(Hint::Free, Hint::Key)
+            let key = finder.with_key(tokens.client, fields, uri, hashing::key);
+            key.map_or(Hint::Free, Hint::Key)
         }
     }
 }
@@ -178,14 +179,21 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
 /// A number for a client that has no token yet: its address and what it says that it is.
 fn browser(client: &Client, fields: &FieldLines) -> u64 {
     let agent = fields.get("user-agent").unwrap_or_default();
-    address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
+    of_address(client.source(fields), hashing::key).rotate_left(1) ^ hashing::key(agent)
 }
 
 impl KeyFinder {
-    fn key(&self, client: &Client, fields: &FieldLines, uri: &Uri) -> Option<u64> {
-        let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hashing::key(bytes));
+    /// What a function makes of the key; `None` if the request has none.
+    pub(crate) fn with_key(
+        &self,
+        client: &Client,
+        fields: &FieldLines,
+        uri: &Uri,
+        hash: impl Fn(&[u8]) -> u64,
+    ) -> Option<u64> {
+        let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hash(bytes));
         match self {
-            KeyFinder::SourceAddress => Some(address_key(source(client, fields))),
+            KeyFinder::SourceAddress => Some(of_address(client.source(fields), &hash)),
             KeyFinder::Path => of_text(uri.path().as_bytes()),
             KeyFinder::Header(name) => of_text(fields.get(name.as_str())?),
             KeyFinder::Cookie(name) => {
@@ -196,18 +204,10 @@ impl KeyFinder {
     }
 }
 
-fn address_key(address: IpAddr) -> u64 {
+fn of_address(address: IpAddr, hash: impl Fn(&[u8]) -> u64) -> u64 {
     match address {
-        IpAddr::V4(v4) => hashing::key(&v4.octets()),
-        IpAddr::V6(v6) => hashing::key(&v6.octets()),
-    }
-}
-
-/// The client's address, as far as it can be believed.
-fn source(client: &Client, fields: &FieldLines) -> IpAddr {
-    match client.is_trusted {
-        true => client.origin(fields).client,
-        false => client.peer,
+        IpAddr::V4(v4) => hash(&v4.octets()),
+        IpAddr::V6(v6) => hash(&v6.octets()),
     }
 }
 

@@ -24,6 +24,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
+use super::handling::Handling;
 use super::request::{self, Rewritten};
 use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
@@ -117,6 +118,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn new(
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
+        handling: Option<&Handling>,
         head: &Parts,
         payload: Payload,
     ) -> (Self, Rewritten) {
@@ -124,8 +126,9 @@ impl<'a> Attempt<'a> {
         let Payload { body, progress } = payload;
         let fields = &client.fields.borrow();
         let found = fields.found();
+        let is_here = progress.is_none();
         let rewritten =
-            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
+            request::write(&mut bytes, head, fields, client, destination, handling, is_here);
         let attempt = Attempt {
             client,
             destination,

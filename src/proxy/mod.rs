@@ -17,6 +17,7 @@
 //! | [`multiplexed`], [`http2_head`], [`websocket`] | the same for HTTP/2: streams, their heads, tunnels |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
+//! | [`handling`], [`rate_limit`] | what its route does to it: who may come, how often, and what is changed |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
 //! | [`upstream`] | the connection that it goes out on |
@@ -40,8 +41,10 @@ mod connection;
 mod destination;
 mod error;
 mod exchange;
+mod handling;
 mod http2_head;
 mod multiplexed;
+mod rate_limit;
 mod record;
 mod request;
 mod request_id;
@@ -57,6 +60,8 @@ mod worker;
 
 pub(crate) use connection::serve;
 pub(crate) use destination::{ClientTicks, Destination, Entrance, Site, TlsEntrance};
+pub(crate) use handling::{Action, Handling, Redirect, Route};
+pub(crate) use rate_limit::Limiter;
 pub(crate) use upstream_socket::Transport;
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

@@ -44,6 +44,9 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
     }
+    if let Some(handling) = told.handling {
+        handling.change(response.headers_mut()); // what is ours to say comes after that
+    }
     bind(response.headers_mut(), wish, told);
     response
 }

@@ -36,6 +36,7 @@ mod ejection;
 mod errors;
 mod forwarded;
 mod forwarding;
+mod handling;
 mod health;
 mod http2;
 mod http2_backends;

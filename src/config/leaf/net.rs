@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Leaf;
 use crate::balance::Address;
-use crate::routing::{HostMatch, PathMatch};
+use crate::routing::{HostMatch, PathMatch, Template};
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +193,20 @@ impl Leaf for Target {
 
     fn show(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Leaf for Template {
+    const FORMAT: &'static str = "redirect-target";
+    const EXPECTED: &'static str =
+        "a target such as \"https://{host}{path}{query}\" or \"/new{rest}{query}\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

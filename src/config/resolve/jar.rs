@@ -19,7 +19,7 @@ struct Baker<'a> {
 
 impl<'a> Baker<'a> {
     fn new(index: usize, pool: &'a Pool, routes: &'a [Route], at: At<'a>) -> Self {
-        let routes = routes.iter().filter(|route| route.pool == index);
+        let routes = routes.iter().filter(|route| route.leads_to(index));
         let set_by: Vec<_> = routes.map(|route| &route.rule.host).collect();
         let sent_to = match pool.cookie.domain.as_deref() {
             None => set_by.iter().map(|&host| host.clone()).collect(),
