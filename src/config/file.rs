@@ -6,6 +6,7 @@
 
 mod admin;
 mod affinity;
+mod compression;
 mod health;
 mod listener;
 mod pool;
@@ -26,6 +27,7 @@ pub use affinity::{
     Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
     OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
+pub use compression::{Algorithm as CompressionAlgorithm, Compression, CompressionSwitch};
 pub use health::{Health, Initial};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,

@@ -122,6 +122,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Target>(),
     Format::of::<crate::balance::Address>(),
     Format::of::<crate::balance::affinity::Key>(),
+    Format::of::<crate::http::compression::MediaRange>(),
     Format::of::<crate::routing::HostMatch>(),
     Format::of::<crate::routing::Template>(),
     Format::of::<http::HeaderValue>(),

@@ -50,7 +50,7 @@ use crate::tls::{IncomingSpec, OutgoingSpec};
 pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
 pub use report::{ConfigError, Mistake, Severity};
-pub use route::{Action, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route};
+pub use route::{Action, Compression, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route};
 pub use schema::schema;
 pub use variables::Environment;
 
@@ -285,6 +285,8 @@ pub struct Pool {
     pub max_idle_connections: usize,
     /// Backends, or connections, that are tried for one request at most; at least 1.
     pub attempts: usize,
+    /// How responses are compressed, if they are.
+    pub compression: Option<Compression>,
     /// Active checks, if any.
     pub health: Option<HealthCheck>,
     /// Where further backends are found.

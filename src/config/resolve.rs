@@ -6,6 +6,7 @@
 
 mod admin;
 mod affinity;
+mod compression;
 mod cookie;
 mod discover;
 mod handling;

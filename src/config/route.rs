@@ -9,6 +9,7 @@ use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 
 use super::KeySource;
+use crate::http::compression::{Coding, MediaRange};
 use crate::routing::{Access, Rewrite, Rule, Template};
 
 /// A match, and what becomes of the requests that match.
@@ -70,6 +71,19 @@ pub struct Handling {
     pub hsts: Option<HeaderValue>,
     /// Pages instead of answers of our own.
     pub error_pages: ErrorPages,
+    /// How answers are compressed, or that they are not. `None`: as the pool says.
+    pub compression: Option<Option<Compression>>,
+}
+
+/// How responses are compressed, for clients that want that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// How, in the order of preference. Never empty.
+    pub algorithms: Vec<Coding>,
+    /// Nothing shorter than this is.
+    pub min_length: u64,
+    /// Only what is of these types is.
+    pub types: Vec<MediaRange>,
 }
 
 /// How many requests a client may send.

@@ -246,6 +246,10 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
+    if let Some(settings) = &pool.compression {
+        let at = rows.iter().position(|[name, _]| name == "queue").unwrap_or_default();
+        rows.insert(at, row("compressed", handling::compressed(settings)));
+    }
     if pool.spec.affinity.mode == Mode::Cookie {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));

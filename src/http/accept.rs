@@ -33,7 +33,7 @@ fn weights(accept: Option<&[u8]>) -> (u32, u32) {
 }
 
 /// A weight (RFC 9110, section 12.4.2) in thousandths.
-fn thousandths(weight: &str) -> Option<u32> {
+pub(super) fn thousandths(weight: &str) -> Option<u32> {
     let weight: f32 = weight.parse().ok()?;
     (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u32)
 }

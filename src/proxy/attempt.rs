@@ -67,7 +67,7 @@ pub(crate) struct Attempt<'a> {
     is_chunked: bool,
     /// Of a body that streams.
     pub(super) progress: Option<Rc<Progress>>,
-    is_head: bool,
+    pub(super) is_head: bool,
     pub(super) is_idempotent: bool,
     /// The backend is to see another `Host` than the client sent.
     sets_host: bool,

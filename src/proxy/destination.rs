@@ -96,6 +96,8 @@ pub(crate) struct Destination {
     pub(crate) attempts: usize,
     /// Does the balancer want to know how long answers take?
     pub(crate) wants_latency: bool,
+    /// How answers are compressed, if they are.
+    pub(crate) compression: Option<Box<config::Compression>>,
 }
 
 /// How a request of this destination is recognized.
@@ -217,6 +219,7 @@ impl Destination {
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
             wants_latency: config.spec.balance.wants_latency(),
+            compression: config.compression.clone().map(Box::new),
         }
     }
 }

@@ -29,6 +29,7 @@ use super::request::{self, Rewritten};
 use super::request_id;
 use super::websocket;
 use crate::balance::Placement;
+use crate::config::Compression;
 use crate::http::fields::Found;
 use crate::observe::access_log::Phase;
 
@@ -299,8 +300,8 @@ async fn forward(
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
-            let Attempt { client, destination, .. } = attempt;
-            let told = Told { client, destination, handling, placement, rewritten };
+            let Attempt { client, destination, is_head, .. } = attempt;
+            let told = Told { client, destination, handling, placement, rewritten, is_head };
             return Ok(answered.into_response(&told)?);
         }
     }
@@ -313,4 +314,16 @@ pub(crate) struct Told<'a> {
     pub(crate) handling: Option<&'a Handling>,
     pub(crate) placement: Placement,
     pub(crate) rewritten: Rewritten,
+    /// It is a HEAD.
+    pub(crate) is_head: bool,
+}
+
+impl Told<'_> {
+    /// How its answer is compressed, if at all: the route has the last word.
+    pub(crate) fn compression(&self) -> Option<&Compression> {
+        match self.handling.and_then(Handling::compression) {
+            Some(of_route) => of_route,
+            None => self.destination.compression.as_deref(),
+        }
+    }
 }

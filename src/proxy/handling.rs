@@ -134,6 +134,11 @@ impl Handling {
         &self.config.error_pages
     }
 
+    /// How answers are compressed, or that they are not, if the route says so.
+    pub(crate) fn compression(&self) -> Option<Option<&config::Compression>> {
+        self.config.compression.as_ref().map(Option::as_ref)
+    }
+
     /// Changes the fields of a backend's answer.
     pub(crate) fn change(&self, headers: &mut HeaderMap) {
         let rules = &self.config.response;

@@ -24,7 +24,7 @@
 //! | [`shared_attempt`], [`shared_upstream`] | the same over HTTP/2 |
 //! | [`upstream_socket`] | its socket, and what is said on it before HTTP |
 //! | [`body`] | the bodies, both ways |
-//! | [`response`] | the answer's head |
+//! | [`response`], [`compression`] | the answer's head; its body made shorter |
 //! | [`tunnel`] | what follows an upgrade |
 //! | [`error`] | the one table of our own answers |
 //! | [`record`], [`request_id`] | what is counted, timed and logged about it, and what it is called |
@@ -37,6 +37,7 @@ mod body;
 mod client;
 mod client_io;
 mod client_socket;
+mod compression;
 mod connection;
 mod destination;
 mod error;

@@ -7,6 +7,7 @@ use hyper::ext::ReasonPhrase;
 use super::affinity;
 use super::attempt::Answered;
 use super::body::{Begun, Lease, ResponseBody};
+use super::compression;
 use super::error::Problem;
 use super::exchange::Told;
 use super::tunnel::Tunnel;
@@ -48,6 +49,9 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
         handling.change(response.headers_mut()); // what is ours to say comes after that
     }
     bind(response.headers_mut(), wish, told);
+    if let Some(settings) = told.compression() {
+        compression::apply(settings, &mut response, told.is_head, told.client);
+    }
     response
 }
 

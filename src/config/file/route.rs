@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Hsts, Key, OneOrMany, seconds};
+use super::{CompressionSwitch, Hsts, Key, OneOrMany, seconds};
 use crate::config::leaf::{ExactPath, HeaderCondition, Parsed, PathPrefix, RedirectStatus};
 use crate::routing::{HostMatch, Template};
 
@@ -55,6 +55,9 @@ pub struct Route {
     /// Tells browsers that come over HTTPS to come so only, from now on, unless the app has said its
     /// own. Absent: as the listener says.
     pub hsts: Option<Hsts>,
+    /// Responses are compressed for clients that want that; `true`: as by default. Absent: as the
+    /// pool says.
+    pub compression: Option<CompressionSwitch>,
     /// Pages instead of the proxy's own answers: a file for each status or range of them. Absent:
     /// those of `server.error_pages`.
     #[serde(default)]

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::Leaf;
 use crate::balance::Address;
+use crate::http::compression::MediaRange;
 use crate::routing::{HostMatch, PathMatch, Template};
 
 /// An address to listen on.
@@ -193,6 +194,19 @@ impl Leaf for Target {
 
     fn show(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Leaf for MediaRange {
+    const FORMAT: &'static str = "media-range";
+    const EXPECTED: &'static str = "a media type such as \"text/html\" or \"text/*\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -45,6 +45,10 @@ impl Resolver<'_> {
             response: self.field_rules(file.response_headers.as_ref(), at.key("response_headers")),
             hsts: file.hsts.as_ref().map(|hsts| self.hsts(hsts, at.key("hsts"))),
             error_pages: self.error_pages(&file.error_pages, at.key("error_pages")),
+            compression: file
+                .compression
+                .as_ref()
+                .map(|compression| self.compression(compression, at.key("compression"))),
         };
         (handling != Handling::default()).then(|| Arc::new(handling))
     }

@@ -88,7 +88,7 @@ impl Resolver<'_> {
     }
 
     fn redirect_to(&mut self, redirect: &RedirectTo, file: &file::Route, at: At<'_>) -> Redirect {
-        let keys = ["rewrite", "request_headers"];
+        let keys = ["rewrite", "request_headers", "compression"];
         for key in keys {
             let why = "a redirect sends nothing to a backend";
             let help = format!("leave {key} out");

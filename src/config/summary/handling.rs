@@ -3,8 +3,8 @@
 use http::HeaderValue;
 use http::header::HeaderName;
 
-use super::super::leaf::{Leaf, StatusRange};
-use super::super::{Action, ErrorPages, FieldRules, Handling, Pool, RateLimit};
+use super::super::leaf::{Leaf, Size, StatusRange};
+use super::super::{Action, Compression, ErrorPages, FieldRules, Handling, Pool, RateLimit};
 use super::key;
 use crate::routing::Rewrite;
 
@@ -20,7 +20,8 @@ pub(super) fn action(action: &Action, pools: &[Pool]) -> String {
 
 /// What is done on the way.
 pub(super) fn handling(handling: &Handling) -> String {
-    let Handling { access, rate_limit, rewrite, request, response, hsts, error_pages } = handling;
+    let Handling { access, rate_limit, rewrite, request, response, hsts, error_pages, compression } =
+        handling;
     let mut about = Vec::new();
     about.extend(access.as_ref().map(ToString::to_string));
     about.extend(rate_limit.as_ref().map(limit));
@@ -31,6 +32,10 @@ pub(super) fn handling(handling: &Handling) -> String {
         format!("Strict-Transport-Security {}", String::from_utf8_lossy(hsts.as_bytes()))
     }));
     about.extend(pages(error_pages));
+    about.extend(compression.as_ref().map(|settings| match settings {
+        Some(settings) => format!("compressed: {}", compressed(settings)),
+        None => "not compressed".into(),
+    }));
     about.join("; ")
 }
 
@@ -61,6 +66,15 @@ fn fields(whose: &str, rules: &FieldRules) -> Option<String> {
     names.extend(with('=', &rules.set));
     names.extend(with('+', &rules.add));
     Some(format!("{whose}: {}", names.join(" ")))
+}
+
+/// How responses are compressed.
+pub(super) fn compressed(settings: &Compression) -> String {
+    let Compression { algorithms, min_length, types } = settings;
+    let algorithms: Vec<_> = algorithms.iter().map(|coding| coding.as_str()).collect();
+    let types: Vec<_> = types.iter().map(ToString::to_string).collect();
+    let least = Size(*min_length).show();
+    format!("{} of {least} and more of {}", algorithms.join(", "), types.join(", "))
 }
 
 /// Which statuses have a page of their own.
