@@ -23,6 +23,7 @@ mod bodies;
 mod browsers;
 mod clients_leave;
 mod commands;
+mod compression;
 mod connections;
 mod cookies;
 mod crowds;
