@@ -36,7 +36,7 @@ pub use pool::{
     Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
     ForwardStyle, HostChoice, Pool, Queue,
 };
-pub use route::{FieldRules, RateLimit, Redirect, RedirectTo, RedirectWord, Rewrite, Route};
+pub use route::{Arm, FieldRules, RateLimit, Redirect, RedirectTo, RedirectWord, Rewrite, Route};
 pub use server::{
     AccessLog, AccessLogFormat, ClientTimeouts, Http2, Limit, Limits, LinesKept, Log, LogFormat,
     LogOutput, Off, RequestIdHeader, Server, StandardOutput, Token, Trace, Unlimited, Workers,

@@ -50,7 +50,7 @@ use crate::tls::{IncomingSpec, OutgoingSpec};
 pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
 pub use report::{ConfigError, Mistake, Severity};
-pub use route::{Action, Compression, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route};
+pub use route::{Action, Compression, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route, Split};
 pub use schema::schema;
 pub use variables::Environment;
 

@@ -16,6 +16,7 @@ mod listeners;
 mod pool;
 mod routes;
 mod server;
+mod split;
 mod tls;
 
 use std::ops::RangeInclusive;
@@ -44,6 +45,7 @@ pub(super) fn resolve(
     let pools = resolver.pools(&file.pools, at);
     let routes = resolver.routes(&file.routes, &pools, at);
     resolver.no_loops(&listeners, &pools, at);
+    resolver.names_differ(&file.routes, at);
     resolver.guarded_fields_stay(&file.routes, &listeners, &server, at);
     resolver.cookies_are_kept(&listeners, &routes, &pools, at);
     let admin = resolver.admin(&file.admin, &listeners, &pools, at);

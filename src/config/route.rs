@@ -29,6 +29,7 @@ impl Route {
     pub fn leads_to(&self, pool: usize) -> bool {
         match &self.action {
             Action::Pool(index) => *index == pool,
+            Action::Split(split) => split.arms.iter().any(|(index, _)| *index == pool),
             Action::Redirect(_) => false,
         }
     }
@@ -39,8 +40,19 @@ impl Route {
 pub enum Action {
     /// To a pool: an index into [`Config::pools`](super::Config::pools).
     Pool(usize),
+    /// To several pools, each its share.
+    Split(Split),
     /// Their clients are sent elsewhere.
     Redirect(Redirect),
+}
+
+/// Several pools behind one route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// By what name operators call it.
+    pub name: String,
+    /// The pools, as indices into [`Config::pools`](super::Config::pools), and their weights.
+    pub arms: Vec<(usize, u32)>,
 }
 
 /// Clients are sent elsewhere.

@@ -112,7 +112,7 @@ impl Default for Memo {
 }
 
 impl Memo {
-    fn open(&mut self, keyring: &Keyring, pool: &str, token: &[u8]) -> Option<Grant> {
+    pub(crate) fn open(&mut self, keyring: &Keyring, pool: &str, token: &[u8]) -> Option<Grant> {
         if self.grant.is_some() && self.token == *token && *self.pool == *pool {
             return self.grant;
         }
@@ -126,6 +126,20 @@ impl Memo {
     }
 }
 
+/// What is known of a request's session before its cookies are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Known {
+    /// Nothing.
+    Nothing,
+    /// All that its tokens say.
+    Token {
+        /// The one that opened, sealed by one of several pools.
+        grant: Option<Grant>,
+        /// There were only others.
+        is_forged: bool,
+    },
+}
+
 /// The tokens of our cookies, as they are found when the request is written: the first one that
 /// opens counts.
 pub(crate) struct Tokens<'a> {
@@ -133,18 +147,25 @@ pub(crate) struct Tokens<'a> {
     destination: &'a Destination,
     grant: Option<Grant>,
     is_forged: bool,
+    /// What there is to know is known.
+    is_settled: bool,
 }
 
 impl<'a> Tokens<'a> {
-    /// None has been found yet.
-    pub(crate) fn new(client: &'a Client, destination: &'a Destination) -> Self {
-        Tokens { client, destination, grant: None, is_forged: false }
+    /// None has been found yet, unless something is known.
+    pub(crate) fn new(client: &'a Client, destination: &'a Destination, known: Known) -> Self {
+        let (grant, is_forged) = match known {
+            Known::Nothing => (None, false),
+            Known::Token { grant, is_forged } => (grant, is_forged),
+        };
+        let is_settled = matches!(known, Known::Token { .. });
+        Tokens { client, destination, grant, is_forged, is_settled }
     }
 
     /// One more of our cookies: the index of its name, and its value.
     pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
         let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
-        if is_of_this_pool && self.grant.is_none() {
+        if is_of_this_pool && self.grant.is_none() && !self.is_settled {
             let site = self.client.worker.site();
             let pool = self.destination.pool.name();
             self.grant = self.client.memo().borrow_mut().open(&site.keyring, pool, value);

@@ -24,7 +24,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
-use super::handling::Handling;
+use super::handling::Way;
 use super::request::{self, Rewritten};
 use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
@@ -117,8 +117,7 @@ impl<'a> Attempt<'a> {
     /// Prepares a request for its way.
     pub(crate) fn new(
         client: &'a Rc<Client>,
-        destination: &'a Arc<Destination>,
-        handling: Option<&Handling>,
+        way: &Way<'a>,
         head: &Parts,
         payload: Payload,
     ) -> (Self, Rewritten) {
@@ -126,9 +125,9 @@ impl<'a> Attempt<'a> {
         let Payload { body, progress } = payload;
         let fields = &client.fields.borrow();
         let found = fields.found();
-        let is_here = progress.is_none();
+        let (destination, is_here) = (way.destination, progress.is_none());
         let rewritten =
-            request::write(&mut bytes, head, fields, client, destination, handling, is_here);
+            request::write(&mut bytes, head, fields, client, way, is_here);
         let attempt = Attempt {
             client,
             destination,

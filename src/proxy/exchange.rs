@@ -17,12 +17,13 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::affinity::Known;
 use super::attempt::Attempt;
 use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::{Destination, Site};
 use super::error::Problem;
-use super::handling::{Action, Handling, Route};
+use super::handling::{Action, Handling, Route, Way};
 use super::http2_head;
 use super::record;
 use super::request::{self, Rewritten};
@@ -197,15 +198,16 @@ async fn serve<'a>(
         *found = Some(handling);
         handling.admit(head, &client.fields.borrow(), client)?;
     }
-    let destination = match action {
-        Action::Pool(destination) => destination,
+    let (destination, known) = match action {
+        Action::Pool(destination) => (destination, Known::Nothing),
+        Action::Split(split) => split.choose(client, &client.fields.borrow(), &head.uri),
         Action::Redirect(to) => return Err(to.problem(head, &client.fields.borrow()).into()),
     };
     if !body.is_end_stream() {
         client.record.note_pool(&destination.pool);
     }
     let payload = receive(client, head, body).await?;
-    let (attempt, rewritten) = Attempt::new(client, destination, handling, head, payload);
+    let (attempt, rewritten) = Attempt::new(client, &Way { destination, handling, known }, head, payload);
     client.record.note_hint(&rewritten.hint);
     forward(attempt, rewritten, handling, &mut head.headers).await
 }

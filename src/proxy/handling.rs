@@ -7,12 +7,14 @@ use http::header::{HeaderMap, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::{HeaderValue, Response};
 
+use super::affinity::Known;
 use super::body::ResponseBody;
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::rate_limit::Limiter;
 use super::request;
+use super::split::Split;
 use crate::config::{self, ErrorPages};
 use crate::http::field_lines::FieldLines;
 use crate::http::request_head::field;
@@ -31,8 +33,18 @@ pub(crate) struct Route {
 pub(crate) enum Action {
     /// To a pool.
     Pool(Arc<Destination>),
+    /// To several pools, each its share.
+    Split(Arc<Split>),
     /// Their clients are sent elsewhere.
     Redirect(Arc<Redirect>),
+}
+
+/// Where one request goes, and what is known and done on the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) destination: &'a Arc<Destination>,
+    pub(crate) handling: Option<&'a Handling>,
+    pub(crate) known: Known,
 }
 
 /// Clients are sent elsewhere.

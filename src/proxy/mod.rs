@@ -18,6 +18,7 @@
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
 //! | [`handling`], [`rate_limit`] | what its route does to it: who may come, how often, and what is changed |
+//! | [`split`] | which of several pools has it? |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
 //! | [`upstream`] | the connection that it goes out on |
@@ -52,6 +53,7 @@ mod request_id;
 mod response;
 mod shared_attempt;
 mod shared_upstream;
+mod split;
 mod tunnel;
 mod upstream;
 mod upstream_socket;
@@ -63,6 +65,7 @@ pub(crate) use connection::serve;
 pub(crate) use destination::{ClientTicks, Destination, Entrance, Site, TlsEntrance};
 pub(crate) use handling::{Action, Handling, Redirect, Route};
 pub(crate) use rate_limit::Limiter;
+pub(crate) use split::Split;
 pub(crate) use upstream_socket::Transport;
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

@@ -12,7 +12,7 @@ use super::affinity::{self, Tokens};
 use super::client::{Client, Security};
 use super::destination::Destination;
 use super::error::Problem;
-use super::handling::Handling;
+use super::handling::{Handling, Way};
 use super::request_id;
 use crate::balance::{Address, Hint};
 use crate::config::{Family, ForwardStyle, HostPolicy};
@@ -132,10 +132,10 @@ pub(crate) fn write(
     head: &Parts,
     fields: &FieldLines,
     client: &Client,
-    destination: &Destination,
-    handling: Option<&Handling>,
+    way: &Way<'_>,
     drops_expectation: bool,
 ) -> Rewritten {
+    let Way { destination, handling, known } = *way;
     let hop = Hop::of(fields);
     // An upgrade to h2c would smuggle whole requests past us through the tunnel.
     let is_h2c = |value: &[u8]| {
@@ -164,7 +164,7 @@ pub(crate) fn write(
         underscores: client.worker.site().underscores_in_headers,
         cookies: &destination.cookies,
     };
-    let mut tokens = Tokens::new(client, destination);
+    let mut tokens = Tokens::new(client, destination, known);
     outgoing.write(to, |name, value| tokens.see(name, value));
     let hint = affinity::hint(tokens, fields, &head.uri);
     match (upgrade, hop.wants_trailers) {

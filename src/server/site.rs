@@ -1,5 +1,6 @@
 //! From a [`Config`] to what workers serve.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +10,11 @@ use rand::rngs::StdRng;
 
 use super::{StartError, keys};
 use crate::balance::affinity::{Key, Keyring, Mode};
+use crate::balance::split;
 use crate::config::{self, Config};
 use crate::control::Controller;
 use crate::proxy::{
-    Action, ClientTicks, Destination, Handling, Limiter, Redirect, Route, Site, Transport,
+    Action, ClientTicks, Destination, Handling, Limiter, Redirect, Route, Site, Split, Transport,
 };
 use crate::routing::{Rule, Table};
 
@@ -23,11 +25,13 @@ pub(super) struct Sites {
     own_key: Option<Key>,
     /// The rate limits in force.
     limiters: Vec<Limited>,
+    /// The routes with several pools, by name.
+    splits: HashMap<String, Steered>,
 }
 
 impl Sites {
     pub(super) fn new(state_dir: PathBuf) -> Self {
-        Sites { state_dir, own_key: None, limiters: Vec::new() }
+        Sites { state_dir, own_key: None, limiters: Vec::new(), splits: HashMap::new() }
     }
 
     /// What opens and seals tokens.
@@ -100,6 +104,7 @@ impl Sites {
         rng: &mut StdRng,
     ) -> Vec<(Rule, Route)> {
         let former = std::mem::take(&mut self.limiters);
+        let mut steered: HashMap<String, Steered> = HashMap::new();
         let mut handlings: Vec<(Arc<config::Handling>, Arc<Handling>)> = Vec::new();
         let mut routes = Vec::new();
         for route in &config.routes {
@@ -123,14 +128,40 @@ impl Sites {
             });
             let action = match &route.action {
                 config::Action::Pool(index) => Action::Pool(destinations[*index].clone()),
+                config::Action::Split(of_route) => {
+                    let arms = of_route.arms.iter().map(|(i, _)| destinations[*i].clone());
+                    let steered = steered.entry(of_route.name.clone()).or_insert_with(|| {
+                        let arm = |(i, weight): &(usize, u32)| {
+                            (config.pools[*i].spec.name.clone(), *weight)
+                        };
+                        let arms: Vec<_> = of_route.arms.iter().map(arm).collect();
+                        let same = self.splits.get(&of_route.name);
+                        same.filter(|same| same.arms == arms).cloned().unwrap_or_else(|| {
+                            let named = arms.iter().map(|(name, weight)| (&**name, *weight));
+                            let steering = Arc::new(split::Split::new(named));
+                            Steered { arms, steering }
+                        })
+                    });
+                    let split = Split::new(arms.collect(), steered.steering.clone());
+                    Action::Split(Arc::new(split))
+                }
                 config::Action::Redirect(to) => {
                     Action::Redirect(Arc::new(Redirect::new(to, &route.rule.path)))
                 }
             };
             routes.push((route.rule.clone(), Route { action, handling }));
         }
+        self.splits = steered;
         routes
     }
+}
+
+/// Several pools in force, and how sessions are steered to them.
+#[derive(Clone)]
+struct Steered {
+    /// Their names and weights.
+    arms: Vec<(String, u32)>,
+    steering: Arc<split::Split>,
 }
 
 /// A rate limit in force.

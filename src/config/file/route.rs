@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CompressionSwitch, Hsts, Key, OneOrMany, seconds};
-use crate::config::leaf::{ExactPath, HeaderCondition, Parsed, PathPrefix, RedirectStatus};
+use crate::config::leaf::{
+    ExactPath, HeaderCondition, Name, Parsed, PathPrefix, RedirectStatus,
+};
 use crate::routing::{HostMatch, Template};
 
 /// Which requests go to a pool, and what is done to them on the way. What is absent of host, path,
@@ -31,8 +33,14 @@ pub struct Route {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "header-name" }))]
     pub headers: BTreeMap<String, Parsed<HeaderCondition>>,
-    /// The name of the pool that takes these requests. Absent: `redirect` says where they go.
+    /// The name of the pool that takes these requests. Absent: `pools` or `redirect` says where they
+    /// go.
     pub pool: Option<String>,
+    /// Several pools that take these requests, each its share: canary, blue and green. A session
+    /// stays with the pool that it began in. Absent: `pool` says where they go.
+    pub pools: Option<Vec<Arm>>,
+    /// By what name operators call this route. Needed with `pools`. Absent: it has none.
+    pub name: Option<Parsed<Name>>,
     /// Sends clients elsewhere, instead of to a pool: `https` for the same over HTTPS, or a target
     /// such as `https://new.example.com{path}{query}`. `{host}`, `{path}`, `{rest}` (the path
     /// behind the route's own) and `{query}` (with its question mark) stand for the request's.
@@ -63,6 +71,18 @@ pub struct Route {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "status-range" }))]
     pub error_pages: BTreeMap<String, OneOrMany<Parsed<PathBuf>>>,
+}
+
+/// One of several pools.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    /// Its name.
+    pub name: String,
+    /// Its share of the requests, next to the weights of the others. Zero: no new sessions; those
+    /// that it has stay.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub weight: u32,
 }
 
 /// Where clients are sent.

@@ -64,8 +64,13 @@ impl Resolver<'_> {
 
     /// Where the requests of a route go.
     fn action(&mut self, file: &file::Route, pools: &[Pool], at: At<'_>, root: At<'_>) -> Action {
+        if let Some(arms) = &file.pools {
+            return self.split(arms, file, pools, at, root);
+        }
         match (&file.pool, &file.redirect) {
-            (Some(name), None) => Action::Pool(self.pool_named(name, pools, at, root).unwrap_or(0)),
+            (Some(name), None) => Action::Pool(
+                self.pool_named(name, pools, at.key("pool"), root).unwrap_or(0),
+            ),
             (None, Some(redirect)) => Action::Redirect(self.redirect_to(redirect, file, at)),
             (Some(_), Some(_)) => {
                 let title = "routes.pool and routes.redirect exclude each other";
@@ -82,6 +87,7 @@ impl Resolver<'_> {
                     "write pool = ..., which is one of {names}, or redirect = \"https\""
                 ));
                 mistake.depends_on(at.key("pool")).depends_on(at.key("redirect"));
+                mistake.depends_on(at.key("pools"));
                 Action::Pool(0)
             }
         }
@@ -112,7 +118,7 @@ impl Resolver<'_> {
         Redirect { to: to.clone(), status, is_to_https: false }
     }
 
-    fn pool_named(
+    pub(super) fn pool_named(
         &mut self,
         name: &str,
         pools: &[Pool],
@@ -122,8 +128,8 @@ impl Resolver<'_> {
         let found = pools.iter().position(|pool| pool.spec.name == name);
         if found.is_none() && !pools.is_empty() {
             let names = || pools.iter().map(|pool| pool.spec.name.as_str());
-            let title = format!("there is no pool {}", self.written(at.key("pool")));
-            let mistake = self.mistakes.error(at.key("pool"), title);
+            let title = format!("there is no pool {}", self.written(at));
+            let mistake = self.mistakes.error(at, title);
             match nearest(name, names()) {
                 Some(meant) => mistake.label(format!("did you mean `{meant}`?")),
                 None => mistake.label("no such pool"),
@@ -182,7 +188,11 @@ impl Resolver<'_> {
     fn all_reached(&mut self, file: &[file::Route], pools: &[Pool], at: At<'_>) {
         for pool in pools {
             let name = &pool.spec.name;
-            if !file.iter().any(|route| route.pool.as_ref() == Some(name)) {
+            let leads_there = |route: &file::Route| {
+                let mut arms = route.pools.iter().flatten().map(|arm| &arm.name);
+                route.pool.as_ref() == Some(name) || arms.any(|arm| arm == name)
+            };
+            if !file.iter().any(leads_there) {
                 let title = format!("no route leads to pool `{name}`");
                 let mistake = self.mistakes.warning(at.key("pools").key(name), title);
                 mistake.label("no request will come here");

@@ -14,6 +14,13 @@ pub(super) fn action(action: &Action, pools: &[Pool]) -> String {
         Action::Pool(index) => {
             format!("-> {}", pools.get(*index).map_or("", |pool| &pool.spec.name))
         }
+        Action::Split(split) => {
+            let arms = split.arms.iter().map(|(index, weight)| {
+                let name = pools.get(*index).map_or("", |pool| &pool.spec.name);
+                format!("{name} {weight}")
+            });
+            format!("-> {} ({})", arms.collect::<Vec<_>>().join(", "), split.name)
+        }
         Action::Redirect(redirect) => format!("{} to {}", redirect.status.as_str(), redirect.to),
     }
 }
