@@ -8,8 +8,10 @@ mod check;
 mod completions;
 mod demo;
 mod failure;
+mod progress;
 mod run;
 mod schema;
+mod simulate;
 mod stop;
 mod terminal;
 
@@ -56,6 +58,8 @@ enum Command {
     Demo(demo::Args),
     /// Run one demo app server
     App(app::Args),
+    /// Simulate a fleet on virtual time, and compare policies
+    Simulate(simulate::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -70,6 +74,7 @@ impl Cli {
             Command::Schema(args) => schema::run(&args, &terminal),
             Command::Demo(args) => demo::run(&args, &terminal),
             Command::App(args) => app::run(&args, &terminal),
+            Command::Simulate(args) => simulate::run(&args, &terminal),
             Command::Completions(args) => completions::run(&args, &terminal),
         };
         match done {

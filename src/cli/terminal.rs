@@ -15,6 +15,8 @@ pub(super) struct Terminal {
     color: bool,
     /// Colors on standard error.
     error_color: bool,
+    /// Standard error is a terminal: how far something is can be shown there.
+    is_error_live: bool,
 }
 
 impl Terminal {
@@ -27,12 +29,18 @@ impl Terminal {
             is_live,
             color: wanted && is_live,
             error_color: wanted && io::stderr().is_terminal(),
+            is_error_live: io::stderr().is_terminal(),
         }
     }
 
     /// Can text be redrawn in place?
     pub(super) fn is_live(&self) -> bool {
         self.is_live
+    }
+
+    /// Can a line of standard error be redrawn in place?
+    pub(super) fn is_error_live(&self) -> bool {
+        self.is_error_live
     }
 
     /// May standard output have colors?

@@ -43,7 +43,10 @@ use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
 use crate::routing::Rule;
 
+pub(crate) use at::At;
 pub use load::Loaded;
+pub(crate) use load::{read, read_as, unreadable};
+pub(crate) use report::Mistakes;
 pub use report::{ConfigError, Mistake, Severity};
 pub use schema::schema;
 pub use variables::Environment;

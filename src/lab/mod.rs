@@ -18,6 +18,8 @@ pub mod crowd;
 pub mod delay;
 pub mod journal;
 pub mod latency;
+pub mod policy;
 pub mod process;
 pub mod shopper;
+pub mod simulator;
 pub mod summary;
