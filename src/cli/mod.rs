@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod failure;
 mod progress;
+mod replay;
 mod run;
 mod schema;
 mod simulate;
@@ -60,6 +61,8 @@ enum Command {
     App(app::Args),
     /// Simulate a fleet on virtual time, and compare policies
     Simulate(simulate::Args),
+    /// Replay access logs on virtual time, and compare policies
+    Replay(replay::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -75,6 +78,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args, &terminal),
             Command::App(args) => app::run(&args, &terminal),
             Command::Simulate(args) => simulate::run(&args, &terminal),
+            Command::Replay(args) => replay::run(&args, &terminal),
             Command::Completions(args) => completions::run(&args, &terminal),
         };
         match done {

@@ -68,14 +68,15 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     }
     let policies = if args.policy.is_empty() { &scenario.policies } else { &args.policy };
     let seed = args.seed.unwrap_or(scenario.seed);
-    let sweep =
-        Sweep::new(&scenario.plan, &args.sweep, policies, seed).map_err(|why| {
-            Failure::Mistake(format!("{}: {why}", terminal.error_label()))
-        })?;
+    let sweep = Sweep::new(&scenario.plan, &args.sweep, policies, seed)
+        .map_err(|why| Failure::Mistake(format!("{}: {why}", terminal.error_label())))?;
     let threads = args.threads.or(std::thread::available_parallelism().ok());
-    let runs = progress::show(terminal, "simulating", || sweep.progress(), || {
-        sweep.run(threads.map_or(1, std::num::NonZeroUsize::get))
-    });
+    let runs = progress::show(
+        terminal,
+        "simulating",
+        || sweep.progress(),
+        || sweep.run(threads.map_or(1, std::num::NonZeroUsize::get)),
+    );
     let report = || {
         let value = json!({
             "scenario": scenario.name,
@@ -89,7 +90,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         Some(file) if file.as_os_str() == "-" => return terminal.print(&report()),
         Some(file) => {
             let written = std::fs::write(file, report());
-            let about = |error| Failure::failed(format!("cannot write {}: {error}", file.display()));
+            let about =
+                |error| Failure::failed(format!("cannot write {}: {error}", file.display()));
             written.map_err(about)?;
         }
         None => {}

@@ -20,6 +20,7 @@ pub mod journal;
 pub mod latency;
 pub mod policy;
 pub mod process;
+pub mod replay;
 pub mod shopper;
 pub mod simulator;
 pub mod summary;

@@ -84,7 +84,8 @@ impl Policy {
                 self.affinity.mode = Mode::Hash(found.ok_or("is not a way to hash")?);
             }
             ("overload", value) if mode == Mode::Cookie => {
-                let (bound, action) = value.split_once(':').ok_or("needs a factor and an action")?;
+                let (bound, action) =
+                    value.split_once(':').ok_or("needs a factor and an action")?;
                 self.affinity.overload =
                     Some(Overload { factor: factor(bound)?, action: overload_action(action)? });
             }

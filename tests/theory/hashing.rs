@@ -86,7 +86,8 @@ fn keys_that_move_when_the_fleet_grows() {
     };
     for algorithm in Algorithm::ALL {
         for n in [10u64, 100] {
-            let (before, after) = (algorithm.prepare(&members(n)), algorithm.prepare(&members(n + 1)));
+            let (before, after) =
+                (algorithm.prepare(&members(n)), algorithm.prepare(&members(n + 1)));
             let (mut moved, mut needless) = (0u64, 0u64);
             let mut rng = SplitMix64::seed_from_u64(n);
             for _ in 0..KEYS {
@@ -98,7 +99,9 @@ fn keys_that_move_when_the_fleet_grows() {
             let share = moved as f64 / KEYS as f64;
             let fair = 1.0 / (n + 1) as f64;
             let needless = needless as f64 / KEYS as f64;
-            println!("{algorithm:?}, {n} + 1: {share:.4} of the keys move, fair is {fair:.4}; {needless:.4} needlessly");
+            println!(
+                "{algorithm:?}, {n} + 1: {share:.4} of the keys move, fair is {fair:.4}; {needless:.4} needlessly"
+            );
             let (tolerance, allowed) = match algorithm {
                 Algorithm::Rendezvous => (0.07, 0.0),
                 Algorithm::Ring => (0.25, 0.0),

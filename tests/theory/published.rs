@@ -18,11 +18,9 @@ fn balancers_at_a_hundred_servers() {
     let at_90 = [("random", 10.06), ("round_robin", 5.13), ("two_choices", 2.66)];
     let at_99 = [("two_choices", 5.99), ("least_connections", 2.22)];
     let least = ("least_connections", 1.07);
-    for (utilization, expected, requests, tolerance) in [
-        (0.9, &at_90[..], 2e6, 0.06),
-        (0.9, &[least], 1e6, 0.03),
-        (0.99, &at_99, 3e6, 0.12),
-    ] {
+    for (utilization, expected, requests, tolerance) in
+        [(0.9, &at_90[..], 2e6, 0.06), (0.9, &[least], 1e6, 0.03), (0.99, &at_99, 3e6, 0.12)]
+    {
         let mut plan = plan(100, 1, utilization, requests);
         plan.warm_up = Duration::from_secs(if utilization > 0.95 { 10 } else { 2 });
         for &(policy, published) in expected {
@@ -55,8 +53,8 @@ fn a_server_that_becomes_slow() {
         ("peak_ewma", 0.9959),
     ] {
         let figures = run(&plan, policy, 6);
-        let slow = figures.requests.offered - figures.requests.answered
-            + figures.by_backend[0].requests;
+        let slow =
+            figures.requests.offered - figures.requests.answered + figures.by_backend[0].requests;
         let quick = 1.0 - slow as f64 / figures.requests.offered as f64 / 2.0;
         near(&format!("{policy}, share under 1 s"), quick, published, 0.005);
     }

@@ -27,9 +27,14 @@ fn the_formula_knows_the_textbook_values() {
 /// at 0.9 about as many as 10,000 are independent, so that 5 % are three standard errors and more.
 #[test]
 fn waiting_times_are_those_of_erlang() {
-    for (servers, utilization, tolerance) in
-        [(1, 0.5, 0.02), (1, 0.8, 0.03), (1, 0.9, 0.05), (2, 0.8, 0.03), (4, 0.9, 0.05), (32, 0.9, 0.05)]
-    {
+    for (servers, utilization, tolerance) in [
+        (1, 0.5, 0.02),
+        (1, 0.8, 0.03),
+        (1, 0.9, 0.05),
+        (2, 0.8, 0.03),
+        (4, 0.9, 0.05),
+        (32, 0.9, 0.05),
+    ] {
         let plan = plan(1, servers, utilization, 2e6);
         let figures = run(&plan, "two_choices", 1);
         let what = format!("M/M/{servers} at {utilization}, mean wait");

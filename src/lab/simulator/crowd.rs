@@ -43,9 +43,9 @@ pub(super) struct Crowd {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::lab) struct Counts {
     /// Sessions that came while it was measured.
-    pub(super) begun: u64,
+    pub(in crate::lab) begun: u64,
     /// Times that one met a server that did not know it, although it had been served before.
-    pub(super) lost: u64,
+    pub(in crate::lab) lost: u64,
 }
 
 #[derive(Debug)]

@@ -109,16 +109,13 @@ pub enum Counts {
 
 impl Counts {
     /// The forms that [`FromStr`] reads, for messages and help.
-    pub const FORMS: &str =
-        "20, uniform:5-35, geometric:20 (mean) or pareto:20,1.3 (mean, shape)";
+    pub const FORMS: &str = "20, uniform:5-35, geometric:20 (mean) or pareto:20,1.3 (mean, shape)";
 
     /// A number of requests.
     pub fn sample(&self, rng: &mut impl Rng) -> u32 {
         match *self {
             Counts::Constant(count) => count,
-            Counts::Uniform { from, to } => {
-                from + (f64::from(to - from + 1) * unit(rng)) as u32
-            }
+            Counts::Uniform { from, to } => from + (f64::from(to - from + 1) * unit(rng)) as u32,
             Counts::Geometric { mean } if mean <= 1.0 => 1,
             Counts::Geometric { mean } => {
                 1 + ((1.0 - unit(rng)).ln() / (1.0 - 1.0 / mean).ln()) as u32
@@ -301,7 +298,8 @@ mod tests {
 
     #[test]
     fn what_is_displayed_can_be_read() {
-        for text in ["0s", "5ms", "uniform:2ms-8ms", "exp:2m", "lognormal:5ms,0.5", "pareto:5ms,1.5"]
+        for text in
+            ["0s", "5ms", "uniform:2ms-8ms", "exp:2m", "lognormal:5ms,0.5", "pareto:5ms,1.5"]
         {
             let times: Times = text.parse().unwrap();
             assert_eq!(times.to_string().parse(), Ok(times), "{text}");
@@ -314,9 +312,16 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in
-            ["", "5", "-1ms", "exp:", "uniform:8ms-2ms", "lognormal:5ms,NaN", "pareto:5ms,1", "2years"]
-        {
+        for text in [
+            "",
+            "5",
+            "-1ms",
+            "exp:",
+            "uniform:8ms-2ms",
+            "lognormal:5ms,NaN",
+            "pareto:5ms,1",
+            "2years",
+        ] {
             assert!(text.parse::<Times>().is_err(), "{text:?}");
         }
         for text in ["", "0", "1.5", "geometric:0.5", "uniform:9-3", "pareto:20,1", "zipf:3"] {

@@ -47,6 +47,13 @@ pub struct Figures {
     pub by_backend: Vec<BackendFigures>,
     /// How it went over time.
     pub timeline: Vec<Slot>,
+    /// Requests a second of each backend, in the steps of the timeline; shorter for those that
+    /// came later.
+    #[serde(skip)]
+    pub rates: Vec<Vec<f64>>,
+    /// Every latency, to three digits, in nanoseconds.
+    #[serde(skip)]
+    pub latencies: hdrhistogram::Histogram<u64>,
 }
 
 /// Requests that arrived while it was measured.
@@ -178,9 +185,37 @@ pub struct Slot {
     pub p99: f64,
 }
 
+impl Slot {
+    /// Slots that follow each other, taken together. Of quantiles the highest is kept: nothing that
+    /// somebody had to wait for is lost.
+    pub(super) fn of(slots: &[Slot]) -> Slot {
+        let first = slots[0];
+        let n = slots.len() as f64;
+        let mean = |of: fn(&Slot) -> f64| slots.iter().map(of).sum::<f64>() / n;
+        let most = |of: fn(&Slot) -> f64| slots.iter().map(of).fold(0.0, f64::max);
+        let last = slots[slots.len() - 1];
+        Slot {
+            at: first.at,
+            requests_per_second: mean(|slot| slot.requests_per_second),
+            failed: slots.iter().map(|slot| slot.failed).sum(),
+            in_flight: last.in_flight,
+            sessions: last.sessions,
+            busiest_per_second: most(|slot| slot.busiest_per_second),
+            peak_to_mean: mean(|slot| slot.peak_to_mean),
+            p50: mean(|slot| slot.p50),
+            p99: most(|slot| slot.p99),
+        }
+    }
+}
+
 impl Figures {
     /// Sums up a run that is over.
-    pub(in crate::lab) fn new(site: &Site, policy: &Policy, seed: u64, counts: Option<Counts>) -> Self {
+    pub(in crate::lab) fn new(
+        site: &Site,
+        policy: &Policy,
+        seed: u64,
+        counts: Option<Counts>,
+    ) -> Self {
         let meter = &site.meter;
         let length = (meter.to() - meter.from()) as f64;
         let failed = Failure::LABELS.iter().zip(meter.failed).filter(|(_, count)| *count > 0);
@@ -225,6 +260,8 @@ impl Figures {
             drains: site.drains.iter().map(|drain| drain_report(drain, meter.from())).collect(),
             by_backend,
             timeline: meter.slots.clone(),
+            rates: meter.by_slot.clone(),
+            latencies: meter.latencies.clone(),
         }
     }
 

@@ -21,7 +21,13 @@ pub(super) enum Step {
     /// The time for draining is over.
     DrainEnds { server: u32 },
     /// The next servers of a deploy.
-    DeployFrom { next: u32, batch: u32, drain: Option<Duration>, restart: Duration, noticed: Duration },
+    DeployFrom {
+        next: u32,
+        batch: u32,
+        drain: Option<Duration>,
+        restart: Duration,
+        noticed: Duration,
+    },
     /// A server is as fast as it was.
     Quick { server: u32, slowness: f64 },
 }
@@ -107,7 +113,8 @@ impl Site {
             }
             What::ScaleIn { backends, drain } => {
                 let members = self.servers.iter().enumerate().rev().filter(|(_, s)| s.is_member);
-                let last: Vec<u32> = members.map(|(i, _)| i as u32).take(backends as usize).collect();
+                let last: Vec<u32> =
+                    members.map(|(i, _)| i as u32).take(backends as usize).collect();
                 for server in last {
                     match drain {
                         Some(drain) => self.drain(server, drain, Then::Leave),

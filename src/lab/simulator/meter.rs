@@ -64,6 +64,8 @@ pub(in crate::lab) struct Meter {
     /// The latencies up to the current slot.
     before: Histogram<u64>,
     pub(super) slots: Vec<Slot>,
+    /// Requests a second of each server, by slot.
+    pub(super) by_slot: Vec<Vec<f64>>,
 }
 
 impl Meter {
@@ -87,6 +89,7 @@ impl Meter {
             slot_start: from,
             before: histogram(),
             slots: Vec::new(),
+            by_slot: Vec::new(),
         }
     }
 
@@ -148,15 +151,20 @@ impl Meter {
         self.slot_start + self.slot_length
     }
 
+    /// Measuring ends now: the end was not known before.
+    pub(in crate::lab) fn end_at(&mut self, now: u64) {
+        self.to = now;
+    }
+
     /// The current slot is over.
-    pub(super) fn turn_slot(&mut self, in_flight: u64, sessions: u64) {
+    pub(super) fn turn_slot(&mut self, now: u64, in_flight: u64, sessions: u64) {
         let mut latencies = self.latencies.clone();
         // Cannot fail: what was recorded before is in it.
         let _ = latencies.subtract(&self.before);
         let answered = latencies.len();
         let peak = self.slot_by_server.iter().max().copied().unwrap_or_default();
         let taking = self.slot_by_server.iter().filter(|&&count| count > 0).count();
-        let seconds = self.slot_length as f64 / 1e9;
+        let seconds = (now - self.slot_start).max(1) as f64 / 1e9;
         self.slots.push(Slot {
             at: (self.slot_start - self.from) as f64 / 1e9,
             requests_per_second: self.slot_offered as f64 / seconds,
@@ -172,9 +180,26 @@ impl Meter {
             p99: latencies.value_at_quantile(0.99) as f64 / 1e9,
         });
         self.before = self.latencies.clone();
+        self.by_slot
+            .push(self.slot_by_server.iter().map(|count| f64::from(*count) / seconds).collect());
         self.slot_by_server.fill(0);
         (self.slot_failed, self.slot_offered) = (0, 0);
-        self.slot_start += self.slot_length;
+        self.slot_start = now;
+        if self.slots.len() as u64 >= 2 * SLOTS {
+            self.coarsen();
+        }
+    }
+
+    /// Makes one slot of two: nobody knew how long it would be.
+    fn coarsen(&mut self) {
+        self.slots = self.slots.chunks(2).map(Slot::of).collect();
+        let mean = |pair: &[Vec<f64>]| {
+            let longest = pair.iter().map(Vec::len).max().unwrap_or_default();
+            let at = |i: usize| pair.iter().filter_map(|rates| rates.get(i)).sum::<f64>();
+            (0..longest).map(|i| at(i) / pair.len() as f64).collect()
+        };
+        self.by_slot = self.by_slot.chunks(2).map(mean).collect();
+        self.slot_length *= 2;
     }
 
     /// The latency that a share of `q` of a server's answers did not exceed, in seconds, to within

@@ -432,7 +432,13 @@ impl Site {
         let (in_flight, sessions) = self.pool.backends().iter().fold((0, 0), |sum, backend| {
             (sum.0 + u64::from(backend.in_flight()), sum.1 + u64::from(backend.sessions()))
         });
-        self.meter.turn_slot(in_flight, sessions);
+        self.meter.turn_slot(self.now, in_flight, sessions);
+    }
+
+    /// Ends the measurement now.
+    pub(in crate::lab) fn close(&mut self) {
+        self.slot();
+        self.meter.end_at(self.now);
     }
 }
 
@@ -460,7 +466,10 @@ fn timestamp(nanos: u64) -> Timestamp {
 /// What a server is to the pool.
 pub(super) fn backend_spec(server: u32, proxy: &Proxy) -> BackendSpec {
     let address = Address::Tcp { host: "simulated".into(), port: (server + 1) as u16 };
-    BackendSpec { max_connections: proxy.max_connections, ..BackendSpec::new(name(server), address) }
+    BackendSpec {
+        max_connections: proxy.max_connections,
+        ..BackendSpec::new(name(server), address)
+    }
 }
 
 fn pool_spec(plan: &Plan, policy: &Policy) -> PoolSpec {

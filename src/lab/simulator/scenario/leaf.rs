@@ -18,7 +18,8 @@ impl Leaf for Times {
          (mean), \"lognormal:20ms,0.5\" (median, sigma) or \"pareto:20ms,1.5\" (mean, shape)";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: super::super::distribution::NotADistribution| error.to_string())
+        text.parse()
+            .map_err(|error: super::super::distribution::NotADistribution| error.to_string())
     }
 
     fn show(&self) -> String {
@@ -33,7 +34,8 @@ impl Leaf for Counts {
     const TYPES: &'static [&'static str] = &["string", "integer"];
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: super::super::distribution::NotADistribution| error.to_string())
+        text.parse()
+            .map_err(|error: super::super::distribution::NotADistribution| error.to_string())
     }
 
     fn show(&self) -> String {
