@@ -18,6 +18,8 @@ pub mod crowd;
 pub mod delay;
 pub mod journal;
 pub mod latency;
+pub mod policy;
 pub mod process;
+pub mod report;
 pub mod shopper;
 pub mod summary;
