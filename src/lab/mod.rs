@@ -21,6 +21,7 @@ pub mod latency;
 pub mod policy;
 pub mod process;
 pub mod replay;
+pub mod report;
 pub mod shopper;
 pub mod simulator;
 pub mod summary;
