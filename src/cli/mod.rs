@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod demo;
 mod failure;
+mod output;
 mod progress;
 mod replay;
 mod run;

@@ -9,14 +9,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::progress;
 use super::terminal::Terminal;
+use super::{output, progress};
 use crate::lab::policy::Policy;
 use crate::lab::replay::entry::SessionKey;
 use crate::lab::replay::format::Format;
 use crate::lab::replay::source::{Lines, in_order};
 use crate::lab::replay::{LogFacts, Replay, Settings, USUAL_SERVICE_TIME, first_time};
+use crate::lab::report::Fact;
 use crate::lab::simulator::distribution::Times;
+use crate::lab::simulator::report;
 use crate::lab::simulator::sweep::Run;
 use crate::lab::simulator::table;
 
@@ -75,6 +77,9 @@ pub(super) struct Args {
     /// Write all figures to a file, as JSON; - for standard output instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report with charts to a file, as one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Sessions at a time that are followed at most.
@@ -86,17 +91,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let total: u64 = args.logs.iter().map(size).sum();
     let share = || count.load(Ordering::Relaxed) as f64 / (total as f64).max(1.0);
     let (facts, runs) = progress::show(terminal, "replaying", share, || play(args, &count))?;
-    let report = || format!("{:#}\n", json!({ "log": facts, "seed": args.seed, "runs": runs }));
-    match &args.json {
-        Some(file) if file.as_os_str() == "-" => return terminal.print(&report()),
-        Some(file) => {
-            let about =
-                |error| Failure::failed(format!("cannot write {}: {error}", file.display()));
-            std::fs::write(file, report()).map_err(about)?;
-        }
-        None => {}
+    if let Some(file) = &args.html {
+        output::write(file, &page(args, &facts, &runs))?;
     }
-    terminal.print(&shown(args, &facts, &runs, terminal))?;
+    let value = json!({ "log": facts, "seed": args.seed, "runs": runs });
+    output::json_or(args.json.as_deref(), &value, terminal, || {
+        shown(args, &facts, &runs, terminal)
+    })?;
     match facts.requests {
         0 => Err(Failure::Failed("there is no request in the log".into())),
         _ => Ok(()),
@@ -126,6 +127,20 @@ fn play(args: &Args, count: &Arc<AtomicU64>) -> Result<(LogFacts, Vec<Run>), Fai
         replay.play(&mut lines).map_err(about)?;
     }
     Ok(replay.finish())
+}
+
+fn page(args: &Args, facts: &LogFacts, runs: &[Run]) -> String {
+    let logs: Vec<_> = args.logs.iter().map(|log| log.display().to_string()).collect();
+    let setup = vec![
+        Fact::new("log", logs.join(", ")),
+        Fact::new("format", &facts.format),
+        Fact::new("session key", &facts.session),
+        Fact::new("requests", facts.requests),
+        Fact::new("lines that could not be read", facts.bad),
+        Fact::new("requests that a backend works on at once", args.concurrency),
+    ];
+    let command = format!("stickler replay {}", logs.join(" "));
+    report::report("stickler replay", command, setup, "replay", runs).to_html()
 }
 
 fn shown(args: &Args, facts: &LogFacts, runs: &[Run], terminal: &Terminal) -> String {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::progress;
 use super::terminal::Terminal;
+use super::{output, progress};
 use crate::lab::policy::Policy;
+use crate::lab::report::Fact;
+use crate::lab::simulator::report;
 use crate::lab::simulator::scenario::{SHIPPED, Scenario};
 use crate::lab::simulator::sweep::{Axis, Run, Sweep};
 use crate::lab::simulator::table;
@@ -44,6 +46,9 @@ pub(super) struct Args {
     /// Write all figures to a file, as JSON; - for standard output instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report with charts to a file, as one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Threads; one for each core if absent
     #[arg(long, value_name = "N")]
     threads: Option<std::num::NonZeroUsize>,
@@ -77,26 +82,34 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         || sweep.progress(),
         || sweep.run(threads.map_or(1, std::num::NonZeroUsize::get)),
     );
-    let report = || {
-        let value = json!({
-            "scenario": scenario.name,
-            "description": scenario.description,
-            "seed": seed,
-            "runs": runs,
-        });
-        format!("{value:#}\n")
-    };
-    match &args.json {
-        Some(file) if file.as_os_str() == "-" => return terminal.print(&report()),
-        Some(file) => {
-            let written = std::fs::write(file, report());
-            let about =
-                |error| Failure::failed(format!("cannot write {}: {error}", file.display()));
-            written.map_err(about)?;
-        }
-        None => {}
+    if let Some(file) = &args.html {
+        output::write(file, &page(&scenario, seed, &runs))?;
     }
-    terminal.print(&shown(&scenario, seed, &runs, terminal))
+    let value = json!({
+        "scenario": scenario.name,
+        "description": scenario.description,
+        "seed": seed,
+        "runs": runs,
+    });
+    output::json_or(args.json.as_deref(), &value, terminal, || {
+        shown(&scenario, seed, &runs, terminal)
+    })
+}
+
+fn page(scenario: &Scenario, seed: u64, runs: &[Run]) -> String {
+    let Scenario { name, description, plan, .. } = scenario;
+    let length = |time| humantime::format_duration(time).to_string();
+    let setup = vec![
+        Fact::new("scenario", description),
+        Fact::new("seed", seed),
+        Fact::new("backends", plan.fleet.backends),
+        Fact::new("requests that a backend works on at once", plan.fleet.concurrency),
+        Fact::new("service time", plan.fleet.service_time),
+        Fact::new("virtual time measured", length(plan.duration)),
+        Fact::new("after a warm-up of", length(plan.warm_up)),
+    ];
+    let command = format!("stickler simulate {name} --seed {seed}");
+    report::report("stickler simulate", command, setup, name, runs).to_html()
 }
 
 fn shown(scenario: &Scenario, seed: u64, runs: &[Run], terminal: &Terminal) -> String {

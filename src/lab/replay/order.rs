@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn what_is_within_the_window_is_sorted() {
         let mut order = Order::new(10);
-        [5, 3, 9, 14].map(|at| order.push(entry(at, 1)));
+        [5, 3, 9, 14].into_iter().for_each(|at| order.push(entry(at, 1)));
         assert_eq!(times(&mut order), [3], "14 says that nothing before 4 comes any more");
         order.push(entry(30, 1));
         assert_eq!(times(&mut order), [5, 9, 14]);

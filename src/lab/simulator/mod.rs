@@ -21,6 +21,7 @@ pub mod figures;
 mod happening;
 pub(in crate::lab) mod meter;
 pub mod plan;
+pub mod report;
 pub mod scenario;
 pub(in crate::lab) mod server;
 pub(in crate::lab) mod site;

@@ -25,7 +25,7 @@ shipped![
     "hot-session",
     "crash",
     "rolling-deploy",
-    "hard-deploy",
+    "rolling-deploy-drain",
     "scale-out",
     "scale-in",
 ];
