@@ -1,9 +1,12 @@
 //! The lab: app servers to put behind the proxy, browsers to put in front of it, and what they
 //! find out about each other.
 //!
-//! Both speak real HTTP over real sockets and know nothing of the proxy between them. What a
-//! [`Browser`](browser::Browser) sees is therefore what a user would see: in particular, a
-//! session that is *lost* is one whose app server says that it does not know it.
+//! What no machine can hold is simulated, by the same core on virtual time: [`simulator`], and
+//! [`replay`] for the arrivals of a log.
+//!
+//! Servers and browsers speak real HTTP over real sockets and know nothing of the proxy between
+//! them. What a [`Browser`](browser::Browser) sees is therefore what a user would see: in
+//! particular, a session that is *lost* is one whose app server says that it does not know it.
 //!
 //! Reading order: [`app`] (a shop that keeps its sessions in memory) and [`process`] (the shop as
 //! a child process); [`browser`], [`shopper`] (one session) and [`crowd`] (many of them);

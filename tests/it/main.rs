@@ -46,6 +46,7 @@ mod sessions;
 mod shortage;
 mod shutdown;
 mod signals;
+mod simulate;
 mod streaming;
 mod strictness;
 mod targets;
