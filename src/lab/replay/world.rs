@@ -36,6 +36,14 @@ struct Visitor {
     hint: Hint,
     /// The server that has the session in memory.
     home: Option<Life>,
+    /// It has met a server that did not know it.
+    is_lost: bool,
+}
+
+impl Visitor {
+    fn new(id: u32, hint: Hint) -> Self {
+        Visitor { id, hint, home: None, is_lost: false }
+    }
 }
 
 impl World {
@@ -88,12 +96,11 @@ impl World {
         };
         let number = number(arrival.visitor);
         if number >= self.visitors.len() {
-            let nobody = Visitor { id: NOBODY, hint: Hint::Free, home: None };
-            self.visitors.resize(number + 1, nobody);
+            self.visitors.resize(number + 1, Visitor::new(NOBODY, Hint::Free));
         }
         if arrival.is_first {
             self.counts.begun += 1;
-            self.visitors[number] = Visitor { id: arrival.visitor, hint: new, home: None };
+            self.visitors[number] = Visitor::new(arrival.visitor, new);
         }
         self.visitors[number].hint
     }
@@ -117,7 +124,11 @@ impl World {
             visitor.hint = Hint::Bound(grant);
         }
         if visitor.home != Some(answer.by) {
-            self.counts.lost += u64::from(visitor.home.is_some());
+            if visitor.home.is_some() {
+                self.counts.unknown += 1;
+                self.counts.lost += u64::from(!visitor.is_lost);
+                visitor.is_lost = true;
+            }
             if !answer.is_detour || visitor.home.is_none() {
                 visitor.home = Some(answer.by);
             }

@@ -44,8 +44,10 @@ pub(super) struct Crowd {
 pub(in crate::lab) struct Counts {
     /// Sessions that came while it was measured.
     pub(in crate::lab) begun: u64,
-    /// Times that one met a server that did not know it, although it had been served before.
+    /// Sessions that met a server which did not know them, although they had been served before.
     pub(in crate::lab) lost: u64,
+    /// Times that this happened.
+    pub(in crate::lab) unknown: u64,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,8 @@ struct Session {
     /// The server that has it in memory.
     home: Option<Life>,
     is_hot: bool,
+    /// It has met a server that did not know it.
+    is_lost: bool,
 }
 
 impl Crowd {
@@ -151,7 +155,8 @@ impl Crowd {
             Mode::None | Mode::Cookie => Hint::Free,
             Mode::Hash(_) => Hint::Key(user),
         };
-        self.sessions.insert(Session { hint, dice, left, home: None, is_hot }) as u32
+        self.sessions.insert(Session { hint, dice, left, home: None, is_hot, is_lost: false })
+            as u32
     }
 
     #[inline]
@@ -171,7 +176,9 @@ impl Crowd {
             }
             if self.mode != Mode::None && session.home != Some(answer.by) {
                 if session.home.is_some() && site.now >= self.measured_from {
-                    self.counts.lost += 1;
+                    self.counts.unknown += 1;
+                    self.counts.lost += u64::from(!session.is_lost);
+                    session.is_lost = true;
                 }
                 if !answer.is_detour || session.home.is_none() {
                     session.home = Some(answer.by);

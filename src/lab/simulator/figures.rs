@@ -110,9 +110,11 @@ pub struct Imbalance {
 pub struct Sessions {
     /// Those that began while it was measured.
     pub begun: u64,
-    /// Times that one met a server that did not know it any more. `None` without affinity: then
+    /// Those that met a server which did not know them any more. `None` without affinity: then
     /// servers that keep sessions in memory cannot be what is behind the proxy.
     pub lost: Option<u64>,
+    /// Times that this happened.
+    pub unknown: Option<u64>,
     /// Moves and detours, by reason.
     pub moved: BTreeMap<&'static str, u64>,
 }
@@ -251,9 +253,10 @@ impl Figures {
             mean_wait: meter.waited as f64 / answered / 1e9,
             utilization: if ready > 0.0 { busy / ready / concurrency } else { 0.0 },
             imbalance: imbalance(site, quantile(0.99)),
-            sessions: counts.map(|Counts { begun, lost }| Sessions {
+            sessions: counts.map(|Counts { begun, lost, unknown }| Sessions {
                 begun,
                 lost: policy.is_sticky().then_some(lost),
+                unknown: policy.is_sticky().then_some(unknown),
                 moved: moved.filter(|(_, count)| *count > 0).collect(),
             }),
             cost: None,

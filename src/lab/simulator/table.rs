@@ -46,8 +46,8 @@ fn cells(figures: &Figures) -> [String; TITLES.len()] {
 pub const LEGEND: &str = "\
 busy: how much of the fleet's time was spent on requests. peak: requests at the busiest backend, over
 the mean. headroom: the extra capacity that it needs because sessions stick, next to the same balancer
-without affinity. lost: times that a session met a server that did not know it (- without affinity:
-such servers must not keep sessions).";
+without affinity. lost: sessions that met a server which did not know them (- without affinity: such
+servers must not keep sessions).";
 
 /// What stickiness costs in each of the runs that stick, a sentence each.
 pub fn verdict(runs: &[Run]) -> String {
