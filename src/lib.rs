@@ -12,22 +12,24 @@
 //! | [`balance`] | the pure core: where does a request go, and why? | none |
 //! | [`routing`] | pure: which pool takes which request | none |
 //! | [`http`] | pure: what RFC 9110 and 9112 say about single messages | none |
-//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance` and `routing` |
+//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `http` |
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `config`, `observe`, `clock` |
-//! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `clock` |
-//! | `control` | health checks, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
+//! | [`server`] | workers, listeners; start, reload, takeover and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
+//! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
+//! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `config`, `control`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, browsers that use them, and the simulator | `balance`, `config`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
-//! | [`observe`] | log lines | `balance`, `config` |
+//! | [`observe`] | logs, the access log, metrics, and what has happened | `balance`, `config`, `clock` |
 //! | [`clock`] | the only reader of the real clock | `balance` |
 //!
 //! Not in here: TLS termination, HTTP/2 and caching.
 
+pub mod admin;
 pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod control;
+pub mod control;
 pub mod http;
 pub mod lab;
 pub mod observe;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::drain::{Departure, Drain, Left};
 use super::identity::{Address, BackendId, BackendSpec, name_hash};
-use super::load::{Load, Shared, Slot};
+use super::load::{Load, Shared, Slot, World};
 use super::queue::Queue;
 use super::state::{BackendState, Condition};
+use super::tunnels::Tunnels;
 use super::{Cause, InFlight, Outcome, Placement, Timestamp};
 
 /// One app server of a pool, shared by all workers.
@@ -18,6 +20,8 @@ pub struct Backend {
     name_hash: u64,
     name: Box<str>,
     address: Address,
+    /// Who it is as long as it has this address.
+    id_at_address: BackendId,
     priority: u32,
     load: Arc<Load>,
     /// Requests that wait for this backend.
@@ -29,8 +33,10 @@ pub struct Backend {
 impl Backend {
     /// A backend of pool `pool`, ready and idle.
     pub(super) fn new(pool: &str, spec: &BackendSpec, slot: Slot, shared: &Arc<Shared>) -> Self {
+        let id = BackendId::incarnation(pool, &spec.name, spec.incarnation.as_deref());
         let backend = Backend {
-            id: BackendId::incarnation(pool, &spec.name, spec.incarnation.as_deref()),
+            id,
+            id_at_address: id.at(&spec.address),
             name_hash: name_hash(pool, &spec.name),
             name: spec.name.as_str().into(),
             address: spec.address.clone(),
@@ -48,6 +54,7 @@ impl Backend {
         self.take_over(spec);
         Backend {
             id: self.id,
+            id_at_address: self.id.at(&spec.address),
             name_hash: self.name_hash,
             name: self.name.clone(),
             address: spec.address.clone(),
@@ -80,6 +87,8 @@ impl Backend {
     /// It comes back after it was removed: as ready as somebody new, whatever was true of it then.
     pub(super) fn begin_anew(&self, since: Timestamp) {
         self.load.conditions.store(0, Ordering::Relaxed);
+        self.load.drain.store(None);
+        self.load.released.store(0, Ordering::Relaxed);
         self.clear_failures();
         self.set_ready_since(since);
     }
@@ -87,6 +96,11 @@ impl Backend {
     /// Who it is.
     pub fn id(&self) -> BackendId {
         self.id
+    }
+
+    /// Who it is as long as it has its present address: what connections to it are kept by.
+    pub fn id_at_address(&self) -> BackendId {
+        self.id_at_address
     }
 
     /// A hash of its name, whatever its incarnation.
@@ -141,19 +155,61 @@ impl Backend {
         }
     }
 
-    /// Makes a condition hold or not. Callers go through [`Pool`](super::Pool), which also
-    /// renews the list of candidates.
-    pub(super) fn set(&self, condition: Condition, holds: bool) {
-        if holds {
-            self.load.conditions.fetch_or(condition as u8, Ordering::Relaxed);
-        } else {
-            self.load.conditions.fetch_and(!(condition as u8), Ordering::Relaxed);
-        }
+    /// What is true of it, one bit for each [`Condition`].
+    pub(super) fn conditions(&self) -> u8 {
+        self.load.conditions.load(Ordering::Relaxed)
+    }
+
+    /// Callers go through [`Pool`](super::Pool), which also renews the list of candidates.
+    pub(super) fn set_conditions(&self, conditions: u8) {
+        self.load.conditions.store(conditions, Ordering::Relaxed);
+    }
+
+    /// Do its sessions leave?
+    pub(super) fn is_leaving(&self) -> bool {
+        self.conditions() & Condition::LEAVING != 0
+    }
+
+    /// The drain that it is in, over or not. Nothing but a look at its conditions if it is in none.
+    pub(super) fn current_drain(&self) -> Option<Arc<Drain>> {
+        if self.is_leaving() { self.load.drain.load_full() } else { None }
+    }
+
+    /// The last drain that it was in.
+    pub(super) fn last_drain(&self) -> Option<Arc<Drain>> {
+        self.load.drain.load_full()
+    }
+
+    pub(super) fn begin_drain(&self, drain: Drain) {
+        self.load.drain.store(Some(Arc::new(drain)));
+    }
+
+    /// What a drain has still to wait for.
+    pub(super) fn left(&self) -> Left {
+        Left { sessions: self.sessions(), in_flight: self.in_flight(), tunnels: self.tunnels() }
+    }
+
+    /// Its tunnels that have not been asked to end.
+    pub(super) fn open_tunnels(&self) -> &Tunnels {
+        &self.load.open_tunnels
     }
 
     /// Requests started and not finished.
     pub fn in_flight(&self) -> u32 {
-        self.load.in_flight()
+        self.load.in_flight(World::Real)
+    }
+
+    /// Of those, the ones that have become tunnels.
+    pub fn tunnels(&self) -> u32 {
+        self.load.hot.tunnels.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_tunnel(&self) {
+        self.load.hot.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_tunnel(&self) {
+        self.load.hot.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Requests that wait for this backend.
@@ -197,12 +253,27 @@ impl Backend {
     /// The requests in flight that this backend should have at most: `factor` times its fair share
     /// of all those in the pool, one more included (Mirrokni, Thorup and Zadimoghaddam 2018).
     pub(super) fn bound(&self, factor: f32) -> u32 {
-        let share = f32::from_bits(self.load.share.load(Ordering::Relaxed));
+        let share = self.share();
         let total = self.shared.in_flight().saturating_add(1);
         (factor * share * total as f32).ceil().max(1.0) as u32
     }
 
-    /// How many may be in flight when one that has waited begins.
+    /// The share of the pool's load that its weight entitles it to.
+    pub(super) fn share(&self) -> f32 {
+        f32::from_bits(self.load.share.load(Ordering::Relaxed))
+    }
+
+    /// Tokens that were made before now do not bind anybody to it any more.
+    pub(super) fn release_sessions(&self, now: Timestamp) {
+        self.load.released.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Was a token that was made then released with all others?
+    pub(super) fn has_released(&self, refreshed: Timestamp) -> bool {
+        refreshed.as_millis() <= self.load.released.load(Ordering::Relaxed)
+    }
+
+    /// How many may be in flight when one that has waited for this backend begins.
     fn limit(&self) -> Option<u32> {
         let bound = self.shared.queues_above().map(|factor| self.bound(factor));
         match (self.max_connections(), bound) {
@@ -214,7 +285,7 @@ impl Backend {
     /// Counts a request in, unless the backend is at its limit.
     pub(crate) fn start(self: &Arc<Self>, cause: Cause) -> Option<InFlight> {
         match self.max_connections() {
-            None => self.load.start(),
+            None => self.load.start(World::Real),
             Some(limit) if self.load.try_start(limit) => {}
             Some(_) => return None,
         }
@@ -236,12 +307,52 @@ impl Backend {
             self.load.finish_bounded();
             self.call_waiters();
         } else {
-            self.load.finish();
+            self.load.finish(World::Real);
         }
     }
 
+    /// One more request in flight in the even world.
+    pub(super) fn start_evenly(&self) {
+        self.load.start(World::Even);
+        self.load.hot.placed_evenly.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests in flight in the even world.
+    #[cfg(test)]
+    pub(super) fn in_flight_evenly(&self) -> u32 {
+        self.load.in_flight(World::Even)
+    }
+
+    pub(super) fn finish_evenly(&self) {
+        self.load.finish(World::Even);
+    }
+
+    /// A request that has ended was in flight for so long.
+    pub(super) fn add_busy(&self, world: World, elapsed: Duration) {
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.load.hot.busy[world as usize].fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn busy(&self, world: World) -> u64 {
+        self.load.hot.busy[world as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn placed_evenly(&self) -> u64 {
+        self.load.hot.placed_evenly.load(Ordering::Relaxed)
+    }
+
+    /// Affinity has placed a request here, and the even world elsewhere.
+    pub(super) fn count_forced(&self) {
+        self.load.hot.forced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn forced(&self) -> u64 {
+        self.load.hot.forced.load(Ordering::Relaxed)
+    }
+
     /// Hands free places to those who wait: for this backend, or for any; whoever has waited
-    /// longest goes first.
+    /// longest goes first. The bound on the load of sessions holds back those who wait for this
+    /// backend, and them alone.
     pub(super) fn call_waiters(self: &Arc<Self>) {
         let any = self.shared.queue();
         if self.load.has_departed.load(Ordering::Relaxed) {
@@ -250,21 +361,25 @@ impl Backend {
         while self.queue.len() > 0 || any.len() > 0 {
             let state = self.state();
             let takes_new = state.accepts_new() && self.weight() > 0;
-            let own = self.queue.first(self.id).filter(|_| state.accepts_bound());
+            let own_limit = self.limit();
+            let is_held = own_limit.is_some_and(|limit| self.in_flight() >= limit);
+            let own = self.queue.first(self.id).filter(|_| state.accepts_bound() && !is_held);
             let other = any.first(self.id).filter(|_| takes_new);
-            let queue = match (own, other) {
+            let (queue, limit) = match (own, other) {
                 (None, None) => return,
-                (Some(own), Some(other)) if own > other => any,
-                (Some(_), _) => &self.queue,
-                (None, Some(_)) => any,
+                (Some(own), Some(other)) if own > other => (any, self.max_connections()),
+                (Some(_), _) => (&self.queue, own_limit),
+                (None, Some(_)) => (any, self.max_connections()),
             };
-            match self.limit() {
-                None => self.load.start(),
+            match limit {
+                None => self.load.start(World::Real),
                 Some(limit) if self.load.try_start(limit) => {}
+                // Somebody has begun meanwhile: those who wait for any may still have room.
+                Some(_) if Arc::ptr_eq(queue, &self.queue) => continue,
                 Some(_) => return,
             }
             let place = |cause| {
-                let placement = Placement { backend: self.clone(), cause };
+                let placement = Placement { backend: self.clone(), cause, session: None };
                 (placement, self.started(cause))
             };
             if !queue.call(self.id, place) {
@@ -280,10 +395,16 @@ impl Backend {
 
     pub(super) fn add_session(&self) {
         self.load.hot.sessions.fetch_add(1, Ordering::Relaxed);
+        if let Some(drain) = self.current_drain() {
+            drain.count_join();
+        }
     }
 
-    pub(super) fn remove_session(&self) {
+    pub(super) fn remove_session(&self, departure: Departure) {
         self.load.hot.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(drain) = self.current_drain() {
+            drain.count(departure);
+        }
     }
 
     /// Counts a failure to connect and gives the consecutive number of them.
@@ -345,11 +466,11 @@ mod tests {
     fn conditions_are_independent_and_the_gravest_shows() {
         let backend = &backends(&[1])[0];
         assert_eq!(backend.state(), BackendState::Ready);
-        backend.set(Condition::Draining, true);
+        backend.set_conditions(Condition::Draining as u8);
         assert_eq!(backend.state(), BackendState::Draining);
-        backend.set(Condition::Down, true);
+        backend.set_conditions(Condition::Draining as u8 | Condition::Down as u8);
         assert_eq!(backend.state(), BackendState::Down);
-        backend.set(Condition::Down, false);
+        backend.set_conditions(Condition::Draining as u8);
         assert_eq!(backend.state(), BackendState::Draining, "a recovery does not end a drain");
     }
 }

@@ -26,6 +26,11 @@ impl Health {
         Health { thresholds, up: assumed_up, contrary: 0, proven: false }
     }
 
+    /// From now on these count.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
     /// Is the backend up?
     pub fn is_up(&self) -> bool {
         self.up

@@ -27,6 +27,11 @@ impl BackendId {
         BackendId(incarnation.map_or(name, |text| xxh3_64_with_seed(text.as_bytes(), name)))
     }
 
+    /// Who it is at this address: connections to another one are not connections to it.
+    pub(super) fn at(self, address: &Address) -> Self {
+        BackendId(xxh3_64_with_seed(address.to_string().as_bytes(), self.0))
+    }
+
     /// The id that [`BackendId::to_bits`] gave.
     pub const fn from_bits(bits: u64) -> Self {
         BackendId(bits)

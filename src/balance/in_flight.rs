@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::load::World;
 use super::peak_ewma::PENALTY;
+use super::tunnels::Tunnel;
 use super::{Backend, Timestamp};
 
 /// How a request ended, as seen from the backend.
@@ -36,12 +38,17 @@ pub struct InFlight {
     outcome: Outcome,
     /// It counts in the pool's total as well.
     in_total: bool,
+    /// Where it is in the even world, if the cost of stickiness is measured.
+    even: Option<Arc<Backend>>,
+    /// How long it was in flight, as far as that was told.
+    elapsed: Duration,
 }
 
 impl InFlight {
     /// The guard of a request that `backend` has just counted in.
     pub(super) fn new(backend: Arc<Backend>, in_total: bool) -> Self {
-        InFlight { backend, outcome: Outcome::Cancelled, in_total }
+        let outcome = Outcome::Cancelled;
+        InFlight { backend, outcome, in_total, even: None, elapsed: Duration::ZERO }
     }
 
     /// The head of the answer arrived after `elapsed`.
@@ -49,10 +56,31 @@ impl InFlight {
         self.backend.observe_latency(elapsed, now);
     }
 
+    /// It has become a tunnel: still in flight, for as long as the two ends like.
+    pub fn into_tunnel(self) -> Tunnel {
+        Tunnel::new(self)
+    }
+
+    pub(super) fn set_outcome(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
     /// The backend has failed after `elapsed`: who fails quickly must not look fast.
     pub fn failed(self, elapsed: Duration, now: Timestamp) {
         self.backend.observe_latency(elapsed.max(PENALTY), now);
         self.finish(Outcome::Failure);
+    }
+
+    /// It is at `even` in the even world.
+    pub(super) fn cast_shadow(&mut self, even: &Arc<Backend>) {
+        even.start_evenly();
+        self.even = Some(even.clone());
+    }
+
+    /// Tells how long it has been in flight, now that it is about to end. Only what is told counts
+    /// as in-flight time.
+    pub fn took(&mut self, elapsed: Duration) {
+        self.elapsed = elapsed;
     }
 
     /// Where the request is.
@@ -68,6 +96,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(even) = &self.even {
+            self.backend.add_busy(World::Real, self.elapsed);
+            even.add_busy(World::Even, self.elapsed);
+            even.finish_evenly();
+        }
         self.backend.finish(self.outcome, self.in_total);
     }
 }

@@ -7,27 +7,44 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use crossbeam_utils::CachePadded;
 
+use super::drain::Drain;
 use super::peak_ewma::Latency;
 use super::queue::Queue;
+use super::tunnels::Tunnels;
 use super::{Cause, Outcome};
 
 /// Counts in a block.
 pub(super) const BLOCK: usize = 64;
 
-/// In-flight counts of up to [`BLOCK`] backends.
+/// A history of the same arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum World {
+    /// What happens.
+    Real,
+    /// What would happen without affinity: the even-distribution shadow, see
+    /// [`cost`](super::cost).
+    Even,
+}
+
+/// In-flight counts of up to [`BLOCK`] backends, in both worlds.
 #[derive(Debug)]
 pub(super) struct Block {
-    pub(super) in_flight: [AtomicU32; BLOCK],
+    in_flight: [[AtomicU32; BLOCK]; 2],
     /// Which of them belong to a backend, one bit each.
     taken: AtomicU64,
 }
 
 impl Block {
     fn new() -> Arc<Self> {
-        let in_flight = std::array::from_fn(|_| AtomicU32::new(0));
+        let in_flight = std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0)));
         Arc::new(Block { in_flight, taken: AtomicU64::new(0) })
+    }
+
+    pub(super) fn counts(&self, world: World) -> &[AtomicU32; BLOCK] {
+        &self.in_flight[world as usize]
     }
 }
 
@@ -39,8 +56,8 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn count(&self) -> &AtomicU32 {
-        &self.block.in_flight[self.index]
+    fn count(&self, world: World) -> &AtomicU32 {
+        &self.block.counts(world)[self.index]
     }
 }
 
@@ -92,6 +109,12 @@ pub(super) struct Load {
     pub(super) ready_since: AtomicU64,
     /// When an ejection began and when it ends, in nanoseconds; read while ejected.
     pub(super) ejected: [AtomicU64; 2],
+    /// When all its sessions were released, in milliseconds as tokens have them; 0: never.
+    pub(super) released: AtomicU64,
+    /// Tunnels that have not been asked to end.
+    pub(super) open_tunnels: Tunnels,
+    /// The last time that it was drained. Read by requests only while that lasts.
+    pub(super) drain: ArcSwapOption<Drain>,
     pub(super) hot: CachePadded<Hot>,
 }
 
@@ -99,11 +122,19 @@ pub(super) struct Load {
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     pub(super) sessions: AtomicU32,
+    /// Of the requests in flight, those that have become tunnels.
+    pub(super) tunnels: AtomicU32,
     /// Consecutive failures to connect; see [`outlier`](super::outlier).
     pub(super) failures: AtomicU32,
     pub(super) latency: Latency,
     pub(super) placed: [AtomicU64; Cause::LABELS.len()],
     pub(super) outcomes: [AtomicU64; Outcome::LABELS.len()],
+    /// Nanoseconds that requests which have ended were in flight, by [`World`].
+    pub(super) busy: [AtomicU64; 2],
+    /// Requests that the even world has placed here.
+    pub(super) placed_evenly: AtomicU64,
+    /// Requests that affinity placed here, and the even world elsewhere.
+    pub(super) forced: AtomicU64,
 }
 
 impl Load {
@@ -117,6 +148,9 @@ impl Load {
             share: AtomicU32::new(1.0f32.to_bits()),
             ready_since: AtomicU64::new(0),
             ejected: Default::default(),
+            released: AtomicU64::new(0),
+            open_tunnels: Tunnels::default(),
+            drain: ArcSwapOption::empty(),
             hot: CachePadded::default(),
         }
     }
@@ -125,13 +159,13 @@ impl Load {
         &self.slot
     }
 
-    pub(super) fn in_flight(&self) -> u32 {
-        self.slot.count().load(Ordering::Relaxed)
+    pub(super) fn in_flight(&self, world: World) -> u32 {
+        self.slot.count(world).load(Ordering::Relaxed)
     }
 
     /// One more in flight.
-    pub(super) fn start(&self) {
-        self.slot.count().fetch_add(1, Ordering::Relaxed);
+    pub(super) fn start(&self, world: World) {
+        self.slot.count(world).fetch_add(1, Ordering::Relaxed);
     }
 
     /// One more in flight, unless there are `limit` already. Sequentially consistent, as is
@@ -139,15 +173,16 @@ impl Load {
     /// begins to wait must not miss each other.
     pub(super) fn try_start(&self, limit: u32) -> bool {
         let more = |count: u32| (count < limit).then_some(count + 1);
-        self.slot.count().fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+        let count = self.slot.count(World::Real);
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
 
-    pub(super) fn finish(&self) {
-        self.slot.count().fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn finish(&self, world: World) {
+        self.slot.count(world).fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn finish_bounded(&self) {
-        self.slot.count().fetch_sub(1, Ordering::SeqCst);
+        self.slot.count(World::Real).fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 
 use super::balancer::{Balancer, Candidates, Ready};
 use super::hashing::{self, Algorithm, Hashing};
+use super::load::World;
 use super::pool::Policy;
 use super::{Backend, BackendId, Rng, Timestamp};
 
@@ -21,6 +22,8 @@ pub(super) struct Members {
     by_id: HashMap<BackendId, usize, FixedState>,
     /// Those that take new sessions, by priority; no tier is empty.
     tiers: Vec<Tier>,
+    /// The priorities of all members, first to last.
+    priorities: Vec<u32>,
     hashing: Option<Arc<dyn Hashing>>,
     /// What `hashing` was made of: making it is the expensive part.
     hashed: Vec<hashing::Member>,
@@ -31,6 +34,8 @@ struct Tier {
     priority: u32,
     ready: Ready,
     balancer: Box<dyn Balancer>,
+    /// The same for the even world.
+    even: Option<(Ready, Box<dyn Balancer>)>,
     /// Who serves a session that is away from home: always the same, as long as it can.
     stand_ins: Option<Arc<dyn Hashing>>,
 }
@@ -38,7 +43,8 @@ struct Tier {
 /// How members are made.
 pub(super) struct Recipe<'a> {
     pub(super) policy: Policy,
-    pub(super) position: &'a Arc<AtomicUsize>,
+    /// Whose turn it is, by [`World`].
+    pub(super) positions: &'a [Arc<AtomicUsize>; 2],
     /// Effective weights in thousandths, by backend.
     pub(super) weight: &'a dyn Fn(&Backend) -> u32,
 }
@@ -51,6 +57,7 @@ impl Members {
             all: Vec::new(),
             by_id: HashMap::default(),
             tiers: Vec::new(),
+            priorities: Vec::new(),
             hashing: None,
             hashed: Vec::new(),
         }
@@ -75,14 +82,19 @@ impl Members {
             name: backend.name_hash(),
             weight,
         };
-        let tier = |(priority, backends)| {
-            let ready = Ready::new(backends);
-            let balancer = policy.balance.prepare(&ready, recipe.position);
+        let world = |backends, world: World| {
+            let ready = Ready::new(backends, world);
+            let balancer = policy.balance.prepare(&ready, &recipe.positions[world as usize]);
+            (ready, balancer)
+        };
+        let tier = |(priority, backends): (u32, Vec<(Arc<Backend>, u32)>)| {
+            let even = policy.measures_cost.then(|| world(backends.clone(), World::Even));
+            let (ready, balancer) = world(backends, World::Real);
             let stand_ins = policy.has_detours().then(|| {
                 let members = ready.backends().iter().zip(ready.weights()).map(member);
                 Algorithm::Rendezvous.prepare(&members.collect::<Vec<_>>())
             });
-            Tier { priority, ready, balancer, stand_ins }
+            Tier { priority, ready, balancer, even, stand_ins }
         };
         let tiers: Vec<Tier> = by_priority.into_iter().map(tier).collect();
         share_out(&all, &weights, tiers.first());
@@ -92,8 +104,11 @@ impl Members {
         let known = former.filter(is_same).and_then(|members| members.hashing.clone());
         let hashing =
             policy.algorithm().map(|algorithm| known.unwrap_or_else(|| algorithm.prepare(&hashed)));
+        let mut priorities: Vec<_> = all.iter().map(|backend| backend.priority()).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
         let by_id = all.iter().enumerate().map(|(i, backend)| (backend.id(), i)).collect();
-        Members { policy, all, by_id, tiers, hashing, hashed }
+        Members { policy, all, by_id, tiers, priorities, hashing, hashed }
     }
 
     /// What is done with them.
@@ -132,10 +147,38 @@ impl Members {
         })
     }
 
+    /// The balancer's choice in the even world. `None` if the cost is not measured, or nobody there
+    /// has room.
+    pub(super) fn pick_evenly(&self, now: Timestamp, rng: &mut dyn Rng) -> Option<&Arc<Backend>> {
+        self.tiers.iter().find_map(|tier| {
+            let (ready, balancer) = tier.even.as_ref()?;
+            let picked = balancer.pick(&Candidates { ready, tried: &[], now }, rng);
+            picked.map(|index| &ready.backends()[index])
+        })
+    }
+
     /// Does anybody take new sessions, apart from those that failed this request?
     pub(super) fn any_ready(&self, tried: &[BackendId]) -> bool {
         let mut ready = self.tiers.iter().flat_map(|tier| tier.ready.backends());
         ready.any(|backend| !tried.contains(&backend.id()))
+    }
+
+    /// Of the first priority whose backends take new sessions, the one that is furthest below its
+    /// fair share of so many sessions.
+    pub(super) fn fewest_sessions(
+        &self,
+        sessions: usize,
+        accepts: impl Fn(&Backend) -> bool,
+    ) -> Option<&Arc<Backend>> {
+        let part = |backend: &Backend| {
+            let share = backend.share() * sessions as f32;
+            (backend.sessions() as f32 + 1.0) / share.max(f32::MIN_POSITIVE)
+        };
+        let ready = self.tiers.first()?.ready.backends().iter();
+        let parts =
+            ready.filter(|backend| accepts(backend)).map(|backend| (part(backend), backend));
+        let (part, backend) = parts.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (part <= 1.0).then_some(backend)
     }
 
     /// Who serves a session that is away from home.
@@ -151,14 +194,26 @@ impl Members {
         })
     }
 
-    /// The first backend in the key's order of preference that `accepts`.
+    /// The first backend in the key's order of preference that `accepts`, of the first priority
+    /// that has one; of `only` this priority, if it is given.
     pub(super) fn owner(
         &self,
         key: u64,
+        only: Option<u32>,
         accepts: impl Fn(&Backend) -> bool,
     ) -> Option<&Arc<Backend>> {
         let hashing = self.hashing.as_ref()?;
-        hashing.owner(key, &|index| accepts(&self.all[index])).map(|index| &self.all[index])
+        let owner_in = |&priority: &u32| {
+            let is_it = |index: usize| {
+                let backend = &self.all[index];
+                backend.priority() == priority && accepts(backend)
+            };
+            hashing.owner(key, &is_it).map(|index| &self.all[index])
+        };
+        match &only {
+            Some(priority) => owner_in(priority),
+            None => self.priorities.iter().find_map(owner_in),
+        }
     }
 }
 

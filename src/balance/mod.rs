@@ -18,12 +18,15 @@
 //! it ends.
 //!
 //! Reading order: [`backend`] (states and the two questions), [`pool`], [`balancer`], [`hashing`],
-//! [`affinity`], then the small machines [`health`] and [`outlier`].
+//! [`affinity`], [`drain`], then the small machines [`health`] and [`outlier`].
 
 pub mod affinity;
 pub mod backend;
 pub mod balancer;
 mod cause;
+pub mod cost;
+pub mod drain;
+pub mod forecast;
 pub mod hashing;
 pub mod health;
 mod identity;
@@ -31,6 +34,7 @@ mod in_flight;
 mod load;
 mod members;
 pub mod outlier;
+mod pace;
 mod peak_ewma;
 pub mod pool;
 pub mod queue;
@@ -38,13 +42,16 @@ mod ready;
 mod slow_start;
 pub mod state;
 mod time;
+mod tunnels;
 
-pub use affinity::{Binding, Grant, Hint, SessionId};
+pub use affinity::{Binding, Grant, Hint, SessionId, Wish};
 pub use backend::Backend;
 pub use cause::{Cause, Reason, Unavailable};
+pub use drain::{DrainPolicy, DrainProgress, Refused};
 pub use identity::{Address, BackendId, BackendSpec};
 pub use in_flight::{InFlight, Outcome};
 pub use pool::{Ask, Decision, Placement, Pool, PoolSpec, Transition};
 pub use rand_core::Rng;
 pub use state::{BackendState, Condition};
 pub use time::Timestamp;
+pub use tunnels::Tunnel;

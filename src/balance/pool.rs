@@ -1,7 +1,16 @@
 //! A named group of backends with one policy: its members, its policy, its counts.
 
+mod binding;
+#[cfg(test)]
+mod drain_tests;
+mod draining;
 mod place;
 mod policy;
+#[cfg(test)]
+mod session_tests;
+mod shadow;
+#[cfg(test)]
+mod shadow_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -13,16 +22,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::draining::Change;
 pub use self::place::{Ask, Decision};
 pub(super) use self::policy::Policy;
-use super::affinity::{AffinitySpec, Binding, Grant, Hint, Ledger, SessionId};
+use super::affinity::{AffinitySpec, FirstBurst, Ledger, Released, SessionId};
 use super::balancer::Balance;
+use super::drain::DrainPolicy;
 use super::load::{Blocks, Shared};
 use super::members::{Members, Recipe};
 use super::outlier::Ejection;
+use super::pace::Pace;
 use super::queue::QueueSpec;
 use super::state::Condition;
-use super::{Backend, BackendId, BackendSpec, BackendState, Cause, Reason, Rng, Timestamp};
+use super::{Backend, BackendId, BackendSpec, BackendState, Cause, Reason, Timestamp};
 
 /// What a pool is configured to be.
 #[derive(Clone, Debug)]
@@ -39,6 +51,10 @@ pub struct PoolSpec {
     pub queue: QueueSpec,
     /// How long a backend that has come up takes to get its full share, if not at once.
     pub slow_start: Option<Duration>,
+    /// Is the cost of stickiness measured, see [`cost`](super::cost)?
+    pub measures_cost: bool,
+    /// How backends drain, unless somebody says otherwise.
+    pub drain: DrainPolicy,
     /// The members, with unique names.
     pub backends: Vec<BackendSpec>,
 }
@@ -53,6 +69,8 @@ impl PoolSpec {
             ejection: None,
             queue: QueueSpec::default(),
             slow_start: None,
+            measures_cost: false,
+            drain: DrainPolicy::default(),
             backends,
         }
     }
@@ -65,11 +83,17 @@ pub struct Pool {
     /// What placements read, without a lock: the policy and who it is for.
     members: ArcSwap<Members>,
     /// Held while a change is turned into new `members`.
-    change: Mutex<Change>,
-    /// Whose turn it is, for round robin; outlives `members`.
-    position: Arc<AtomicUsize>,
+    change: Mutex<Keeping>,
+    /// Whose turn it is, for round robin, in either world; outlives `members`.
+    positions: [Arc<AtomicUsize>; 2],
     shared: Arc<Shared>,
     ledger: Ledger,
+    /// Sessions whose old tokens do not count.
+    released: Released,
+    /// Clients that have just come.
+    first_burst: FirstBurst,
+    /// Of moves toward evenness.
+    rebalancing: Pace,
     /// Moves, detours, and tokens that were not honoured, by [`Reason::index`].
     reasons: [AtomicU64; Reason::ALL.len()],
     /// Requests that could not be placed.
@@ -78,13 +102,13 @@ pub struct Pool {
 
 /// What changes of the membership need.
 #[derive(Debug, Default)]
-struct Change {
+struct Keeping {
     blocks: Blocks,
     /// Former members that still have sessions, or requests in flight. Who returns finds its own.
     departed: Vec<Arc<Backend>>,
 }
 
-impl Change {
+impl Keeping {
     fn departed(&self, id: BackendId) -> Option<&Arc<Backend>> {
         self.departed.iter().find(|backend| backend.id() == id)
     }
@@ -97,6 +121,8 @@ pub struct Placement {
     pub backend: Arc<Backend>,
     /// Why.
     pub cause: Cause,
+    /// The session that begins with it, if others of the same client have begun it already.
+    pub session: Option<SessionId>,
 }
 
 /// A backend's visible change of state.
@@ -119,9 +145,12 @@ impl Pool {
             name: spec.name.as_str().into(),
             members: ArcSwap::from_pointee(Members::none(policy)),
             change: Mutex::default(),
-            position: Arc::default(),
+            positions: Default::default(),
             shared: Shared::new(policy.counts_total(), policy.queues_above()),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
+            released: Released::new(seed),
+            first_burst: FirstBurst::new(seed),
+            rebalancing: Pace::default(),
             reasons: Default::default(),
             unavailable: AtomicU64::new(0),
         };
@@ -179,107 +208,8 @@ impl Pool {
         self.reasons[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records the session of a request that was served where `placement` says, and gives what to
-    /// tell the client. Called when the response is about to go out: a session that never got an
-    /// answer is none.
-    pub fn bind(
-        &self,
-        hint: &Hint,
-        placement: &Placement,
-        now: Timestamp,
-        rng: &mut dyn Rng,
-    ) -> Binding {
-        let Placement { backend, cause } = placement;
-        if let Some(reason) = cause.reason() {
-            self.count(reason);
-        }
-        match (*hint, cause) {
-            (hint, Cause::New) => {
-                if let Hint::Bound(former) = hint {
-                    self.count(Reason::Expired);
-                    self.ledger.end(former.session);
-                }
-                let session = SessionId::random(rng);
-                self.ledger.see(session, backend, now);
-                Binding::Issue(Grant {
-                    backend: backend.id(),
-                    session,
-                    issued: now,
-                    refreshed: now,
-                })
-            }
-            (Hint::Free, _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
-            (Hint::Key(key), _) => {
-                self.ledger.see(SessionId::from_bits(key), backend, now);
-                Binding::Keep
-            }
-            (Hint::Bound(grant), Cause::Moved { .. }) => {
-                self.ledger.see(grant.session, backend, now);
-                Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
-            }
-            // The session has moved while its home was answering this: nothing to keep any more.
-            (Hint::Bound(grant), Cause::Bound)
-                if !backend.state().accepts_bound()
-                    && self.ledger.home(grant.session).is_some_and(|home| home != backend.id()) =>
-            {
-                Binding::Keep
-            }
-            (Hint::Bound(grant), _) => {
-                let members = self.members.load();
-                if let Some(home) = members.get(grant.backend) {
-                    self.ledger.see(grant.session, home, now);
-                }
-                match members.policy().affinity.is_refresh_due(&grant, now) {
-                    true => Binding::Issue(Grant {
-                        issued: grant.issued.min(now),
-                        refreshed: now,
-                        ..grant
-                    }),
-                    false => Binding::Keep,
-                }
-            }
-        }
-    }
-
-    /// Makes a condition of a backend hold or not, and renews the candidates. Gives the change of
-    /// state, if one is to be seen.
-    pub fn set(
-        &self,
-        id: BackendId,
-        condition: Condition,
-        holds: bool,
-        now: Timestamp,
-    ) -> Option<Transition> {
-        let transition = self.set_locked(&self.lock(), id, condition, holds, now);
-        self.settle(transition.as_ref());
-        transition
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Change> {
+    fn lock(&self) -> MutexGuard<'_, Keeping> {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_locked(
-        &self,
-        _change: &MutexGuard<'_, Change>,
-        id: BackendId,
-        condition: Condition,
-        holds: bool,
-        now: Timestamp,
-    ) -> Option<Transition> {
-        let members = self.members.load();
-        let backend = members.get(id)?.clone();
-        let from = backend.state();
-        backend.set(condition, holds);
-        let to = backend.state();
-        if from == to {
-            return None;
-        }
-        if to == BackendState::Ready && from != BackendState::Draining {
-            backend.set_ready_since(now);
-        }
-        self.renew(members.all().to_vec(), now);
-        Some(Transition { backend, from, to })
     }
 
     /// New members from the current state of these backends. Under the change lock.
@@ -290,7 +220,7 @@ impl Pool {
 
     fn renew_as(&self, policy: Policy, all: Vec<Arc<Backend>>, now: Timestamp) {
         let weight = |backend: &Backend| policy.effective_weight(backend, now);
-        let recipe = Recipe { policy, position: &self.position, weight: &weight };
+        let recipe = Recipe { policy, positions: &self.positions, weight: &weight };
         let former = self.members.load();
         self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
     }
@@ -402,7 +332,7 @@ impl Pool {
 
     fn eject(
         &self,
-        change: &MutexGuard<'_, Change>,
+        change: &MutexGuard<'_, Keeping>,
         ejection: Ejection,
         backend: &Backend,
         consecutive: u32,
@@ -417,7 +347,7 @@ impl Pool {
             return None;
         }
         backend.set_ejected(now, now + ejection.duration);
-        self.set_locked(change, backend.id(), Condition::Ejected, true, now)
+        self.change(change, backend.id(), Change::begin(Condition::Ejected), now)
     }
 
     /// A backend was connected to.
@@ -425,18 +355,24 @@ impl Pool {
         backend.clear_failures();
     }
 
-    /// What time alone brings about: ejections end, idle sessions end, slow starts go on. To be
-    /// called a few times a second.
+    /// What time alone brings about: ejections end, idle sessions end, slow starts and drains go
+    /// on. To be called a few times a second.
     pub fn tick(&self, now: Timestamp) -> Vec<Transition> {
         self.ledger.expire(now);
+        let affinity = self.affinity();
+        self.released.expire(affinity.idle_timeout + affinity.refresh_interval(), now);
+        self.first_burst.expire(affinity.coalesce.unwrap_or_default(), now);
         self.go_on_starting(now);
         let members = self.members.load();
         let over = members.all().iter().filter(|backend| backend.ejection_is_over(now));
-        over.filter_map(|backend| {
-            // One more failure is enough to eject it again; a connection clears the count.
-            self.set(backend.id(), Condition::Ejected, false, now)
-        })
-        .collect()
+        let mut transitions: Vec<_> = over
+            .filter_map(|backend| {
+                // One more failure is enough to eject it again; a connection clears the count.
+                self.set(backend.id(), Condition::Ejected, false, now)
+            })
+            .collect();
+        transitions.extend(self.go_on_draining(now));
+        transitions
     }
 
     fn go_on_starting(&self, now: Timestamp) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::balancer::below;
-use super::load::Block;
+use super::load::{Block, World};
 use super::{Backend, BackendId, Rng, Timestamp};
 
 /// A weight of 1. Effective weights are in thousandths, since a slow start begins with a fraction.
@@ -23,6 +23,8 @@ pub struct Ready {
     limits: Box<[u32]>,
     /// Where the in-flight counts are, in the order of `backends`.
     runs: Box<[Run]>,
+    /// Whose counts they are.
+    world: World,
     has_equal_weights: bool,
     has_limits: bool,
 }
@@ -40,8 +42,8 @@ struct Run {
 }
 
 impl Ready {
-    /// Backends, each with its effective weight in thousandths.
-    pub(super) fn new(members: Vec<(Arc<Backend>, u32)>) -> Self {
+    /// Backends, each with its effective weight in thousandths, as they are in a world.
+    pub(super) fn new(members: Vec<(Arc<Backend>, u32)>, world: World) -> Self {
         let (backends, weights): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         let step = |&weight: &u32| (u64::from(WEIGHT_ONE) << 32) / u64::from(weight.max(1));
         let limit = |backend: &Arc<Backend>| backend.max_connections().unwrap_or(u32::MAX);
@@ -52,8 +54,14 @@ impl Ready {
             has_equal_weights: weights.windows(2).all(|pair| pair[0] == pair[1]),
             has_limits: backends.iter().any(|backend| backend.max_connections().is_some()),
             weights: weights.into(),
+            world,
             backends,
         }
+    }
+
+    /// Requests in flight at backend `index`.
+    pub fn in_flight(&self, index: usize) -> u32 {
+        self.backends[index].load().in_flight(self.world)
     }
 
     /// The backends.
@@ -84,7 +92,7 @@ impl Ready {
     /// The requests in flight at backend `index` for its weight; `u64::MAX` if it is full. Rounded,
     /// so that 3 of weight 3 equal 1 of weight 1.
     pub fn relative_load(&self, index: usize) -> u64 {
-        self.relative(index, self.backends[index].in_flight())
+        self.relative(index, self.in_flight(index))
     }
 
     fn relative(&self, index: usize, in_flight: u32) -> u64 {
@@ -109,7 +117,7 @@ impl Ready {
             return self.loads(run).fold(u64::MAX, u64::min);
         }
         // Without limits the counts alone, or counts and weights, give the order.
-        let counts = run.counts().iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self.counts(run).iter().map(|count| count.load(Ordering::Relaxed));
         if self.has_equal_weights {
             return counts.min().map_or(u64::MAX, |count| self.relative(run.start, count));
         }
@@ -118,10 +126,14 @@ impl Ready {
         products.min().map_or(u64::MAX, rounded)
     }
 
+    fn counts<'a>(&self, run: &'a Run) -> &'a [AtomicU32] {
+        &run.block.counts(self.world)[run.first..run.first + run.len]
+    }
+
     fn loads<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = u64> + 'a {
         let range = run.start..run.start + run.len;
         let limits = self.steps[range.clone()].iter().zip(&self.limits[range]);
-        let loads = run.counts().iter().zip(limits);
+        let loads = self.counts(run).iter().zip(limits);
         loads.map(|(count, (&step, &limit))| relative(count.load(Ordering::Relaxed), step, limit))
     }
 
@@ -164,12 +176,6 @@ pub(super) struct Least {
 /// Enough for two thousand backends of which all are ready. Of further ones the least load counts,
 /// and if only they have it the slow way finds them.
 const NOTED_RUNS: usize = 32;
-
-impl Run {
-    fn counts(&self) -> &[AtomicU32] {
-        &self.block.in_flight[self.first..self.first + self.len]
-    }
-}
 
 #[inline]
 fn relative(in_flight: u32, step: u64, limit: u32) -> u64 {
@@ -230,7 +236,7 @@ impl Candidates<'_> {
     pub fn allows(&self, index: usize) -> bool {
         let backend = &self.ready.backends[index];
         (self.tried.is_empty() || !self.tried.contains(&backend.id()))
-            && (!self.ready.has_limits || backend.has_room())
+            && (!self.ready.has_limits || self.ready.in_flight(index) < self.ready.limits[index])
     }
 
     /// May all of them, without a look?
@@ -245,8 +251,11 @@ impl Candidates<'_> {
         if load(b) < load(a) { b } else { a }
     }
 
-    /// Sessions bound to candidate `index` for its weight.
+    /// Sessions bound to candidate `index` for its weight. In the even world none are.
     fn sessions(&self, index: usize) -> u64 {
+        if self.ready.world == World::Even {
+            return 0;
+        }
         u64::from(self.ready.backends[index].sessions()) * self.ready.steps[index]
     }
 }

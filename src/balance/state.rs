@@ -23,6 +23,16 @@ pub enum BackendState {
 }
 
 impl BackendState {
+    /// Every state, for whoever shows one of them as the one that holds.
+    pub const ALL: [BackendState; 6] = [
+        BackendState::Ready,
+        BackendState::Draining,
+        BackendState::Drained,
+        BackendState::Ejected,
+        BackendState::Down,
+        BackendState::Maintenance,
+    ];
+
     /// May a new session, or a free request, go there?
     pub const fn accepts_new(self) -> bool {
         matches!(self, BackendState::Ready)
@@ -80,6 +90,15 @@ pub enum Condition {
     Draining = 1 << 4,
     /// The app asked, through its health check, to be drained.
     AskedToDrain = 1 << 5,
+}
+
+impl Condition {
+    /// What makes a backend's sessions leave, as a set of bits.
+    pub(super) const LEAVING: u8 = Condition::Draining as u8 | Condition::AskedToDrain as u8;
+
+    /// What an operator does, as a set of bits.
+    pub(super) const BY_OPERATOR: u8 =
+        Condition::Maintenance as u8 | Condition::Draining as u8 | Condition::Drained as u8;
 }
 
 #[cfg(test)]

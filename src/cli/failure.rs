@@ -15,6 +15,8 @@ pub(super) enum Failure {
     Mistake(String),
     /// The user made a mistake, and it has been explained: exit code 2.
     Explained,
+    /// What was asked for did not come about in a way that scripts tell apart: this exit code.
+    Because(u8, String),
     /// Whoever read our output has read enough, as in `stickler schema | head`: exit code 0.
     ReaderLeft,
 }
@@ -35,6 +37,10 @@ impl Failure {
             Failure::Mistake(explanation) => {
                 terminal.complain(&format!("{explanation}\n"));
                 ExitCode::from(2)
+            }
+            Failure::Because(code, what) => {
+                terminal.complain(&format!("{}: {what}\n", terminal.error_label()));
+                ExitCode::from(code)
             }
             Failure::Explained => ExitCode::from(2),
             Failure::ReaderLeft => ExitCode::SUCCESS,

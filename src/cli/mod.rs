@@ -7,15 +7,25 @@ mod app;
 mod check;
 mod completions;
 mod demo;
+mod drain;
 mod failure;
+mod maintenance;
 mod output;
 mod progress;
+mod ready;
+mod reload;
+mod remote;
 mod replay;
 mod run;
 mod schema;
+mod service;
+mod sessions;
 mod simulate;
+mod status;
 mod stop;
+mod table;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -31,14 +41,19 @@ Examples:
   stickler demo                       see it at work, without any set-up
   stickler check stickler.toml        look for mistakes in a configuration
   stickler run stickler.toml          be a proxy
+  stickler status                     how a running proxy is
+  stickler drain shop/shop-1 --wait   empty a backend before a deploy
 
 Exit codes:
   0  all is well
   1  something failed
   2  a mistake in the command line or the configuration
+`stickler drain --help` and `stickler reload --help` have more.
 
 Environment:
-  NO_COLOR  no colors, if set to anything";
+  NO_COLOR             no colors, if set to anything
+  STICKLER_ADMIN       the admin address of a running proxy, instead of http://127.0.0.1:9900
+  STICKLER_TOKEN_FILE  a file with its token";
 
 /// A reverse proxy and load balancer that is a stickler for where sessions go.
 #[derive(Debug, Parser)]
@@ -54,6 +69,20 @@ enum Command {
     Run(run::Args),
     /// Look for mistakes in configuration files
     Check(check::Args),
+    /// Show pools and backends of a running proxy
+    Status(status::Args),
+    /// Let the sessions of a backend leave, and take no new ones
+    Drain(drain::Args),
+    /// Put a backend back into service
+    Ready(ready::Args),
+    /// Take a backend out of service at once
+    Maintenance(maintenance::Args),
+    /// Have a running proxy read its configuration again
+    Reload(reload::Args),
+    /// Show where sessions are bound, or let them go
+    Sessions(sessions::Args),
+    /// Watch pools and backends, drain and restore them
+    Top(top::Args),
     /// Print the JSON Schema of the configuration file
     Schema(schema::Args),
     /// See Stickler at work: app servers, the proxy, sessions, and where each of them goes
@@ -75,6 +104,13 @@ impl Cli {
         let done = match self.command {
             Command::Run(args) => run::run(&args, &terminal),
             Command::Check(args) => check::run(&args, &terminal),
+            Command::Status(args) => status::run(&args, &terminal),
+            Command::Drain(args) => drain::run(&args, &terminal),
+            Command::Ready(args) => ready::run(&args, &terminal),
+            Command::Maintenance(args) => maintenance::run(&args, &terminal),
+            Command::Reload(args) => reload::run(&args, &terminal),
+            Command::Sessions(args) => sessions::run(&args, &terminal),
+            Command::Top(args) => top::run(&args, &terminal),
             Command::Schema(args) => schema::run(&args, &terminal),
             Command::Demo(args) => demo::run(&args, &terminal),
             Command::App(args) => app::run(&args, &terminal),
@@ -98,6 +134,11 @@ fn environment(name: &str) -> Option<String> {
 /// A generator that nobody can predict.
 fn entropy() -> Result<StdRng, Failure> {
     StdRng::try_from_rng(&mut SysRng).map_err(Failure::failed)
+}
+
+/// What the admin API said, for programs.
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map_err(Failure::failed)
 }
 
 /// A tokio runtime on this thread.

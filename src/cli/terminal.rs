@@ -11,12 +11,12 @@ use super::failure::Failure;
 pub(super) struct Terminal {
     /// Standard output is a terminal: text can be redrawn in place.
     is_live: bool,
+    /// The same of standard error.
+    is_error_live: bool,
     /// Colors on standard output.
     color: bool,
     /// Colors on standard error.
     error_color: bool,
-    /// Standard error is a terminal: how far something is can be shown there.
-    is_error_live: bool,
 }
 
 impl Terminal {
@@ -25,11 +25,12 @@ impl Terminal {
     pub(super) fn detect() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_live = io::stdout().is_terminal();
+        let is_error_live = io::stderr().is_terminal();
         Terminal {
             is_live,
+            is_error_live,
             color: wanted && is_live,
-            error_color: wanted && io::stderr().is_terminal(),
-            is_error_live: io::stderr().is_terminal(),
+            error_color: wanted && is_error_live,
         }
     }
 
@@ -38,7 +39,7 @@ impl Terminal {
         self.is_live
     }
 
-    /// Can a line of standard error be redrawn in place?
+    /// Can text on standard error be redrawn in place?
     pub(super) fn is_error_live(&self) -> bool {
         self.is_error_live
     }

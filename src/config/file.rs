@@ -4,6 +4,7 @@
 //! below are its descriptions and the `Default` implementations its defaults, so each fact is
 //! stated once. They say what a key means to an operator; `config/full.toml` shows every key.
 
+mod admin;
 mod affinity;
 mod health;
 mod pool;
@@ -20,17 +21,19 @@ use serde::{Deserialize, Serialize};
 use super::leaf::{ExactPath, HeaderCondition, ListenAddress, Parsed, PathPrefix};
 use crate::routing::HostMatch;
 
+pub use admin::Admin;
 pub use affinity::{
-    Affinity, Afterwards, Algorithm, Cookie, Key, KeyField, KeyPart, Mode, Overload,
-    OverloadAction, SameSite, Secure, Wait, WhenUnavailable,
+    Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
+    OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
 pub use health::{Health, Initial};
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Eject, Ejection, Forward, ForwardHost, ForwardStyle,
-    HostChoice, Pool, Queue,
+    Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
+    ForwardStyle, HostChoice, Pool, Queue,
 };
 pub use server::{
-    ClientTimeouts, Limit, Limits, Log, LogFormat, Server, Token, Unlimited, Workers,
+    AccessLog, AccessLogFormat, ClientTimeouts, Limit, Limits, LinesKept, Log, LogFormat,
+    LogOutput, Off, RequestIdHeader, Server, StandardOutput, Token, Trace, Unlimited, Workers,
 };
 
 /// The configuration of Stickler, a sticky-session-aware HTTP reverse proxy.
@@ -40,6 +43,8 @@ pub use server::{
 pub struct File {
     /// The process.
     pub server: Server,
+    /// Where operators look and act: the API, the dashboard and the metrics.
+    pub admin: Admin,
     /// The keys that seal affinity tokens. Absent: a key of this proxy's own, which it keeps in
     /// `server.state_dir`. Proxies that share clients must share keys.
     #[schemars(extend("writeOnly" = true))]

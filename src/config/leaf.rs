@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
-pub use net::{ExactPath, HostHeader, ListenAddress, PathPrefix, Target};
+pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, Target};
 pub use units::{Factor, Share, Size, StatusRange};
 
 /// A value that is written as text.
@@ -102,6 +102,7 @@ impl Format {
 
 /// Every format of ours.
 pub const FORMATS: &[Format] = &[
+    Format::of::<AdminAddress>(),
     Format::of::<CookieName>(),
     Format::of::<CookiePath>(),
     Format::of::<Domain>(),

@@ -30,6 +30,7 @@ mod summary;
 mod tests;
 mod variables;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,9 +42,10 @@ use ipnet::IpNet;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
-use crate::routing::Rule;
+use crate::routing::{HostMatch, Rule};
 
 pub(crate) use at::At;
+pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
 pub(crate) use load::{read, read_as, unreadable};
 pub(crate) use report::Mistakes;
@@ -56,6 +58,8 @@ pub use variables::Environment;
 pub struct Config {
     /// The process.
     pub server: Server,
+    /// Where operators look and act.
+    pub admin: Admin,
     /// Where clients connect. Never empty.
     pub listeners: Vec<Listener>,
     /// Which pool takes which request, in the order of the file.
@@ -75,6 +79,10 @@ pub struct Server {
     pub state_dir: PathBuf,
     /// Token keys: the first seals, all open. Empty: a key of our own, kept in `state_dir`.
     pub token_keys: Vec<Key>,
+    /// Is the configuration read again when its file changes?
+    pub watch_config: bool,
+    /// The file that the token keys come from, if they do.
+    pub token_keys_file: Option<PathBuf>,
     /// May the names of request fields have underscores?
     pub underscores_in_headers: bool,
     /// How patient we are with clients.
@@ -83,6 +91,12 @@ pub struct Server {
     pub limits: Limits,
     /// Log lines.
     pub log: Log,
+    /// A line for each request, if that is wanted.
+    pub access_log: Option<AccessLog>,
+    /// Where backends find the id of a request, if they are told.
+    pub request_id_header: Option<HeaderName>,
+    /// Does a request without a trace get one?
+    pub starts_traces: bool,
 }
 
 /// How patient we are with clients. `Duration::ZERO` stands for no limit in none of them.
@@ -126,6 +140,60 @@ pub struct Log {
     pub json: bool,
 }
 
+/// Where operators look and act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens, if anywhere. Other machines reach it only if there is a token.
+    pub address: Option<SocketAddr>,
+    /// The file says so: then the proxy does not start without it.
+    pub is_given: bool,
+    /// What every request must carry, if anything.
+    pub token: Option<AdminToken>,
+    /// Names in `Host` that are answered besides the obvious ones.
+    pub allowed_hosts: Vec<HostMatch>,
+}
+
+/// What an operator must know. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken(Box<str>);
+
+impl AdminToken {
+    /// To compare it with what somebody says.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(...)")
+    }
+}
+
+/// A line for each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub path: AccessLogPath,
+    /// What it looks like.
+    pub format: AccessLogFormat,
+    /// Are queries written down?
+    pub query: bool,
+    /// Which requests get one.
+    pub lines: LinesKept,
+}
+
+/// Where the lines of the access log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogPath {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file.
+    File(PathBuf),
+}
+
 /// A bound address that accepts client connections.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -167,6 +235,51 @@ pub struct Pool {
     pub attempts: usize,
     /// Active checks, if any.
     pub health: Option<HealthCheck>,
+    /// Where further backends are found.
+    pub discover: Vec<Discover>,
+}
+
+/// Where backends are found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Discover {
+    /// Where.
+    pub source: DiscoverSource,
+    /// Fewer backends than this are not believed.
+    pub min_members: usize,
+}
+
+/// Where backends are found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DiscoverSource {
+    /// The addresses of a host name.
+    Dns {
+        /// The name.
+        host: String,
+        /// The port of all of them.
+        port: u16,
+        /// How to ask.
+        lookup: Lookup,
+    },
+    /// The targets of an SRV record.
+    Srv {
+        /// The record's name.
+        name: String,
+        /// How to ask.
+        lookup: Lookup,
+    },
+    /// A file.
+    File(PathBuf),
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lookup {
+    /// Whom to ask, if not whom the system asks.
+    pub nameserver: Option<SocketAddr>,
+    /// Not sooner again than after this.
+    pub min_interval: Duration,
+    /// Nor later.
+    pub max_interval: Duration,
 }
 
 /// Where the key of hash affinity comes from. A request without it is free.
@@ -287,7 +400,7 @@ pub struct BackendTimeouts {
 }
 
 /// An active health check.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
@@ -309,7 +422,7 @@ pub struct HealthCheck {
 }
 
 /// What a health check asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Probe {
     /// Can it be connected to?
     Tcp,
@@ -318,7 +431,7 @@ pub enum Probe {
 }
 
 /// A health check by HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
     /// Origin-form target.
     pub path: String,

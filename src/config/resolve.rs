@@ -4,8 +4,10 @@
 //! nothing, or cannot have been meant. Resolving goes on after a mistake with some value in the
 //! place of the wrong one, since the result is thrown away then.
 
+mod admin;
 mod affinity;
 mod cookie;
+mod discover;
 mod health;
 mod jar;
 mod listeners;
@@ -40,7 +42,8 @@ pub(super) fn resolve(
     let routes = resolver.routes(&file.routes, &pools, at);
     resolver.no_loops(&listeners, &pools, at);
     resolver.cookies_are_kept(&listeners, &routes, &pools, at);
-    Config { server, listeners, routes, pools }
+    let admin = resolver.admin(&file.admin, &listeners, &pools, at);
+    Config { server, admin, listeners, routes, pools }
 }
 
 struct Resolver<'a> {

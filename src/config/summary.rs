@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    BackendTimeouts, ClientTimeouts, Config, Cookie, Family, Forward, ForwardStyle, HealthCheck,
-    HostPolicy, KeySource, Limits, Listener, Pool, Probe, SameSite, Secure, Server,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
+    Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
+    KeySource, Limits, LinesKept, Listener, Lookup, Pool, Probe, SameSite, Secure, Server,
 };
-use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
+use crate::balance::affinity::{
+    AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
+};
 use crate::balance::outlier::Ejection;
-use crate::balance::{BackendSpec, PoolSpec};
+use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         section(f, "server", server(&self.server))?;
+        section(f, "\nadmin", admin(&self.admin))?;
         section(f, "\nlisteners", self.listeners.iter().map(listener).collect())?;
         section(f, "\nroutes, in order of precedence", routes::rows(&self.routes, &self.pools))?;
         self.pools.iter().try_for_each(|p| section(f, &format!("\npool {}", p.spec.name), pool(p)))
@@ -68,10 +72,55 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("state", server.state_dir.display().to_string()),
         row("token keys", keys),
         row("log", format!("{} as {format}", server.log.filter)),
+        row("access log", server.access_log.as_ref().map_or_else(|| "none".into(), access_log)),
+        row("ids", ids(server)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
         row("field names", names.into()),
     ]
+}
+
+fn admin(admin: &Admin) -> Vec<[String; 2]> {
+    let Some(address) = admin.address else { return vec![row("address", "off".into())] };
+    let who = match (&admin.token, address.ip().is_loopback()) {
+        (Some(_), true) => "for programs on this machine that know the token",
+        (Some(_), false) => "for everybody who knows the token; without TLS",
+        (None, _) => "for every program on this machine",
+    };
+    let address = match admin.is_given {
+        true => address.to_string(),
+        false => format!("{address} if it is free"),
+    };
+    let hosts = admin.allowed_hosts.iter().map(Leaf::show).collect::<Vec<_>>().join(", ");
+    let mut rows = vec![row("address", format!("{address}, {who}"))];
+    rows.extend((!hosts.is_empty()).then(|| row("hosts", hosts)));
+    rows
+}
+
+fn access_log(log: &AccessLog) -> String {
+    let path = match &log.path {
+        AccessLogPath::Stdout => "standard output".into(),
+        AccessLogPath::Stderr => "standard error".into(),
+        AccessLogPath::File(path) => path.display().to_string(),
+    };
+    let format = match log.format {
+        AccessLogFormat::Json => "JSON",
+        AccessLogFormat::Combined => "combined",
+    };
+    let lines = match log.lines {
+        LinesKept::All => "all requests",
+        LinesKept::Notable => "notable requests",
+    };
+    let query = if log.query { "" } else { ", without queries" };
+    format!("{lines} to {path} as {format}{query}")
+}
+
+fn ids(server: &Server) -> String {
+    let traces = if server.starts_traces { "traces are started" } else { "traces are passed on" };
+    match &server.request_id_header {
+        Some(name) => format!("requests have one in {name}; {traces}"),
+        None => format!("backends are not told; {traces}"),
+    }
 }
 
 fn row(name: &str, value: String) -> [String; 2] {
@@ -138,16 +187,25 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("timeouts", backend_timeouts(&pool.timeouts)),
         row("idle", format!("up to {idle} connections per worker and backend")),
         row("queue", queue(&pool.spec)),
+        row("drain", drain(&pool.spec.drain)),
         row("eject", eject(pool.spec.ejection)),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
+    if pool.spec.affinity.mode == Mode::Cookie {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
+    }
+    if !pool.spec.measures_cost {
+        rows.push(row("cost", "of stickiness not measured".into()));
+    }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));
     }
+    rows.extend(pool.discover.iter().map(|discover| row("discover", discovered(discover))));
     let backends: Vec<_> = pool.spec.backends.iter().map(backend).collect();
     rows.extend(columns(&backends).map(|line| row("backend", line)));
     rows
@@ -173,6 +231,17 @@ fn backend_timeouts(timeouts: &BackendTimeouts) -> String {
         ("idle", timeouts.idle),
         ("tunnel", timeouts.tunnel),
     ])
+}
+
+fn drain(policy: &DrainPolicy) -> String {
+    let pauses = policy.move_idle_after.map(|pause| format!("after a pause of {}", pause.show()));
+    let rate = policy.moves_per_second.map_or(String::new(), |n| format!(", {n} a second"));
+    let rest = policy.deadline.map(|deadline| format!("all after {}{rate}", deadline.show()));
+    let moves: Vec<_> = pauses.into_iter().chain(rest).collect();
+    match moves.is_empty() {
+        true => "sessions stay until they end".into(),
+        false => format!("sessions move {}", moves.join(", ")),
+    }
 }
 
 fn eject(ejection: Option<Ejection>) -> String {
@@ -214,6 +283,25 @@ fn sessions(spec: &AffinitySpec) -> String {
          {} counted at most",
         spec.max_sessions
     )
+}
+
+/// How sessions begin, and whether they move for evenness, if that is not as usual.
+fn begin(spec: &AffinitySpec) -> Option<String> {
+    let on_demand = spec.establish == Establish::OnDemand;
+    let on_demand = on_demand.then(|| "begin when the app says so".into());
+    let coalesce = spec.coalesce.map(|window| {
+        format!("begin together for first requests of a client within {}", window.show())
+    });
+    let rebalance = spec.rebalance.map(|Rebalance { moves_per_second, margin, idle_for }| {
+        format!(
+            "move after a pause of {} from backends above {:.0}% of the fair share, \
+             {moves_per_second} a second",
+            idle_for.show(),
+            (1.0 + margin) * 100.0
+        )
+    });
+    let parts: Vec<String> = [on_demand, coalesce, rebalance].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn key(key: &KeySource) -> String {
@@ -285,4 +373,22 @@ fn health(health: &HealthCheck) -> String {
         health.thresholds.fall,
         if health.assumed_up { "up" } else { "down" }
     )
+}
+
+fn discovered(discover: &Discover) -> String {
+    let lookup = |lookup: &Lookup| {
+        let Lookup { nameserver, min_interval, max_interval } = lookup;
+        let of = nameserver.map(|address| format!(" of {address}")).unwrap_or_default();
+        format!("{of}, looked up every {} to {}", min_interval.show(), max_interval.show())
+    };
+    let least = discover.min_members;
+    match &discover.source {
+        DiscoverSource::Dns { host, port, lookup: how } => {
+            format!("addresses of {host}, port {port}{}, at least {least}", lookup(how))
+        }
+        DiscoverSource::Srv { name, lookup: how } => {
+            format!("targets of {name}{}, at least {least}", lookup(how))
+        }
+        DiscoverSource::File(path) => format!("in {}, at least {least}", path.display()),
+    }
 }

@@ -207,6 +207,25 @@ fn affinity_contradictions() {
 }
 
 #[test]
+fn discovery_contradictions() {
+    for (text, expected) in [
+        ("", "needs one of dns, srv and file"),
+        ("dns = 'a.b:1'\nfile = 'x'", "needs one of dns, srv and file"),
+        ("dns = '10.0.0.1:80'", "discover.dns is not a host name"),
+        ("file = 'x'\nmax_interval = '1s'", "max_interval has no effect"),
+        ("srv = 'a.b'\nnameserver = 'dns:53'", "nameserver is not an IP address"),
+        ("srv = 'a.b'\nmin_interval = '2m'", "min_interval is longer than max_interval"),
+        ("srv = 'a.b'\nmin_interval = '0s'", "min_interval cannot be zero"),
+    ] {
+        let found = mistakes_in(&format!("[[pools.app.discover]]\n{text}"));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains(expected), "{text}: {found:?}");
+    }
+    let found = "[[pools.app.discover]]\ndns = 'shop.internal:3000'\n";
+    assert!(parse(&format!("{LISTENER}{found}")).is_ok(), "no backends are needed");
+}
+
+#[test]
 fn behind_a_proxy_that_ends_tls_cookies_are_secure_where_they_must_be() {
     let listener = "[[listeners]]\naddress = ':80'\ntrusted_proxies = ['10.0.0.0/8']\n";
     let cookie = "affinity = { mode = 'cookie', cookie = { same_site = 'none' } }\n";

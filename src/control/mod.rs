@@ -1,10 +1,17 @@
-//! Everything that is not a request: health checks, and what time alone brings about. One thread
-//! with a runtime of its own, so that no request waits for any of it.
+//! Everything that is not a request: what can be asked of a running proxy ([`Controller`]), health
+//! checks, and what time alone brings about. One thread with a runtime of its own, so that no
+//! request waits for any of it.
 
+mod controller;
+mod discovery;
 mod health_check;
+mod operator_state;
 mod probe;
+mod refusal;
+mod roster;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -13,50 +20,48 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 
-use crate::balance::Pool;
+pub(crate) use self::controller::ReloadRequest;
+pub use self::controller::{Controller, Origin, Removal};
+use self::discovery::Discovery;
+use self::health_check::Checks;
+pub use self::refusal::Refusal;
 use crate::clock;
-use crate::config::{Config, HealthCheck};
-use crate::observe;
 
-/// How often idle sessions and ejections are looked at.
+/// How often idle sessions, ejections and those who leave are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
 /// How long after a panic a task is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
+/// Something that lives on the control thread, until that ends or it does itself.
+pub(crate) type Guest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The control thread.
 pub(crate) struct Handle {
     thread: thread::JoinHandle<()>,
+    stop: oneshot::Sender<()>,
 }
 
 impl Handle {
-    /// Waits for the thread to end after it was told to.
+    /// Ends the thread.
     pub(crate) fn finish(self) {
+        let _ = self.stop.send(());
         let _ = self.thread.join();
     }
 }
 
-/// Starts the control thread. It ends when `stopping` becomes true. What a health check finds out
-/// first is assumed when this returns.
+/// Starts the control thread.
 pub(crate) fn start(
-    config: &Config,
-    pools: &[Arc<Pool>],
-    mut stopping: watch::Receiver<bool>,
+    controller: &Arc<Controller>,
+    guests: Vec<Guest>,
     rng: &mut StdRng,
 ) -> io::Result<Handle> {
-    let checks: Vec<Option<Arc<HealthCheck>>> =
-        config.pools.iter().map(|pool| pool.health.clone().map(Arc::new)).collect();
-    let pools = pools.to_vec();
-    for (pool, check) in pools.iter().zip(&checks) {
-        if let Some(check) = check {
-            health_check::assume(pool, check);
-        }
-    }
-    let mut rng = StdRng::from_rng(rng);
+    let controller = controller.clone();
+    let rng = StdRng::from_rng(rng);
     let (ready, is_ready) = mpsc::channel();
+    let (stop, stopping) = oneshot::channel();
     let thread = thread::Builder::new().name("control".into()).spawn(move || {
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -64,19 +69,17 @@ pub(crate) fn start(
         };
         let _ = ready.send(Ok(()));
         runtime.block_on(async move {
-            let mut tasks = JoinSet::new();
-            for (pool, check) in pools.iter().zip(checks) {
-                let ticked = pool.clone();
-                tasks.spawn(keep_running("what time brings about", move || tick(ticked.clone())));
-                if let Some(check) = check {
-                    health_check::start(pool, &check, &mut tasks, &mut rng);
-                }
-            }
-            let _ = stopping.wait_for(|&stop| stop).await;
+            let ticked = controller.clone();
+            tokio::spawn(keep_running("what time brings about", move || tick(ticked.clone())));
+            let checks = Checks::new(controller.events().clone(), rng);
+            tokio::spawn(check(controller.clone(), checks));
+            tokio::spawn(discover(controller));
+            guests.into_iter().for_each(|guest| drop(tokio::spawn(guest)));
+            let _ = stopping.await;
         });
     })?;
     is_ready.recv().map_err(io::Error::other)??;
-    Ok(Handle { thread })
+    Ok(Handle { thread, stop })
 }
 
 /// Runs a task for good: after a panic, which is a mistake of ours, again.
@@ -93,13 +96,28 @@ where
     }
 }
 
-async fn tick(pool: Arc<Pool>) {
+async fn tick(controller: Arc<Controller>) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
-        for transition in pool.tick(clock::now()) {
-            observe::log_transition(&pool, &transition, "its ejection is over");
-        }
+        controller.tick(clock::now());
+    }
+}
+
+/// Has those checked who are members.
+async fn check(controller: Arc<Controller>, mut checks: Checks) {
+    loop {
+        checks.reconcile(&controller.checks());
+        controller.members_changed().await;
+    }
+}
+
+/// Looks for backends where the configuration says.
+async fn discover(controller: Arc<Controller>) {
+    let mut discovery = Discovery::default();
+    loop {
+        discovery.reconcile(&controller);
+        controller.sources_changed().await;
     }
 }
 

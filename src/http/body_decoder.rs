@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
+use super::copies::Copies;
 use super::fields::Found;
 use super::framing::{Refusal, chunk};
 use super::response_head::BodyFraming;
@@ -78,19 +79,25 @@ impl BodyDecoder {
     }
 
     /// Takes the next piece out of `input`.
-    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Decoded, Refusal> {
+    pub fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        copies: &mut Copies,
+    ) -> Result<Decoded, Refusal> {
         loop {
             match *self {
                 BodyDecoder::Ended => return Ok(Decoded::End),
                 _ if input.is_empty() => return Ok(Decoded::Nothing),
-                BodyDecoder::UntilClose => return Ok(Decoded::Data(take(input, u64::MAX).0)),
+                BodyDecoder::UntilClose => {
+                    return Ok(Decoded::Data(take(input, u64::MAX, copies).0));
+                }
                 BodyDecoder::Sized(left) => {
-                    let (data, left) = take(input, left);
+                    let (data, left) = take(input, left, copies);
                     *self = if left == 0 { BodyDecoder::Ended } else { BodyDecoder::Sized(left) };
                     return Ok(Decoded::Data(data));
                 }
                 BodyDecoder::ChunkData(left) => {
-                    let (data, left) = take(input, left);
+                    let (data, left) = take(input, left, copies);
                     *self = match left {
                         0 => BodyDecoder::ChunkEnd,
                         left => BodyDecoder::ChunkData(left),
@@ -135,10 +142,10 @@ impl BodyDecoder {
 }
 
 /// Takes up to `left` bytes. Gives how many are left then.
-fn take(input: &mut BytesMut, left: u64) -> (Bytes, u64) {
+fn take(input: &mut BytesMut, left: u64, copies: &mut Copies) -> (Bytes, u64) {
     let length = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
     let data = if length <= COPIED {
-        let data = Bytes::copy_from_slice(&input[..length]);
+        let data = copies.copy(&input[..length]);
         input.advance(length);
         data
     } else {
@@ -176,12 +183,12 @@ mod tests {
     /// The pieces of a body that comes in these parts: data, trailer lines, and how it ended.
     fn decode(framing: BodyFraming, parts: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Refusal> {
         let mut decoder = BodyDecoder::new(framing);
-        let mut input = BytesMut::new();
+        let (mut input, mut copies) = (BytesMut::new(), Copies::default());
         let (mut data, mut trailers) = (Vec::new(), 0);
         for part in parts {
             input.extend_from_slice(part);
             loop {
-                match decoder.decode(&mut input)? {
+                match decoder.decode(&mut input, &mut copies)? {
                     Decoded::Data(piece) => {
                         assert!(!piece.is_empty());
                         data.extend_from_slice(&piece);
@@ -210,7 +217,8 @@ mod tests {
     fn large_pieces_are_not_copied() {
         let mut input = BytesMut::from(&vec![b'x'; COPIED + 1][..]);
         let at = input.as_ptr();
-        let decoded = BodyDecoder::Sized(COPIED as u64 + 1).decode(&mut input).unwrap();
+        let mut decoder = BodyDecoder::Sized(COPIED as u64 + 1);
+        let decoded = decoder.decode(&mut input, &mut Copies::default()).unwrap();
         assert!(matches!(decoded, Decoded::Data(data) if data.as_ptr() == at));
     }
 

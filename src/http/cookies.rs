@@ -7,7 +7,6 @@
 
 use std::ops::Range;
 
-use http::header::{COOKIE, HeaderMap};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
@@ -50,44 +49,30 @@ impl CookieName {
         self.finder.needle()
     }
 
-    /// The values of all cookies of this name, in the order of the lines.
-    pub fn values<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
-        headers.get_all(COOKIE).iter().flat_map(|line| {
-            let line = line.as_bytes();
-            self.cookies(line).map(move |cookie| &line[cookie.value])
-        })
+    /// The values of all cookies of this name, in the order of the `Cookie` lines.
+    pub fn values<'a>(
+        &'a self,
+        lines: impl Iterator<Item = &'a [u8]>,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        lines.flat_map(|line| self.cookies(line).map(move |cookie| &line[cookie.value]))
     }
 
     /// Writes a `Cookie` line without the cookies of these names, byte for byte otherwise; nothing
-    /// if nothing else is in it.
-    pub fn write_without(names: &[CookieName], line: &[u8], to: &mut Vec<u8>) {
-        if let [only] = names {
-            return only.write_line_without(line, to); // nearly always
-        }
-        let mut names = names.iter().filter(|name| name.cookies(line).next().is_some());
-        let (first, second) = (names.next(), names.next());
-        match (first, second) {
-            (None, _) => super::request_head::field(to, "cookie", line),
-            (Some(only), None) => only.write_line_without(line, to),
-            (Some(first), Some(_)) => {
-                let start = to.len();
-                first.write_line_without(line, to);
-                let written = to.split_off(start);
-                let rest = written.strip_prefix(NAME).and_then(|line| line.strip_suffix(b"\r\n"));
-                let Some(rest) = rest else { return };
-                let others: Vec<_> = second.into_iter().chain(names).cloned().collect();
-                CookieName::write_without(&others, rest, to);
-            }
-        }
-    }
-
-    fn write_line_without(&self, line: &[u8], to: &mut Vec<u8>) {
+    /// if nothing else is in it. `seen` is told of each one that is left out: the index of its
+    /// name, and its value.
+    pub fn write_without(
+        names: &[CookieName],
+        line: &[u8],
+        to: &mut Vec<u8>,
+        mut seen: impl FnMut(usize, &[u8]),
+    ) {
         let start = to.len();
         to.reserve(NAME.len() + line.len() + 2);
         to.extend_from_slice(NAME);
         let content = to.len();
         let mut at = 0;
-        for cookie in self.cookies(line) {
+        while let Some((index, cookie)) = CookieName::first_of(names, line, at) {
+            seen(index, &line[cookie.value]);
             to.extend_from_slice(&line[at..cookie.whole.start.max(at)]);
             at = cookie.whole.end;
             if to.len() == content {
@@ -103,18 +88,31 @@ impl CookieName {
         }
     }
 
+    /// The first cookie from `at` on that has one of these names, and the index of that.
+    fn first_of(names: &[CookieName], line: &[u8], at: usize) -> Option<(usize, Cookie)> {
+        let firsts =
+            names.iter().enumerate().filter_map(|(i, name)| Some((i, name.first(line, at)?)));
+        firsts.min_by_key(|(_, cookie)| cookie.whole.start)
+    }
+
+    /// The first cookie of this name from `at` on.
+    fn first(&self, line: &[u8], mut at: usize) -> Option<Cookie> {
+        loop {
+            let start = at + self.finder.find(&line[at..])?;
+            if let Some(cookie) = self.cookie_at(line, start) {
+                return Some(cookie);
+            }
+            at = start + self.len;
+        }
+    }
+
     /// The cookies of this name in a line.
     fn cookies<'a>(&'a self, line: &'a [u8]) -> impl Iterator<Item = Cookie> + 'a {
         let mut at = 0;
         std::iter::from_fn(move || {
-            loop {
-                let start = at + self.finder.find(&line[at..])?;
-                at = start + self.len;
-                if let Some(cookie) = self.cookie_at(line, start) {
-                    at = cookie.value.end;
-                    return Some(cookie);
-                }
-            }
+            let cookie = self.first(line, at)?;
+            at = cookie.value.end;
+            Some(cookie)
         })
     }
 
@@ -161,26 +159,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn headers(lines: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(COOKIE, line.parse().unwrap());
-        }
-        headers
-    }
-
     /// The values of `s`, and the lines without it.
     fn split(lines: &[&str]) -> (Vec<String>, Vec<String>) {
         let name = CookieName::new("s");
-        let headers = headers(lines);
+        let lines = || lines.iter().map(|line| line.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut rest = Vec::new();
-        for line in headers.get_all(COOKIE) {
-            CookieName::write_without(std::slice::from_ref(&name), line.as_bytes(), &mut rest);
+        for line in lines() {
+            CookieName::write_without(std::slice::from_ref(&name), line, &mut rest, |_, _| {});
         }
         let rest = text(&rest);
-        let lines = rest.split_terminator("\r\n").map(|line| line["cookie: ".len()..].to_owned());
-        (name.values(&headers).map(text).collect(), lines.collect())
+        let rest = rest.split_terminator("\r\n").map(|line| line["cookie: ".len()..].to_owned());
+        (name.values(lines()).map(text).collect(), rest.collect())
     }
 
     #[test]
@@ -238,10 +228,15 @@ mod tests {
         });
         let without = |line: &[u8]| {
             let mut rest = Vec::new();
-            CookieName::write_without(&names, line, &mut rest);
+            CookieName::write_without(&names, line, &mut rest, |_, _| {});
             String::from_utf8(rest).unwrap()
         };
         assert_eq!(without(b"a=b; s=1; t=2; u=333; c=d"), "cookie: a=b; c=d\r\n");
+        let mut seen = Vec::new();
+        let line = b"u=333; t=1; a=b; t=2";
+        let see = |index, value: &[u8]| seen.push((index, value.to_owned()));
+        CookieName::write_without(&names, line, &mut Vec::new(), see);
+        assert_eq!(seen, [(2, b"333".to_vec()), (1, b"1".to_vec()), (1, b"2".to_vec())]);
         assert_eq!(without(b"u=333; t=1; a=b"), "cookie: a=b\r\n");
         assert_eq!(without(b"u=55555; s=1"), "cookie: u=55555\r\n", "that is not ours");
         assert_eq!(without(b"s=1; t=2; u=333"), "");

@@ -1,12 +1,11 @@
 //! Which fields of a head concern a proxy, and which may not be passed on.
 //!
-//! One pass over the names finds everything that a proxy must look at, as a set of [`Found`]
-//! flags; what is not there costs nothing afterwards.
+//! One look at a name says whether it concerns a proxy, as a [`Found`] flag; what is not there
+//! costs nothing afterwards.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
+
+use super::field_lines::FieldLines;
 
 /// `Keep-Alive`
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -54,6 +53,8 @@ flags! {
     EXPECT = 5,
     /// `Cookie`
     COOKIE = 6,
+    /// `X-Request-Id`
+    REQUEST_ID = 7,
     /// `Forwarded`
     FORWARDED = 8,
     /// `X-Forwarded-For`
@@ -70,35 +71,43 @@ flags! {
     TRANSFER_ENCODING = 14,
     /// `Content-Length`
     CONTENT_LENGTH = 15,
+    /// A name with underscores, whatever it is.
+    UNDERSCORE = 16,
+    /// A line that another one has taken the place of.
+    REPLACED = 17,
+    /// A line with other blanks around its value than one space before it, or with no value.
+    UNTIDY = 18,
+    /// `traceparent`
+    TRACEPARENT = 19,
+    /// `tracestate`
+    TRACESTATE = 20,
 }
 
 impl Found {
-    /// What is in `headers`.
-    pub fn in_headers(headers: &HeaderMap) -> Found {
-        headers.keys().fold(Found::default(), |found, name| found.or(Found::of(name)))
-    }
+    /// The fields that HTTP itself is made of: whoever speaks it with a client needs them.
+    pub const PROTOCOL: Found =
+        Found::CONNECTION.or(Found::TE).or(Found::UPGRADE).or(Found::EXPECT).or(Found::FRAMING);
 
-    /// The flag of one name.
-    pub fn of(name: &HeaderName) -> Found {
-        let name = name.as_str(); // in lower case
-        Found::by(name, |part, other| part == other)
-    }
+    /// The fields that say where a body ends.
+    pub const FRAMING: Found = Found::TRANSFER_ENCODING.or(Found::CONTENT_LENGTH);
 
     /// The flag of one name as somebody wrote it, in any case.
     pub fn of_text(name: &str) -> Found {
-        Found::by(name, str::eq_ignore_ascii_case)
+        Found::of_bytes(name.as_bytes())
     }
 
-    /// The flag of a name; `equals` compares it, or its beginning, with those that have one.
+    /// The same of bytes.
     #[inline]
-    fn by(name: &str, equals: impl Fn(&str, &str) -> bool) -> Found {
+    pub fn of_bytes(name: &[u8]) -> Found {
         const X_FORWARDED: &str = "x-forwarded-";
 
-        let is = |other: &str| equals(name, other);
         // The first byte tells nearly all others apart.
+        let is = |other: &str| {
+            name[0] | 0x20 == other.as_bytes()[0] && name.eq_ignore_ascii_case(other.as_bytes())
+        };
         let is_x_forwarded = || {
-            name.as_bytes()[0] | 0x20 == b'x'
-                && name.get(..X_FORWARDED.len()).is_some_and(|begin| equals(begin, X_FORWARDED))
+            name[0] | 0x20 == b'x'
+                && name[..X_FORWARDED.len()].eq_ignore_ascii_case(X_FORWARDED.as_bytes())
         };
         // By length first: most names are told apart from all of these by it alone.
         match name.len() {
@@ -112,6 +121,9 @@ impl Found {
             9 if is("x-real-ip") => Found::X_OTHER,
             10 if is("connection") => Found::CONNECTION,
             10 if is("keep-alive") => Found::HOP_BY_HOP,
+            10 if is("tracestate") => Found::TRACESTATE,
+            11 if is("traceparent") => Found::TRACEPARENT,
+            12 if is("x-request-id") => Found::REQUEST_ID,
             14 if is("content-length") => Found::CONTENT_LENGTH,
             15 if is("x-forwarded-for") => Found::X_FORWARDED_FOR,
             16 if is("x-forwarded-host") => Found::X_FORWARDED_HOST,
@@ -128,16 +140,16 @@ impl Found {
 
     /// The flag of a name with its underscores read as hyphens: CGI and its children (WSGI, Rack,
     /// PHP) make the same variable of both.
-    pub fn of_disguised(name: &str) -> Found {
+    pub fn of_disguised(name: &[u8]) -> Found {
         /// The longest name that there is a flag for is shorter.
         const LONGEST: usize = 64;
 
         let mut plain = [0; LONGEST];
         let length = name.len().min(LONGEST);
-        for (to, &from) in plain.iter_mut().zip(name.as_bytes()) {
+        for (to, &from) in plain.iter_mut().zip(name) {
             *to = if from == b'_' { b'-' } else { from };
         }
-        std::str::from_utf8(&plain[..length]).map_or(Found::default(), Found::of_text)
+        Found::of_bytes(&plain[..length])
     }
 
     /// May a trailer section pass a field of this name on? Whoever merges trailers into the head
@@ -212,71 +224,61 @@ impl Connection {
 
 /// What a request's fields that end at this hop say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hop {
+pub struct Hop<'a> {
     /// What `Connection` says.
     pub connection: Connection,
     /// The protocol that the request asks to switch to.
-    pub upgrade: Option<HeaderValue>,
+    pub upgrade: Option<&'a [u8]>,
     /// May trailers be sent in answer?
     pub wants_trailers: bool,
 }
 
-impl Hop {
-    /// Reads those of `headers`.
-    pub fn of(headers: &HeaderMap, found: Found) -> Self {
+impl<'a> Hop<'a> {
+    /// Reads those of `fields`.
+    pub fn of(fields: &'a FieldLines) -> Self {
         let mut hop = Hop::default();
-        if found.has(Found::CONNECTION) {
-            for value in headers.get_all(CONNECTION) {
-                hop.connection.read(value.as_bytes());
-            }
+        if fields.found().has(Found::CONNECTION) {
+            fields.of_kind(Found::CONNECTION).for_each(|value| hop.connection.read(value));
         }
-        if found.has(Found::TE) {
-            hop.wants_trailers = lists(headers, &TE, "trailers");
+        if fields.found().has(Found::TE) {
+            hop.wants_trailers = fields.of_kind(Found::TE).any(|value| lists(value, "trailers"));
         }
-        if found.has(Found::UPGRADE) && hop.connection.says_upgrade {
+        if fields.found().has(Found::UPGRADE) && hop.connection.says_upgrade {
             // Without `Connection: upgrade` it is only an offer to this hop, which declines.
-            let mut protocols = headers.get_all(UPGRADE).iter();
-            hop.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
+            let mut protocols = fields.of_kind(Found::UPGRADE);
+            hop.upgrade = protocols.next().filter(|_| protocols.next().is_none());
         }
         hop
     }
 }
 
-/// Does a comma-separated field list this token?
-pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().any(|value| {
-        value.as_bytes().split(|&b| b == b',').any(|member| {
-            let member = member.split(|&b| b == b';').next().unwrap_or_default();
-            member.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
-        })
+/// Does the value of a comma-separated field list this token?
+pub fn lists(value: &[u8], token: &str) -> bool {
+    value.split(|&b| b == b',').any(|member| {
+        let member = member.split(|&b| b == b';').next().unwrap_or_default();
+        member.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
     })
+}
+
+/// Does a comma-separated field of a response list this token?
+pub fn any_lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().any(|value| lists(value.as_bytes(), token))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
-
-    fn hop(lines: &[(&'static str, &'static str)]) -> Hop {
-        let headers = headers(lines);
-        Hop::of(&headers, Found::in_headers(&headers))
-    }
+    use crate::http::field_lines::tests::field_lines;
 
     #[test]
     fn connection_lists_what_ends_here_but_not_what_frames_or_routes() {
-        let hop = hop(&[
+        let fields = field_lines(&[
             ("connection", "keep-alive"),
             ("connection", "Keep-Alive, X-Trace ,, bad name"),
             ("connection", "close,cookie,host, content-length, transfer-encoding"),
             ("te", "gzip;q=0.5, Trailers"),
         ]);
+        let hop = Hop::of(&fields);
         let listed: Vec<_> = hop.connection.listed.iter().map(HeaderName::as_str).collect();
         assert_eq!(listed, ["x-trace", "cookie"]);
         assert!(hop.connection.says_close && hop.wants_trailers && !hop.connection.says_upgrade);
@@ -297,25 +299,28 @@ mod tests {
 
     #[test]
     fn an_upgrade_needs_the_connection_option() {
+        let upgrade = |lines: &[(&str, &str)]| {
+            Hop::of(&field_lines(lines)).upgrade.map(|protocol| protocol.to_ascii_lowercase())
+        };
         let asked = [("connection", "Upgrade"), ("upgrade", "websocket")];
-        assert_eq!(hop(&asked).upgrade.unwrap(), "websocket");
-        assert_eq!(hop(&[("upgrade", "websocket")]).upgrade, None);
-        assert_eq!(hop(&[("connection", "upgrade")]).upgrade, None);
+        assert_eq!(upgrade(&asked).unwrap(), b"websocket");
+        assert_eq!(upgrade(&[("upgrade", "websocket")]), None);
+        assert_eq!(upgrade(&[("connection", "upgrade")]), None);
         let twice = [("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "b")];
-        assert_eq!(hop(&twice).upgrade, None);
+        assert_eq!(upgrade(&twice), None);
     }
 
     #[test]
     fn names_are_found_in_any_case_and_others_are_not() {
-        let found = Found::in_headers(&headers(&[("Cookie", "a"), ("x-forwarded-for", "b")]));
+        let found = field_lines(&[("Cookie", "a"), ("x-forwarded-for", "b")]).found();
         assert!(found.has(Found::COOKIE) && found.has(Found::X_FORWARDED_FOR));
         assert_eq!(Found::of_text("X-Forwarded-Ssl"), Found::X_OTHER);
         assert_eq!(Found::of_text("x-forwarded-"), Found::X_OTHER);
         assert_eq!(Found::of_text("true-client-ip"), Found::X_OTHER);
         assert_eq!(Found::of_text("x-forwardes-for"), Found::default());
-        assert_eq!(Found::of_disguised("X_Forwarded_For"), Found::X_FORWARDED_FOR);
-        assert_eq!(Found::of_disguised("stickler-affinity_"), Found::default());
+        assert_eq!(Found::of_disguised(b"X_Forwarded_For"), Found::X_FORWARDED_FOR);
+        assert_eq!(Found::of_disguised(b"stickler-affinity_"), Found::default());
         assert!(!found.has(Found::HOST.or(Found::CONNECTION).or(Found::X_OTHER)));
-        assert_eq!(Found::in_headers(&headers(&[("x-real-ipx", "a"), ("tex", "b")])), Found(0));
+        assert_eq!(field_lines(&[("x-real-ipx", "a"), ("tex", "b")]).found(), Found(0));
     }
 }

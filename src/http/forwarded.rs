@@ -7,10 +7,10 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::fields::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use super::field_lines::FieldLines;
+use super::fields::Found;
 
 /// An IPv4 address in IPv6 clothes is the IPv4 address.
 pub fn canonical(address: IpAddr) -> IpAddr {
@@ -43,15 +43,15 @@ pub struct Origin {
 
 impl Origin {
     /// What the trusted `peer` says, and the trusted proxies behind it.
-    pub fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], family: Family) -> Self {
-        let field = match family {
-            Family::XForwarded => X_FORWARDED_FOR,
-            Family::Forwarded => FORWARDED,
+    pub fn behind(peer: IpAddr, fields: &FieldLines, trusted: &[IpNet], family: Family) -> Self {
+        let kind = match family {
+            Family::XForwarded => Found::X_FORWARDED_FOR,
+            Family::Forwarded => Found::FORWARDED,
         };
         let mut origin = Origin { client: peer, is_https: false };
         // Every element was written by who stands to its right, the last one by the peer.
         let mut hops = 0_usize;
-        for element in from_the_right(headers, &field) {
+        for element in from_the_right(fields, kind) {
             if family == Family::Forwarded {
                 origin.is_https = parameter(element, "proto").is_some_and(is_https);
             }
@@ -69,7 +69,7 @@ impl Origin {
         }
         if family == Family::XForwarded {
             // As many hops back as the address, or the first hop's if not all of them say.
-            let schemes = from_the_right(headers, &X_FORWARDED_PROTO);
+            let schemes = from_the_right(fields, Found::X_FORWARDED_PROTO);
             origin.is_https = schemes.take(hops + 1).last().is_some_and(is_https);
         }
         origin
@@ -77,12 +77,10 @@ impl Origin {
 }
 
 /// The elements of a comma-separated field, whatever lines it has, from the last to the first.
-fn from_the_right<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> + use<'a> {
-    let lines = headers.get_all(name).iter().rev();
-    lines.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','))
+fn from_the_right(fields: &FieldLines, kind: Found) -> impl Iterator<Item = &str> {
+    let is_text = |value: &&[u8]| value.iter().all(|&b| b == b'\t' || (b' '..0x7f).contains(&b));
+    let values = fields.of_kind(kind).rev().filter(is_text);
+    values.flat_map(|value| std::str::from_utf8(value).unwrap_or_default().rsplit(','))
 }
 
 fn is_https(scheme: &str) -> bool {
@@ -90,26 +88,24 @@ fn is_https(scheme: &str) -> bool {
 }
 
 /// A `Forwarded` element for one hop.
-pub fn element(client: IpAddr, scheme: &str, host: Option<&HeaderValue>) -> String {
+pub fn element(client: IpAddr, scheme: &str, host: Option<&str>) -> String {
     let mut text = match client {
         IpAddr::V4(v4) => format!("for={v4};proto={scheme}"),
         IpAddr::V6(v6) => format!("for=\"[{v6}]\";proto={scheme}"),
     };
     // A valid host has no quotes or backslashes, so quoting is enough.
-    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+    if let Some(host) = host {
         let _ = write!(text, ";host=\"{host}\"");
     }
     text
 }
 
 /// A comma-separated field, whatever lines it has, as one list with one more element.
-pub fn appended(headers: &HeaderMap, name: &HeaderName, element: &str) -> Vec<u8> {
+pub fn appended(fields: &FieldLines, kind: Found, element: &str) -> Vec<u8> {
     let mut list = Vec::new();
-    for value in headers.get_all(name) {
-        if !value.as_bytes().trim_ascii().is_empty() {
-            list.extend_from_slice(value.as_bytes());
-            list.extend_from_slice(b", ");
-        }
+    for value in fields.of_kind(kind).filter(|value| !value.is_empty()) {
+        list.extend_from_slice(value);
+        list.extend_from_slice(b", ");
     }
     list.extend_from_slice(element.as_bytes());
     list
@@ -137,18 +133,16 @@ fn node_address(node: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::field_lines::tests::field_lines;
 
-    fn origin(family: Family, lines: &[(&'static str, &'static str)]) -> (String, bool) {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
+    fn origin(family: Family, lines: &[(&str, &str)]) -> (String, bool) {
+        let fields = field_lines(lines);
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        let origin = Origin::behind("10.0.0.1".parse().unwrap(), &headers, &trusted, family);
+        let origin = Origin::behind("10.0.0.1".parse().unwrap(), &fields, &trusted, family);
         (origin.client.to_string(), origin.is_https)
     }
 
-    fn client(lines: &[(&'static str, &'static str)]) -> String {
+    fn client(lines: &[(&str, &str)]) -> String {
         origin(Family::XForwarded, lines).0
     }
 
@@ -203,14 +197,14 @@ mod tests {
 
     #[test]
     fn elements_are_built_and_appended() {
-        let host = HeaderValue::from_static("shop.example:8080");
-        let v6 = element("2001:db8::1".parse().unwrap(), "http", Some(&host));
+        let host = "shop.example:8080";
+        let v6 = element("2001:db8::1".parse().unwrap(), "http", Some(host));
         assert_eq!(v6, "for=\"[2001:db8::1]\";proto=http;host=\"shop.example:8080\"");
-        let mut headers = HeaderMap::new();
-        let appended = |headers: &_| appended(headers, &X_FORWARDED_FOR, "192.0.2.3");
-        assert_eq!(appended(&headers), b"192.0.2.3");
-        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.1"));
-        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.2"));
-        assert_eq!(appended(&headers), b"192.0.2.1, 192.0.2.2, 192.0.2.3");
+        let appended = |lines: &[(&str, &str)]| {
+            appended(&field_lines(lines), Found::X_FORWARDED_FOR, "192.0.2.3")
+        };
+        assert_eq!(appended(&[]), b"192.0.2.3");
+        let two = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "192.0.2.2")];
+        assert_eq!(appended(&two), b"192.0.2.1, 192.0.2.2, 192.0.2.3");
     }
 }

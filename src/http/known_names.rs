@@ -37,7 +37,7 @@ impl KnownNames {
             return Some((known.name.clone(), known.flag));
         }
         let name = HeaderName::from_bytes(text.as_bytes()).ok()?;
-        let flag = Found::of(&name);
+        let flag = Found::of_text(text);
         if text.len() <= MAX_LEN {
             *place = Some(Known { text: text.into(), name: name.clone(), flag });
         }

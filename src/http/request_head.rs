@@ -1,13 +1,13 @@
 //! What does a request look like when it leaves?
 //!
-//! The fields that a client sent are not edited in place and encoded afterwards: they are written
-//! once, straight into the bytes that go out, and what may not pass is left out on the way. Those
-//! bytes are then the request's durable form, which can be sent a second time as it is.
+//! The fields that a client sent are not edited in place and encoded afterwards: their lines are
+//! copied once, straight into the bytes that go out, and what may not pass is left out on the way.
+//! Those bytes are then the request's durable form, which can be sent a second time as it is.
 
 use http::Method;
-use http::header::HeaderMap;
 
 use super::cookies::CookieName;
+use super::field_lines::{Fate, FieldLine, FieldLines};
 use super::fields::{Found, Hop};
 
 /// The end of a request line.
@@ -21,11 +21,11 @@ pub struct Outgoing<'a> {
     /// The target, in origin form or `*`.
     pub target: &'a str,
     /// What the client sent.
-    pub headers: &'a HeaderMap,
+    pub fields: &'a FieldLines,
     /// Kinds of fields to leave out, beside those that always end here.
     pub without: Found,
     /// Of the fields that end here, what they said.
-    pub hop: &'a Hop,
+    pub hop: &'a Hop<'a>,
     /// May names have underscores?
     pub underscores: bool,
     /// Cookies of ours, to be left out.
@@ -38,46 +38,63 @@ impl Outgoing<'_> {
         .or(Found::HOP_BY_HOP)
         .or(Found::TE)
         .or(Found::UPGRADE)
-        .or(Found::STICKLER_AFFINITY);
+        .or(Found::STICKLER_AFFINITY)
+        .or(Found::REPLACED);
 
     /// Writes the request line and the fields, but not the empty line that ends the head: there
-    /// may be more fields to come.
-    pub fn write(&self, to: &mut Vec<u8>) {
+    /// may be more fields to come. `seen` is told of each of our cookies: the index of its name,
+    /// and its value.
+    pub fn write(&self, to: &mut Vec<u8>, mut seen: impl FnMut(usize, &[u8])) {
         let (method, target) = (self.method.as_str().as_bytes(), self.target.as_bytes());
-        to.reserve(method.len() + 1 + target.len() + END_OF_LINE.len());
+        let line = method.len() + 1 + target.len() + END_OF_LINE.len();
+        to.reserve(line + self.fields.len());
         to.extend_from_slice(method);
         to.push(b' ');
         to.extend_from_slice(target);
         to.extend_from_slice(END_OF_LINE);
-        let without = self.without.or(Self::ENDS_HERE);
-        let listed = &self.hop.connection.listed;
-        for (name, value) in self.headers {
-            let flag = Found::of(name);
-            if flag.has(without) || (!listed.is_empty() && listed.contains(name)) {
-                continue;
-            }
-            // Standard names have none, and they are most.
-            if flag == Found::default()
-                && name.as_str().as_bytes().contains(&b'_')
-                && (!self.underscores || Found::of_disguised(name.as_str()).has(without))
-            {
-                continue;
-            }
-            if flag.has(Found::COOKIE) {
-                CookieName::write_without(self.cookies, value.as_bytes(), to);
-                continue;
-            }
-            field(to, name.as_str(), value.as_bytes());
+        let mut without = self.without.or(Self::ENDS_HERE);
+        if !self.underscores {
+            without = without.or(Found::UNDERSCORE);
         }
+        let listed = &self.hop.connection.listed;
+        let is_listed = |name: &[u8]| {
+            listed.iter().any(|other| name.eq_ignore_ascii_case(other.as_str().as_bytes()))
+        };
+        let fate = |line: FieldLine<'_>| {
+            let flag = line.flag();
+            if flag.has(Found::COOKIE) {
+                Fate::Changes
+            } else if flag.has(without)
+                || (!listed.is_empty() && is_listed(line.name()))
+                || (flag.has(Found::UNDERSCORE) && Found::of_disguised(line.name()).has(without))
+            {
+                Fate::Ends
+            } else if flag.has(Found::UNTIDY) {
+                Fate::Changes
+            } else {
+                Fate::Passes
+            }
+        };
+        self.fields.write(to, fate, |to, line| {
+            if !line.flag().has(Found::COOKIE) {
+                return field(to, line.name(), line.value());
+            }
+            let start = to.len();
+            CookieName::write_without(self.cookies, line.value(), to, &mut seen);
+            if !listed.is_empty() && is_listed(b"cookie") {
+                to.truncate(start); // they are for us only
+            }
+        });
     }
 }
 
 /// Writes a field line.
-pub fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub fn field(to: &mut Vec<u8>, name: impl AsRef<[u8]>, value: &[u8]) {
+    let name = name.as_ref();
     // Reserved at once: four appends would each grow it by a little. The two short ones are
     // arrays, so that they become a store each, not a call.
     to.reserve(name.len() + 2 + value.len() + 2);
-    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(name);
     to.extend_from_slice(b": ");
     to.extend_from_slice(value);
     to.extend_from_slice(b"\r\n");
@@ -86,35 +103,32 @@ pub fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use crate::http::field_lines::tests::field_lines;
 
-    fn written(lines: &[(&'static str, &'static str)], without: Found, cookie: bool) -> String {
+    fn written(lines: &[(&str, &str)], without: Found, cookie: bool) -> String {
         written_with(lines, without, cookie, false)
     }
 
     fn written_with(
-        lines: &[(&'static str, &'static str)],
+        lines: &[(&str, &str)],
         without: Found,
         cookie: bool,
         underscores: bool,
     ) -> String {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        let hop = Hop::of(&headers, Found::in_headers(&headers));
+        let fields = field_lines(lines);
+        let hop = Hop::of(&fields);
         let name = CookieName::new("s");
         let outgoing = Outgoing {
             method: &Method::GET,
             target: "/a?b",
-            headers: &headers,
+            fields: &fields,
             without,
             hop: &hop,
             underscores,
             cookies: if cookie { std::slice::from_ref(&name) } else { &[] },
         };
         let mut bytes = Vec::new();
-        outgoing.write(&mut bytes);
+        outgoing.write(&mut bytes, |_, _| {});
         String::from_utf8(bytes).unwrap()
     }
 
@@ -139,6 +153,16 @@ mod tests {
             "GET /a?b HTTP/1.1\r\nhost: a\r\naccept: */*\r\naccept: text/html\r\n"
         );
         assert!(written(&lines, Found::default(), false).contains("x-forwarded-for: 6.6.6.6\r\n"));
+    }
+
+    #[test]
+    fn blanks_are_put_in_order() {
+        let lines =
+            [("Host", "\ta "), ("X-A", " b"), ("Transfer-Encoding", "\tchunked"), ("X", "")];
+        assert_eq!(
+            written(&lines, Found::default(), false),
+            "GET /a?b HTTP/1.1\r\nHost: a\r\nX-A: b\r\nTransfer-Encoding: chunked\r\nX: \r\n"
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
+use super::affinity::SessionWish;
+use super::copies::Copies;
 use super::fields::{Connection, Found};
 use super::framing::{Refusal, content_length};
 use super::known_names::KnownNames;
@@ -33,6 +35,8 @@ pub struct ResponseHead {
     pub keeps_alive: bool,
     /// The protocol that `Upgrade` names.
     pub upgrade: Option<HeaderValue>,
+    /// What the app wants done with the session.
+    pub wish: Option<SessionWish>,
 }
 
 /// How a response's body is framed (RFC 9112, section 6.3).
@@ -66,6 +70,7 @@ pub fn parse(
     to_head: bool,
     map: &mut HeaderMap,
     names: &mut KnownNames,
+    copies: &mut Copies,
 ) -> Result<Parsed, Refusal> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
@@ -92,7 +97,7 @@ pub fn parse(
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
 
     // One copy of the head: its fields then share it, and the read buffer stays free.
-    let head = Bytes::copy_from_slice(&bytes[..length]);
+    let head = copies.copy(&bytes[..length]);
     map.clear();
     map.try_reserve(response.headers.len()).map_err(|_| Refusal::TooManyFields)?;
     let mut reader = Reader { headers: std::mem::take(map), ..Reader::default() };
@@ -115,6 +120,7 @@ pub fn parse(
             && !reader.connection.says_close
             && body != BodyFraming::UntilClose,
         upgrade: reader.upgrade,
+        wish: reader.wish,
     };
     Ok(Parsed::Final(response, length))
 }
@@ -127,6 +133,7 @@ struct Reader {
     is_chunked: bool,
     connection: Connection,
     upgrade: Option<HeaderValue>,
+    wish: Option<SessionWish>,
 }
 
 impl Reader {
@@ -144,6 +151,10 @@ impl Reader {
             return Ok(());
         }
         if flag.has(Found::HOP_BY_HOP.or(Found::TE).or(Found::STICKLER_AFFINITY)) {
+            if flag.has(Found::STICKLER_AFFINITY) {
+                let former = self.wish;
+                self.wish = SessionWish::read(&value).map(|wish| wish.and(former)).or(former);
+            }
             return Ok(());
         }
         if flag.has(Found::CONTENT_LENGTH) {
@@ -227,8 +238,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn parsed(bytes: &[u8], to_head: bool) -> Result<Parsed, Refusal> {
+        let (mut map, mut names) = (HeaderMap::new(), KnownNames::default());
+        parse(bytes, to_head, &mut map, &mut names, &mut Copies::default())
+    }
+
     fn head(text: &str) -> Result<ResponseHead, Refusal> {
-        match parse(text.as_bytes(), false, &mut HeaderMap::new(), &mut KnownNames::default())? {
+        match parsed(text.as_bytes(), false)? {
             Parsed::Final(head, length) => {
                 assert_eq!(length, text.find("\r\n\r\n").map_or(text.len(), |end| end + 4));
                 Ok(head)
@@ -275,12 +291,7 @@ mod tests {
             framing("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"),
             Ok((BodyFraming::Sized(1), false))
         );
-        let to_head = parse(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
-            true,
-            &mut HeaderMap::new(),
-            &mut KnownNames::default(),
-        );
+        let to_head = parsed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true);
         assert!(matches!(to_head, Ok(Parsed::Final(head, _))
             if head.body == BodyFraming::None && head.headers["content-length"] == "9"));
     }
@@ -310,29 +321,22 @@ mod tests {
         assert_eq!(head(&many).err(), Some(Refusal::TooManyFields));
         let huge = vec![b'x'; MAX_HEAD];
         let huge = [b"HTTP/1.1 200 OK\r\nx: ", &huge[..]].concat();
-        assert_eq!(
-            parse(&huge, false, &mut HeaderMap::new(), &mut KnownNames::default()).err(),
-            Some(Refusal::HeadTooLarge)
-        );
+        assert_eq!(parsed(&huge, false).err(), Some(Refusal::HeadTooLarge));
     }
 
     #[test]
     fn interim_heads_are_told_apart_and_cleaned() {
         let bytes =
             b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: x\r\n\r\nHTTP";
-        let Ok(Parsed::Interim(status, length)) =
-            parse(bytes, false, &mut HeaderMap::new(), &mut KnownNames::default())
-        else {
+        let Ok(Parsed::Interim(status, length)) = parsed(bytes, false) else {
             panic!("not interim");
         };
         assert_eq!(status.as_u16(), 103);
         let clean = interim(&bytes[..length], status);
         assert_eq!(clean, b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n");
-        let switching = parse(
+        let switching = parsed(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
             false,
-            &mut HeaderMap::new(),
-            &mut KnownNames::default(),
         );
         assert!(matches!(switching, Ok(Parsed::Final(head, _))
             if head.upgrade.as_ref().is_some_and(|protocol| protocol == "websocket")));
@@ -348,9 +352,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes, false, &mut HeaderMap::new(), &mut KnownNames::default());
+            let _ = parsed(&bytes, false);
             let text = [b"HTTP/1.1 200 OK\r\n", &bytes[..], b"\r\n\r\n"].concat();
-            let _ = parse(&text, false, &mut HeaderMap::new(), &mut KnownNames::default());
+            let _ = parsed(&text, false);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Log lines on their way to standard error. Nobody waits for them.
+//! Log lines on their way to where they are kept. Nobody waits for them.
 //!
 //! A pipe that is not read, or a terminal that is held, stops whoever writes to it; a worker's
 //! requests would all stop with it. So lines go to a buffer of bounded size, and a thread of its
@@ -28,6 +28,8 @@ pub(super) struct Lines {
 struct State {
     waiting: Vec<u8>,
     is_writing: bool,
+    /// Nothing more comes.
+    is_closed: bool,
     /// Lines that were never written, so far.
     lost: u64,
 }
@@ -36,12 +38,13 @@ impl Lines {
     /// Starts the thread that writes the lines. `say` is called on it with the number of lines
     /// that were lost so far, when it has grown.
     pub(super) fn written_to(
+        name: &str,
         output: impl Write + Send + 'static,
         say: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let lines = Arc::new(Lines::default());
         let taken = lines.clone();
-        thread::Builder::new().name("log".into()).spawn(move || taken.write(output, say))?;
+        thread::Builder::new().name(name.into()).spawn(move || taken.write(output, say))?;
         Ok(lines)
     }
 
@@ -49,16 +52,18 @@ impl Lines {
         let mut batch = Vec::new();
         let mut said = 0;
         loop {
-            let nothing = |state: &mut State| state.waiting.is_empty();
+            let nothing = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
             let state = self.changed.wait_while(self.state(), nothing);
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            if state.waiting.is_empty() {
+                return;
+            }
             std::mem::swap(&mut state.waiting, &mut batch);
             state.is_writing = true;
             drop(state);
 
             let written = output.write_all(&batch).and_then(|()| output.flush());
-            let lines = batch.iter().filter(|&&byte| byte == b'\n').count() as u64;
-            let lost = self.lose(if written.is_ok() { 0 } else { lines });
+            let lost = self.lose(if written.is_ok() { 0 } else { count(&batch) });
             batch.clear();
             if written.is_ok() && lost > said {
                 said = lost;
@@ -69,15 +74,26 @@ impl Lines {
         }
     }
 
-    /// Adds a line, if there is room.
-    fn add(&self, line: &[u8]) {
+    /// Adds whole lines, if there is room for them.
+    pub(super) fn add(&self, lines: &[u8]) {
         let mut state = self.state();
-        if state.waiting.len() + line.len() > CAPACITY {
-            state.lost += 1;
+        if state.waiting.len() + lines.len() > CAPACITY {
+            state.lost += count(lines);
             return;
         }
-        state.waiting.extend_from_slice(line);
+        state.waiting.extend_from_slice(lines);
         drop(state);
+        self.changed.notify_all();
+    }
+
+    /// How many lines were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.state().lost
+    }
+
+    /// Nothing more comes: the thread ends when it has written what there is.
+    pub(super) fn close(&self) {
+        self.state().is_closed = true;
         self.changed.notify_all();
     }
 
@@ -96,6 +112,10 @@ impl Lines {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
 /// What `tracing` writes a line to, all of it at once. Never fails, and never waits for output.
@@ -146,7 +166,7 @@ mod tests {
         let (say, said) = mpsc::channel();
         let written: Arc<Mutex<Vec<u8>>> = Arc::default();
         let held = Held { outcomes: receiver, written: written.clone() };
-        let lines = Lines::written_to(held, move |lost| say.send(lost).unwrap()).unwrap();
+        let lines = Lines::written_to("log", held, move |lost| say.send(lost).unwrap()).unwrap();
         Log { lines, outcomes, written, said }
     }
 

@@ -12,8 +12,9 @@ use crate::balance::affinity::{Keyring, TOKEN_LEN, TokenText};
 use crate::balance::{Cause, Grant, Hint, Pool, Reason, hashing};
 use crate::config::{self, SameSite, Secure};
 use crate::http::cookies::CookieName;
-use crate::http::fields::{Found, STICKLER_AFFINITY};
-use crate::http::{fields, request_head};
+use crate::http::field_lines::FieldLines;
+use crate::http::fields::{Found, STICKLER_AFFINITY, any_lists};
+use crate::http::request_head;
 
 /// Our cookie: its name, and everything around the token.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct AffinityCookie {
     name: CookieName,
     /// `; Path=/; ...`, without `Secure`.
     attributes: Box<str>,
+    /// The same for a cookie that is to be forgotten.
+    removal: Box<str>,
     secure: Secure,
 }
 
@@ -32,12 +35,22 @@ impl AffinityCookie {
 
     /// Compiles the attributes.
     pub(crate) fn new(config: &config::Cookie) -> Self {
+        let max_age = config.max_age.map(|max_age| max_age.as_secs());
+        AffinityCookie {
+            name: CookieName::new(&config.name),
+            attributes: AffinityCookie::attributes(config, max_age),
+            removal: AffinityCookie::attributes(config, Some(0)),
+            secure: config.secure,
+        }
+    }
+
+    fn attributes(config: &config::Cookie, max_age: Option<u64>) -> Box<str> {
         let mut attributes = format!("; Path={}", config.path);
         if let Some(domain) = &config.domain {
             let _ = write!(attributes, "; Domain={domain}");
         }
-        if let Some(max_age) = config.max_age {
-            let _ = write!(attributes, "; Max-Age={}", max_age.as_secs());
+        if let Some(max_age) = max_age {
+            let _ = write!(attributes, "; Max-Age={max_age}");
         }
         attributes.push_str(if config.http_only { "; HttpOnly" } else { "" });
         attributes.push_str(match config.same_site {
@@ -47,15 +60,20 @@ impl AffinityCookie {
             SameSite::Unset => "",
         });
         attributes.push_str(if config.partitioned { "; Partitioned" } else { "" });
-        AffinityCookie {
-            name: CookieName::new(&config.name),
-            attributes: attributes.into(),
-            secure: config.secure,
-        }
+        attributes.into()
     }
 
     /// Tells the client to keep `token`.
     fn set(&self, headers: &mut HeaderMap, token: &TokenText, is_https: bool) {
+        self.write(headers, token, &self.attributes, is_https);
+    }
+
+    /// Tells the client to forget its token.
+    fn unset(&self, headers: &mut HeaderMap, is_https: bool) {
+        self.write(headers, b"", &self.removal, is_https);
+    }
+
+    fn write(&self, headers: &mut HeaderMap, token: &[u8], attributes: &str, is_https: bool) {
         let name = self.name.as_bytes();
         let secure = match self.secure {
             Secure::Auto => is_https,
@@ -63,13 +81,13 @@ impl AffinityCookie {
             Secure::Never => false,
         };
         let secure = if secure { &b"; Secure"[..] } else { b"" };
-        let parts = [name, b"=", token, self.attributes.as_bytes(), secure];
+        let parts = [name, b"=", token, attributes.as_bytes(), secure];
         // The name and the attributes were checked when the configuration was read.
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
             headers.append(SET_COOKIE, value);
         }
-        if !fields::lists(headers, &CACHE_CONTROL, "private")
-            && !fields::lists(headers, &CACHE_CONTROL, "no-store")
+        if !any_lists(headers, &CACHE_CONTROL, "private")
+            && !any_lists(headers, &CACHE_CONTROL, "no-store")
         {
             // A shared cache would hand one client's session to everybody.
             headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -108,49 +126,71 @@ impl Memo {
     }
 }
 
-/// What a request asks for.
-pub(crate) fn hint(
-    destination: &Destination,
-    client: &Client,
-    headers: &HeaderMap,
-    found: Found,
-    uri: &Uri,
-) -> Hint {
-    match &destination.affinity {
-        Affinity::None => Hint::Free,
-        Affinity::Cookie(cookie) if found.has(Found::COOKIE) => {
-            bound(cookie, &destination.pool, client, headers)
+/// The tokens of our cookies, as they are found when the request is written: the first one that
+/// opens counts.
+pub(crate) struct Tokens<'a> {
+    client: &'a Client,
+    destination: &'a Destination,
+    grant: Option<Grant>,
+    is_forged: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// None has been found yet.
+    pub(crate) fn new(client: &'a Client, destination: &'a Destination) -> Self {
+        Tokens { client, destination, grant: None, is_forged: false }
+    }
+
+    /// One more of our cookies: the index of its name, and its value.
+    pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
+        let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
+        if is_of_this_pool && self.grant.is_none() {
+            let site = self.client.worker.site();
+            let pool = self.destination.pool.name();
+            self.grant = self.client.memo.borrow_mut().open(&site.keyring, pool, value);
+            self.is_forged |= self.grant.is_none();
         }
-        Affinity::Cookie(_) => Hint::Free,
-        Affinity::Key(finder) => match finder.key(client, headers, uri) {
-            Some(key) => Hint::Key(key),
+    }
+
+    fn hint(self, fields: &FieldLines) -> Hint {
+        if self.grant.is_none() && self.is_forged {
+            self.destination.pool.count(Reason::Forged);
+        }
+        match self.grant {
+            Some(grant) => Hint::Bound(grant),
+            None if self.destination.coalesces => Hint::First(browser(self.client, fields)),
             None => Hint::Free,
-        },
+        }
     }
 }
 
-fn bound(cookie: &AffinityCookie, pool: &Pool, client: &Client, headers: &HeaderMap) -> Hint {
-    let mut is_forged = false;
-    for token in cookie.name.values(headers) {
-        match client.memo.borrow_mut().open(&client.worker.site.keyring, pool.name(), token) {
-            Some(grant) => return Hint::Bound(grant),
-            None => is_forged = true,
+/// What a request asks for. `tokens` are all that it brought.
+pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
+    match &tokens.destination.affinity {
+        Affinity::None => Hint::Free,
+        Affinity::Cookie(_) => tokens.hint(fields),
+        Affinity::Key(finder) => {
+            finder.key(tokens.client, fields, uri).map_or(Hint::Free, Hint::Key)
         }
     }
-    if is_forged {
-        pool.count(Reason::Forged);
-    }
-    Hint::Free
+}
+
+/// A number for a client that has no token yet: its address and what it says that it is.
+fn browser(client: &Client, fields: &FieldLines) -> u64 {
+    let agent = fields.get(USER_AGENT.as_str()).unwrap_or_default();
+    address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
 }
 
 impl KeyFinder {
-    fn key(&self, client: &Client, headers: &HeaderMap, uri: &Uri) -> Option<u64> {
+    fn key(&self, client: &Client, fields: &FieldLines, uri: &Uri) -> Option<u64> {
         let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hashing::key(bytes));
         match self {
-            KeyFinder::SourceAddress => Some(address_key(source(client, headers))),
+            KeyFinder::SourceAddress => Some(address_key(source(client, fields))),
             KeyFinder::Path => of_text(uri.path().as_bytes()),
-            KeyFinder::Header(name) => of_text(headers.get(name)?.as_bytes()),
-            KeyFinder::Cookie(name) => name.values(headers).next().and_then(of_text),
+            KeyFinder::Header(name) => of_text(fields.get(name.as_str())?),
+            KeyFinder::Cookie(name) => {
+                name.values(fields.of_kind(Found::COOKIE)).next().and_then(of_text)
+            }
             KeyFinder::Query(name) => of_text(parameter(uri.query()?, name)?.as_bytes()),
         }
     }
@@ -164,9 +204,9 @@ fn address_key(address: IpAddr) -> u64 {
 }
 
 /// The client's address, as far as it can be believed.
-fn source(client: &Client, headers: &HeaderMap) -> IpAddr {
+fn source(client: &Client, fields: &FieldLines) -> IpAddr {
     match client.is_trusted {
-        true => client.origin(headers).client,
+        true => client.origin(fields).client,
         false => client.peer,
     }
 }
@@ -189,30 +229,33 @@ pub(crate) fn issue(
 ) {
     if let Affinity::Cookie(cookie) = &destination.affinity {
         let mut rng = client.worker.rng.borrow_mut();
-        let keyring = &client.worker.site.keyring;
+        let keyring = &client.worker.site().keyring;
         let token = keyring.seal(destination.pool.name(), grant, &mut *rng);
         cookie.set(headers, &token, is_https);
     }
 }
 
-/// Tells the app why it got this request: `bound`, `new`, `keyed`, or
+/// Tells the client to forget what it was told to keep.
+pub(crate) fn revoke(destination: &Destination, headers: &mut HeaderMap, is_https: bool) {
+    if let Affinity::Cookie(cookie) = &destination.affinity {
+        cookie.unset(headers, is_https);
+    }
+}
+
+/// Tells the app why it got this request: `bound`, `new`, `keyed`, `detour;reason=down`, or
 /// `moved;from="app-1";reason=draining`.
 pub(crate) fn tell_app(pool: &Pool, cause: Cause, head: &mut Vec<u8>) {
     let value = match cause {
         Cause::Free => return,
         Cause::New | Cause::Bound | Cause::Keyed => cause.as_str(),
-        Cause::Detoured(reason) => &labelled(cause, None, reason),
+        Cause::Detoured(reason) => &format!("detour;reason={reason}"),
         Cause::Moved { from, reason } => {
             let from = pool.backend(from);
-            &labelled(cause, from.as_ref().map(|backend| backend.name()), reason)
+            let from = from.map(|backend| format!(";from=\"{}\"", backend.name()));
+            &format!("moved{};reason={reason}", from.unwrap_or_default())
         }
     };
     request_head::field(head, STICKLER_AFFINITY.as_str(), value.as_bytes());
-}
-
-fn labelled(cause: Cause, from: Option<&str>, reason: Reason) -> String {
-    let from = from.map(|name| format!(";from=\"{name}\"")).unwrap_or_default();
-    format!("{cause}{from};reason={reason}")
 }
 
 #[cfg(test)]
@@ -267,6 +310,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_is_removed_where_it_was_set() {
+        let config = config::Cookie {
+            path: "/app".into(),
+            domain: Some("example.com".into()),
+            max_age: Some(std::time::Duration::from_secs(3600)),
+            ..config()
+        };
+        let mut headers = HeaderMap::new();
+        AffinityCookie::new(&config).unset(&mut headers, true);
+        let expected = "stickler=; Path=/app; Domain=example.com; Max-Age=0; HttpOnly; \
+                        SameSite=Lax; Secure";
+        assert_eq!(headers[SET_COOKIE], expected);
+    }
+
+    #[test]
     fn a_response_with_our_cookie_is_private() {
         assert_eq!(set(&config(), false, "").1, ["private"]);
         assert_eq!(
@@ -295,6 +353,10 @@ mod tests {
         };
         assert_eq!(told(Cause::Free), "");
         assert_eq!(told(Cause::Bound), "stickler-affinity: bound\r\n");
+        assert_eq!(
+            told(Cause::Detoured(Reason::Overloaded)),
+            "stickler-affinity: detour;reason=overloaded\r\n"
+        );
         let moved = |name, reason| Cause::Moved { from: BackendId::new("shop", name), reason };
         assert_eq!(
             told(moved("app-1", Reason::Draining)),

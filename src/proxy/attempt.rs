@@ -21,7 +21,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
-use super::request::{self, Admitted, Rewritten};
+use super::request::{self, Rewritten};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
@@ -35,6 +35,8 @@ use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
 use crate::http::framing::Refusal;
 use crate::http::response_head::ResponseHead;
+use crate::observe::access_log::Phase;
+use crate::observe::metrics::Tally;
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
@@ -101,24 +103,25 @@ impl<'a> Attempt<'a> {
         client: &'a Rc<Client>,
         destination: &'a Arc<Destination>,
         head: &Parts,
-        admitted: &Admitted,
         payload: Payload,
     ) -> (Self, Rewritten) {
         let mut bytes = client.worker.take_head();
         let Payload { body, progress } = payload;
+        let fields = &client.fields.borrow();
+        let found = fields.found();
         let rewritten =
-            request::write(&mut bytes, head, admitted, client, destination, progress.is_none());
+            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
         let attempt = Attempt {
             client,
             destination,
             common: bytes.len(),
             head: bytes,
             body,
-            is_chunked: admitted.found.has(Found::TRANSFER_ENCODING),
+            is_chunked: found.has(Found::TRANSFER_ENCODING),
             progress,
             is_head: head.method == Method::HEAD,
             is_idempotent: request::is_idempotent(&head.method),
-            sets_host: destination.host != HostPolicy::Client || admitted.host.is_empty(),
+            sets_host: destination.host != HostPolicy::Client || !found.has(Found::HOST),
             tried: Vec::new(),
             since: client.worker.now(),
             placed_at: None,
@@ -140,6 +143,7 @@ impl<'a> Attempt<'a> {
             };
             let Some((placement, in_flight)) = placed else { continue };
             tracing::debug!(
+                request = %self.client.record.id(self.client),
                 pool = self.destination.pool.name(),
                 backend = placement.backend.name(),
                 cause = placement.cause.as_str(),
@@ -165,7 +169,10 @@ impl<'a> Attempt<'a> {
             Err(Unavailable::NoBackend) if !self.tried.is_empty() => {
                 Err(Problem::bad_gateway(&self.failure))
             }
-            Err(unavailable) => Err(Problem::unavailable(pool.name(), unavailable)),
+            Err(unavailable) => {
+                self.client.record.note_pool(pool);
+                Err(Problem::unavailable(pool.name(), unavailable))
+            }
         }
     }
 
@@ -173,6 +180,7 @@ impl<'a> Attempt<'a> {
     async fn wait(&mut self, mut wait: Wait) -> Result<Option<(Placement, InFlight)>, Stop> {
         let client = self.client;
         tracing::debug!(pool = self.destination.pool.name(), "waits for a backend");
+        client.record.note_pool(&self.destination.pool);
         let patience = wait.deadline().since(client.worker.now());
         client.watch.set(Side::Backend, client.worker.tick().saturating_add(ticks(patience)));
         let woken = poll_fn(|cx| match wait.poll(cx) {
@@ -182,8 +190,14 @@ impl<'a> Attempt<'a> {
         });
         let woken = client.unless_left(woken).await;
         client.watch.clear(Side::Backend);
+        client.record.mark(Phase::Queue);
         match woken.ok_or(Stop::Left)? {
-            Some(Woken::Placed(placement, in_flight)) => Ok(Some((placement, in_flight))),
+            Some(Woken::Placed(placement, mut in_flight)) => {
+                let (pool, now) = (&self.destination.pool, client.worker.now());
+                let mut rng = client.worker.rng.borrow_mut();
+                pool.cast_shadow(&placement, &mut in_flight, now, &mut *rng);
+                Ok(Some((placement, in_flight)))
+            }
             Some(Woken::Changed) => Ok(None),
             None => {
                 self.tried.clear();
@@ -210,8 +224,9 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<Upstream>, Stop> {
         let backend = &placement.backend;
         let worker = &self.client.worker;
+        let record = &self.client.record;
         while !self.needs_new_connection
-            && let Some(mut upstream) = worker.take_idle(backend.id())
+            && let Some(mut upstream) = worker.take_idle(backend.id_at_address())
         {
             if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
@@ -219,16 +234,25 @@ impl<'a> Attempt<'a> {
                 tokio::task::yield_now().await;
             }
             if upstream.is_alive() {
+                record.attempt(upstream.meter(), placement.cause);
+                record.count(Tally::Reused);
                 return Ok(Some(upstream));
             }
         }
         let timeout = self.destination.timeouts.connect;
         let pool = &self.destination.pool;
+        let meter = worker.witness.meters.backend(pool, backend);
+        record.attempt(&meter, placement.cause);
         let error = loop {
             // Boxed, since it is large, and most requests find an idle connection.
-            let connect = Box::pin(Upstream::connect(backend.address(), worker));
+            let connect = Box::pin(Upstream::connect(backend.address(), worker, &meter));
             let connect = tokio::time::timeout(timeout, connect);
-            match self.client.unless_left(connect).await.ok_or(Stop::Left)? {
+            let connected = self.client.unless_left(connect).await.ok_or(Stop::Left)?;
+            record.mark(Phase::Connect);
+            let tally =
+                if matches!(connected, Ok(Ok(_))) { Tally::Opened } else { Tally::ConnectFailures };
+            record.count(tally);
+            match connected {
                 Ok(Ok(upstream)) => return Ok(Some(upstream)),
                 // No fault of the backend's. What an idle connection to another one occupies may
                 // be all that is missing.
@@ -253,9 +277,10 @@ impl<'a> Attempt<'a> {
 
     fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
-        tracing::warn!(pool = pool.name(), backend = backend.name(), error, "cannot be reached");
-        if let Some(transition) = pool.connect_failed(backend, self.client.worker.now()) {
-            crate::observe::log_transition(pool, &transition, "connections fail");
+        let (now, site) = (self.client.worker.now(), self.client.worker.site());
+        site.events.unreachable(pool, backend, error, now);
+        if let Some(transition) = pool.connect_failed(backend, now) {
+            site.events.transition(pool, &transition, "connections fail", now);
         }
         self.failure = format!("{}/{}: {error}", pool.name(), backend.name());
         self.tried.push(backend.id());
@@ -276,6 +301,7 @@ impl<'a> Attempt<'a> {
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(head) => {
+                self.client.record.answered();
                 // Not when a connection was made: some that accept connections serve nobody.
                 self.destination.pool.connect_succeeded(&placement.backend);
                 if let Some(placed_at) = self.placed_at {
@@ -285,10 +311,11 @@ impl<'a> Attempt<'a> {
                 let client = self.client.clone();
                 let destination = self.destination.clone();
                 let lease = Lease { upstream, in_flight, destination, client };
-                self.answered(head, lease, sending).map(Some)
+                self.answered(head, &placement.backend, lease, sending).map(Some)
             }
             Turn::ClientBroke(broken) => Err(broken.into()),
             Turn::TimedOut => {
+                self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
                 Err(Problem::gateway_timeout("no response head in time").into())
             }
@@ -374,17 +401,17 @@ impl<'a> Attempt<'a> {
     fn answered(
         &mut self,
         head: ResponseHead,
+        backend: &Backend,
         mut lease: Lease,
         mut sending: Sending,
     ) -> Result<Answered, Stop> {
-        let backend = lease.in_flight.backend().clone();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if sending.is_done() && !sending.is_cut() {
                 return Ok(Answered::Switching(head, lease));
             }
             // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
             lease.fail();
-            return Err(self.bad_gateway(&backend, &"an upgrade before the request's end").into());
+            return Err(self.bad_gateway(backend, &"an upgrade before the request's end").into());
         }
         let keeps_alive = head.keeps_alive && !sending.is_cut();
         let uploader = if sending.is_done() {
@@ -393,7 +420,7 @@ impl<'a> Attempt<'a> {
             // The backend answers while the request is still being sent. What is left goes on by
             // itself, over the same socket.
             let socket = lease.upstream.share();
-            let mut writer = Upstream::of(socket, &self.client.worker);
+            let mut writer = Upstream::of(socket, &self.client.worker, lease.upstream.meter());
             let mut body =
                 std::mem::replace(&mut self.body, RequestBody::Whole(Default::default()));
             let head = std::mem::take(&mut self.head);
@@ -414,7 +441,7 @@ impl<'a> Attempt<'a> {
         };
         let decoder = BodyDecoder::new(head.body);
         let begun = Download::begin(decoder, lease, keeps_alive, uploader);
-        let begun = begun.map_err(|failure| self.bad_gateway(&backend, &failure))?;
+        let begun = begun.map_err(|failure| self.bad_gateway(backend, &failure))?;
         Ok(Answered::Plain(head, begun))
     }
 
@@ -425,6 +452,7 @@ impl<'a> Attempt<'a> {
         upstream: &Upstream,
         in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
+        self.client.record.mark(Phase::Failed);
         let backend = in_flight.backend().clone();
         let is_whole = matches!(self.body, RequestBody::Whole(_));
         // A piece of a body that streams is gone once it has been taken, written or not.
@@ -435,7 +463,7 @@ impl<'a> Attempt<'a> {
         if upstream.is_reused() && !upstream.has_received() && may_repeat {
             tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
-            self.client.worker.forget_idle(backend.id());
+            self.client.worker.forget_idle(backend.id_at_address());
             return Ok(None);
         }
         self.fail(in_flight);

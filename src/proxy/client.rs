@@ -8,18 +8,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderMap, Version};
+use http::Version;
 
 use super::affinity::Memo;
 use super::body::Broken;
 use super::destination::Entrance;
+use super::record::Record;
 use super::request;
 use super::tunnel::Tunnel;
-use super::watch::{Side, Tick, Watch};
-use super::worker::Worker;
+use super::watch::{Side, Tick, Watch, ticks};
+use super::worker::{FIRST_REQUEST, Worker};
 use crate::config::Family;
+use crate::http::field_lines::FieldLines;
 use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
+use crate::observe::metrics::ListenerMeter;
 
 /// Ticks before a request is worth a look at whether its client still waits for it. Most are over
 /// by then.
@@ -59,10 +62,16 @@ pub(crate) struct Client {
     pub(crate) is_trusted: bool,
     /// Deadlines.
     pub(crate) watch: Watch,
+    /// What is counted, timed and logged about the current request.
+    pub(crate) record: Record,
+    /// What is counted about the listener.
+    pub(crate) listener: Arc<ListenerMeter>,
     /// Why an upload that went on beside its response broke off.
     pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
+    /// The field lines of the current request.
+    pub(crate) fields: RefCell<FieldLines>,
     /// The last token that was opened: a browser sends the same one again and again.
     pub(crate) memo: RefCell<Memo>,
     /// Set by an exchange that ended in 101.
@@ -97,7 +106,13 @@ impl Client {
     pub(crate) fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
         let peer = forwarded::canonical(peer.ip());
         let watch = Watch::default();
-        watch.set(Side::ClientRead, worker.after(worker.site.timeouts.request_header));
+        let patience = match worker.is_in_a_hurry() {
+            true => ticks(FIRST_REQUEST),
+            false => worker.site().timeouts.request_header,
+        };
+        watch.set(Side::ClientRead, worker.after(patience));
+        let listener = worker.witness.meters.listener(entrance.address, entrance.max_connections);
+        listener.accept();
         Rc::new(Client {
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
@@ -105,8 +120,11 @@ impl Client {
             peer,
             forward_lines: request::usual_lines(peer),
             watch,
+            record: Record::default(),
+            listener,
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
+            fields: RefCell::default(),
             memo: RefCell::default(),
             tunnel: RefCell::default(),
             phase: Cell::new(Phase::Dozing),
@@ -125,18 +143,42 @@ impl Client {
     }
 
     /// What a trusted peer says about its client.
-    pub(crate) fn origin(&self, headers: &HeaderMap) -> Origin {
+    pub(crate) fn origin(&self, fields: &FieldLines) -> Origin {
         let Entrance { trusted_proxies, forwarded: family, .. } = &*self.entrance;
         let family = match family {
             Family::XForwarded => forwarded::Family::XForwarded,
             Family::Forwarded => forwarded::Family::Forwarded,
         };
-        Origin::behind(self.peer, headers, trusted_proxies, family)
+        Origin::behind(self.peer, fields, trusted_proxies, family)
     }
 
     /// Is this peer believed in these fields?
     pub(crate) fn trusts(&self, family: Family) -> bool {
         self.is_trusted && self.entrance.forwarded == family
+    }
+
+    /// The process is about to end. Who has connected and asked for nothing yet has until `grace`
+    /// to do so: it could not know.
+    pub(crate) fn hurry(&self, grace: Tick) {
+        if self.is_new() {
+            self.watch.set(Side::ClientRead, grace);
+        }
+        self.watch.wake();
+    }
+
+    /// Has nothing come yet?
+    pub(crate) fn is_new(&self) -> bool {
+        self.exchanges.get() == 0 && self.phase.get() == Phase::Dozing
+    }
+
+    /// May the connection end after what is going on? Not before its first request, nor while a
+    /// request is arriving.
+    pub(crate) fn may_end(&self) -> bool {
+        match self.phase.get() {
+            Phase::Dozing | Phase::Idle => self.exchanges.get() > 0,
+            Phase::Head => false,
+            Phase::Exchange => true,
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -146,7 +188,7 @@ impl Client {
     /// The first part of a head arrived, and not all of it.
     pub(crate) fn head_began(&self) {
         if self.phase.replace(Phase::Head) != Phase::Head {
-            let deadline = self.worker.after(self.worker.site.timeouts.request_header);
+            let deadline = self.worker.after(self.worker.site().timeouts.request_header);
             self.watch.set(Side::ClientRead, deadline);
         }
     }
@@ -166,6 +208,7 @@ impl Client {
 
     /// A request's service begins; `owes_body`: it has a body. Gives how many there have been.
     pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
+        self.record.open();
         self.owes_body.set(owes_body);
         self.speaks_interim.set(version >= Version::HTTP_11);
         let exchanges = self.exchanges.get() + 1;
@@ -185,11 +228,14 @@ impl Client {
 
     /// The response has been handed over completely.
     pub(crate) fn end_exchange(&self) {
+        if self.tunnel.borrow().is_none() {
+            self.record.close(self);
+        }
         self.watch.clear(Side::Backend);
         self.watch.detach_uploader();
         self.upload_broke.set(None);
         self.rest();
-        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+        self.watch.set(Side::ClientRead, self.worker.after(self.worker.site().timeouts.idle));
     }
 
     /// Nothing is going on; if it stays so, the connection can doze.
@@ -207,6 +253,7 @@ impl Client {
     /// From now on the connection has no parser.
     pub(crate) fn doze(&self) {
         self.phase.set(Phase::Dozing);
+        self.fields.take();
         self.worker.note_doze();
     }
 
@@ -238,7 +285,7 @@ impl Client {
     }
 
     pub(crate) fn waits_for_write(&self) {
-        let timeout = self.worker.site.timeouts.response_write;
+        let timeout = self.worker.site().timeouts.response_write;
         self.watch.ensure(Side::ClientWrite, || self.worker.after(timeout));
     }
 
@@ -252,7 +299,7 @@ impl Client {
         self.watch.clear(Side::ClientWrite);
         if self.phase.get() == Phase::Idle {
             self.rest();
-            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site.timeouts.idle));
+            self.watch.set(Side::ClientRead, self.worker.after(self.worker.site().timeouts.idle));
         }
     }
 
@@ -320,5 +367,13 @@ impl Client {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.record.note_left();
+        self.record.close(self);
+        self.listener.close();
     }
 }

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 
 use super::client::{Client, Phase};
 use super::watch::Side;
-use crate::http::framing::Scanner;
+use crate::http::fields::Found;
+use crate::http::framing::{Scanned, Scanner};
 
 /// Responses of up to so many bytes go out in one piece.
 const GATHERED: usize = 2048;
@@ -52,7 +53,7 @@ pub(crate) struct Remains {
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
-        let scanner = Scanner::new(client.worker.site.head_limits());
+        let scanner = Scanner::new(client.worker.site().head_limits());
         ClientIo {
             stream,
             client,
@@ -96,11 +97,15 @@ impl ClientIo {
             return Ok(());
         }
         let is_in_body = !self.scanner.is_idle() && !self.scanner.is_in_head();
-        match self.scanner.scan(fresh) {
-            Ok(taken) => {
+        let scanned = self.scanner.scan(fresh, &mut self.client.fields.borrow_mut());
+        match scanned {
+            Ok(Scanned { taken, whole_fields }) => {
                 if taken < fresh.len() {
                     self.held.extend_from_slice(&fresh[taken..]);
                     buf.set_filled(before + taken);
+                }
+                if let Some(start) = whole_fields {
+                    self.hide_fields(buf, before + start);
                 }
                 self.note_progress();
                 Ok(())
@@ -111,6 +116,24 @@ impl ClientIo {
                 Err(io::Error::new(io::ErrorKind::InvalidData, refusal.as_str()))
             }
         }
+    }
+
+    /// Leaves of the field lines that stand at `start` only those that hyper needs. It would make a
+    /// map of the others, at a few hundred instructions for each, and nobody would look at it: we
+    /// have them all. (Of a head that comes in pieces it sees everything.)
+    fn hide_fields(&self, buf: &mut ReadBuf<'_>, start: usize) {
+        let fields = self.client.fields.borrow();
+        let filled = buf.filled_mut();
+        let mut end = start;
+        for line in fields.ranges_of(Found::PROTOCOL) {
+            let length = line.len();
+            filled.copy_within(start + line.start..start + line.end, end);
+            end += length;
+        }
+        let rest = start + fields.len();
+        let length = filled.len() - (rest - end);
+        filled.copy_within(rest.., end);
+        buf.set_filled(length);
     }
 
     fn note_progress(&mut self) {
@@ -140,6 +163,9 @@ impl ClientIo {
             Poll::Ready(_) if self.client.is_blocked() => self.client.unblock(),
             Poll::Ready(_) => {}
         }
+        if let Poll::Ready(Ok(length)) = written {
+            self.client.listener.send(length);
+        }
         written
     }
 
@@ -161,6 +187,7 @@ impl ClientIo {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             outbox.drain(..written);
+            self.client.listener.send(written);
         }
         self.client.watch.clear(Side::ClientWrite);
         cx.waker().wake_by_ref(); // whoever fills it may have stopped because it was full
@@ -205,6 +232,7 @@ impl AsyncRead for ClientIo {
         let before = buf.filled().len();
         if this.held.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            this.client.listener.receive(buf.filled().len() - before);
             return Poll::Ready(this.judge(buf, before));
         }
         let mut held = std::mem::take(&mut this.held);

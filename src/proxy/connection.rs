@@ -25,9 +25,11 @@ use super::client_io::{ClientIo, Remains};
 use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
+use super::record;
 use super::watch::Side;
 use super::worker::{Entered, Worker};
 use crate::http::framing::Refusal;
+use crate::observe::access_log::Phase as Spent;
 
 /// How long the end of a connection may take while the client may still be sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -80,13 +82,17 @@ pub(crate) fn serve(
 async fn doze(io: &mut ClientIo, client: &Client) -> Option<End> {
     poll_fn(|cx| {
         client.watch.attach(cx.waker());
-        if client.worker.is_shutting_down() {
-            return Poll::Ready(Some(End::Http(Ok(()))));
+        // What has come already is served, however little time there is.
+        match io.poll_has_more(cx) {
+            Poll::Ready(has_more) => Poll::Ready((!has_more).then_some(End::Http(Ok(())))),
+            Poll::Pending if client.worker.is_in_a_hurry() && !client.is_new() => {
+                Poll::Ready(Some(End::Http(Ok(()))))
+            }
+            Poll::Pending if client.watch.has_fired(Side::ClientRead) => {
+                Poll::Ready(Some(End::Idle))
+            }
+            Poll::Pending => Poll::Pending,
         }
-        if client.watch.has_fired(Side::ClientRead) {
-            return Poll::Ready(Some(End::Idle));
-        }
-        io.poll_has_more(cx).map(|has_more| (!has_more).then_some(End::Http(Ok(()))))
     })
     .await
 }
@@ -103,11 +109,14 @@ async fn converse(io: ClientIo, client: &Rc<Client>) -> (End, ClientIo, Bytes) {
     let mut connection = builder(worker).serve_connection(TokioIo::new(io), service);
     let mut is_ending = false;
     let end = poll_fn(|cx| {
-        if worker.is_shutting_down() && !is_ending {
+        let mut polled = Pin::new(&mut connection).poll(cx);
+        // Not before what has come already was looked at.
+        if polled.is_pending() && !is_ending && worker.is_in_a_hurry() && client.may_end() {
             is_ending = true;
             Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(cx);
         }
-        match Pin::new(&mut connection).poll(cx) {
+        match polled {
             Poll::Ready(result) => Poll::Ready(End::Http(result)),
             Poll::Pending if client.watch.has_fired(Side::ClientWrite) => Poll::Ready(End::Stalled),
             // Who still takes the last response is not late with the next request.
@@ -135,7 +144,7 @@ fn builder(worker: &Worker) -> http1::Builder {
     // allocate a read buffer for every request to do so. Large bodies are written from where
     // they are; hyper would copy them into a buffer that it keeps.
     builder.half_close(true).writev(true);
-    let fields = worker.site.limits.header_count;
+    let fields = worker.site().limits.header_count;
     if fields > ON_THE_STACK {
         builder.max_headers(fields);
     }
@@ -152,7 +161,9 @@ async fn finish(
 ) {
     let tunnel = client.tunnel.take();
     if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
-        return tunnel.run(client, remains, unread).await;
+        tunnel.run(client, remains, unread).await;
+        client.record.mark(Spent::Transfer);
+        return client.record.close(client);
     }
     let problem = match (&end, client.head_refusal()) {
         (End::Stalled, _) => return abort(&remains.stream, true),
@@ -173,7 +184,7 @@ async fn finish(
     };
     if let Some(problem) = &problem {
         problem.log(client);
-        let answer = answer_bytes(problem, &client.worker.rng);
+        let answer = answer_bytes(problem, &record::refuse(client, problem));
         let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
     }
     let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::header::HeaderName;
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
+use super::request_id::RequestIds;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
 use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
+use crate::observe::Events;
 use crate::routing::Table;
 
 /// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
@@ -27,6 +30,12 @@ pub(crate) struct Site {
     pub(crate) timeouts: ClientTicks,
     /// May the names of request fields have underscores?
     pub(crate) underscores_in_headers: bool,
+    /// Where backends find the id of a request.
+    pub(crate) request_ids: RequestIds,
+    /// Does a request without a trace get one?
+    pub(crate) starts_traces: bool,
+    /// Who hears of what happens to the backends.
+    pub(crate) events: Arc<Events>,
 }
 
 impl Site {
@@ -62,6 +71,8 @@ impl From<&config::ClientTimeouts> for ClientTicks {
 pub(crate) struct Destination {
     pub(crate) pool: Arc<Pool>,
     pub(crate) affinity: Affinity,
+    /// Do the first requests of a client land together?
+    pub(crate) coalesces: bool,
     /// Our cookies, which the app does not see: this pool's, and those that clients bring along
     /// from other pools.
     pub(crate) cookies: Vec<CookieName>,
@@ -116,7 +127,7 @@ fn cookie_names(pools: &[config::Pool]) -> Vec<&str> {
 pub(crate) enum KeyFinder {
     SourceAddress,
     Path,
-    Header(http::HeaderName),
+    Header(HeaderName),
     Cookie(CookieName),
     Query(String),
 }
@@ -167,6 +178,7 @@ impl Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
+            coalesces: config.spec.affinity.coalesce.is_some(),
             style: config.forward.style,
             host: config.forward.host.clone(),
             timeouts: BackendTicks {
@@ -195,5 +207,5 @@ pub(crate) struct Entrance {
     /// Connections at once.
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
-    pub(crate) connections: std::sync::atomic::AtomicUsize,
+    pub(crate) connections: Arc<std::sync::atomic::AtomicUsize>,
 }

@@ -1,6 +1,5 @@
 //! What can go wrong with a request, who is to blame, and the one table that answers it.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -9,15 +8,15 @@ use http::header::{
     HeaderValue, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
-use rand::rngs::StdRng;
-use rand_core::Rng;
 
 use super::body::ResponseBody;
 use super::client::Client;
+use super::request_id::RequestId;
 use crate::balance::Unavailable;
 use crate::clock;
 use crate::http::accept;
 use crate::http::framing::Refusal;
+use crate::observe::ProblemKind;
 
 /// `X-Request-Id`, by which a user's error page is found in our log.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,6 +39,7 @@ pub(crate) enum Blame {
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
+    kind: ProblemKind,
     blame: Blame,
     /// For the client; says nothing about the topology.
     message: &'static str,
@@ -48,8 +48,8 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, blame: Blame, message: &'static str) -> Self {
-        Problem { status, blame, message, detail: None }
+    fn new(status: StatusCode, kind: ProblemKind, blame: Blame, message: &'static str) -> Self {
+        Problem { status, kind, blame, message, detail: None }
     }
 
     fn with(mut self, detail: impl fmt::Display) -> Self {
@@ -59,86 +59,95 @@ impl Problem {
 
     /// A request that is not framed as it must be.
     pub(crate) fn refused(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
+        let (status, kind) = match refusal {
+            Refusal::TargetTooLong => (StatusCode::URI_TOO_LONG, ProblemKind::HeadTooLarge),
             Refusal::HeadTooLarge | Refusal::TooManyFields => {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ProblemKind::HeadTooLarge)
             }
-            Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            _ => StatusCode::BAD_REQUEST,
+            Refusal::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, ProblemKind::BadRequest),
+            _ => (StatusCode::BAD_REQUEST, ProblemKind::BadRequest),
         };
-        Problem::new(status, Blame::Client, refusal.as_str())
+        Problem::new(status, kind, Blame::Client, refusal.as_str())
     }
 
     /// A request that the parser does not understand.
     pub(crate) fn malformed() -> Self {
-        Problem::new(StatusCode::BAD_REQUEST, Blame::Client, "the request head is malformed")
+        let message = "the request head is malformed";
+        Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
     }
 
     /// `Host` is missing, repeated, or no host.
     pub(crate) fn bad_host() -> Self {
         let message = "a request needs exactly one valid Host";
-        Problem::new(StatusCode::BAD_REQUEST, Blame::Client, message)
+        Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
     }
 
     /// No route matches.
     pub(crate) fn no_route() -> Self {
-        Problem::new(StatusCode::NOT_FOUND, Blame::Client, "nothing is served at this address")
+        let message = "nothing is served at this address";
+        Problem::new(StatusCode::NOT_FOUND, ProblemKind::NoRoute, Blame::Client, message)
     }
 
     /// CONNECT or TRACE.
     pub(crate) fn method() -> Self {
-        Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            Blame::Client,
-            "this method is not allowed through this proxy",
-        )
+        let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, ProblemKind::MethodNotAllowed);
+        Problem::new(status, kind, Blame::Client, "this method is not allowed through this proxy")
     }
 
     /// OPTIONS whose `Max-Forwards` ends here: it is us that the client asks.
     pub(crate) fn last_hop() -> Self {
-        Problem::new(StatusCode::OK, Blame::Client, "Max-Forwards ends at this proxy")
+        let message = "Max-Forwards ends at this proxy";
+        Problem::new(StatusCode::OK, ProblemKind::LastHop, Blame::Client, message)
     }
 
     /// The client was too slow.
     pub(crate) fn request_timeout() -> Self {
         let message = "the request did not arrive in time";
-        Problem::new(StatusCode::REQUEST_TIMEOUT, Blame::Client, message)
+        let kind = ProblemKind::RequestTimeout;
+        Problem::new(StatusCode::REQUEST_TIMEOUT, kind, Blame::Client, message)
     }
 
     /// The body is larger than allowed.
     pub(crate) fn body_too_large() -> Self {
         let message = "the request body is too large";
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Blame::Client, message)
+        let kind = ProblemKind::BodyTooLarge;
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, kind, Blame::Client, message)
     }
 
     /// Nobody may take it.
     pub(crate) fn unavailable(pool: &str, unavailable: Unavailable) -> Self {
         let message = "no server can take this request at the moment";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, Blame::Pool, message)
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, unavailable.into(), Blame::Pool, message)
             .with(format!("pool {pool}: {unavailable}"))
     }
 
     /// We have no descriptor, port or memory for a connection to a backend.
     pub(crate) fn shortage(detail: impl fmt::Display) -> Self {
         let message = "no server can take this request at the moment";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, Blame::Pool, message).with(detail)
+        let kind = ProblemKind::Shortage;
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, Blame::Pool, message).with(detail)
     }
 
     /// No backend could be reached, or it broke off before answering.
     pub(crate) fn bad_gateway(detail: impl fmt::Display) -> Self {
         let message = "the server behind this proxy did not answer properly";
-        Problem::new(StatusCode::BAD_GATEWAY, Blame::Backend, message).with(detail)
+        let kind = ProblemKind::BadGateway;
+        Problem::new(StatusCode::BAD_GATEWAY, kind, Blame::Backend, message).with(detail)
     }
 
     /// A backend took too long.
     pub(crate) fn gateway_timeout(detail: &'static str) -> Self {
         let message = "the server behind this proxy did not answer in time";
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, Blame::Backend, message).with(detail)
+        let kind = ProblemKind::GatewayTimeout;
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message).with(detail)
+    }
+
+    /// What kind of problem it is.
+    pub(crate) fn kind(&self) -> ProblemKind {
+        self.kind
     }
 
     /// The status of the answer.
-    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -163,11 +172,7 @@ impl Problem {
     }
 
     /// The answer for a client that sent this `Accept`.
-    pub(crate) fn response(
-        &self,
-        accept: Option<&HeaderValue>,
-        id: &RequestId,
-    ) -> Response<ResponseBody> {
+    pub(crate) fn response(&self, accept: Option<&[u8]>, id: &RequestId) -> Response<ResponseBody> {
         let (media, body) = self.page(accept::prefers_json(accept), id);
         let mut response = Response::new(ResponseBody::whole(body));
         *response.status_mut() = self.status;
@@ -222,11 +227,10 @@ impl Problem {
 }
 
 /// The whole answer, as bytes, to a request that never became one; the connection ends with it.
-pub(crate) fn answer_bytes(problem: &Problem, rng: &RefCell<StdRng>) -> Vec<u8> {
-    let id = RequestId::random(&mut *rng.borrow_mut());
-    let (media, body) = problem.page(true, &id);
+pub(crate) fn answer_bytes(problem: &Problem, id: &RequestId) -> Vec<u8> {
+    let (media, body) = problem.page(true, id);
     let mut headers = HeaderMap::new();
-    problem.fill(&mut headers, media, &id);
+    problem.fill(&mut headers, media, id);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     let reason = problem.status.canonical_reason().unwrap_or_default();
@@ -243,32 +247,14 @@ pub(crate) fn answer_bytes(problem: &Problem, rng: &RefCell<StdRng>) -> Vec<u8> 
     bytes
 }
 
-/// What a request is called in our log and on its error page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RequestId(u64);
-
-impl RequestId {
-    pub(crate) fn random(rng: &mut dyn Rng) -> Self {
-        RequestId(rng.next_u64())
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
 
     #[test]
     fn answers_are_whole_messages() {
-        let rng = RefCell::new(StdRng::seed_from_u64(1));
         let problem = Problem::refused(Refusal::LengthAndCoding);
-        let answer = String::from_utf8(answer_bytes(&problem, &rng)).unwrap();
+        let answer = String::from_utf8(answer_bytes(&problem, &RequestId::Made(7))).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
@@ -279,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_message_is_safe_to_print() {
-        let id = RequestId(7);
+        let id = RequestId::Made(7);
         for problem in [
             Problem::malformed(),
             Problem::bad_host(),

@@ -8,21 +8,23 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, EXPECT, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::affinity;
 use super::attempt::Attempt;
 use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
-use super::error::{Problem, RequestId};
-use super::request::{self, Admitted, Rewritten};
-use crate::balance::{Hint, Placement};
+use super::error::Problem;
+use super::record;
+use super::request::{self, Rewritten};
+use super::request_id;
+use crate::balance::Placement;
 use crate::http::fields::Found;
+use crate::observe::access_log::Phase;
 
 /// The client is gone: nobody is there to answer.
 #[derive(Clone, Copy, Debug)]
@@ -68,20 +70,26 @@ pub(crate) async fn exchange(
 ) -> Result<Response<ResponseBody>, ClientLeft> {
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
+    record::begin_line(&client, &head);
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(stop) => {
             let problem = match (stop, client.body_refusal()) {
                 (_, Some(refusal)) => Problem::refused(refusal),
                 (Stop::Problem(problem), None) => problem,
-                (Stop::Left, None) => return Err(ClientLeft),
+                (Stop::Left, None) => {
+                    client.record.note_left();
+                    client.record.close(&client);
+                    return Err(ClientLeft);
+                }
             };
-            let id = RequestId::random(&mut *client.worker.rng.borrow_mut());
+            let id = client.record.id(&client);
+            client.record.note_problem(problem.kind());
             problem.log_request(&client, &id);
-            problem.response(head.headers.get(ACCEPT), &id)
+            problem.response(client.fields.borrow().get(ACCEPT.as_str()), &id)
         }
     };
-    let is_last = count >= client.worker.site.limits.requests_per_connection;
+    let is_last = count >= client.worker.site().limits.requests_per_connection;
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
@@ -102,7 +110,9 @@ pub(crate) async fn exchange(
             *response.version_mut() = Version::HTTP_10;
         }
     }
-    if let ResponseBody::Whole(_) = response.body() {
+    client.record.note_status(response.status());
+    if let ResponseBody::Whole(body) = response.body() {
+        client.record.note_sent(body.as_ref().map_or(0, Bytes::len));
         client.end_exchange(); // else the body does it when it ends
     }
     Ok(response)
@@ -121,19 +131,27 @@ async fn serve(
     head: &mut Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let admitted = request::admit(head, client.is_about_server())?;
-    let destination = route(client, head, &admitted)?;
-    let hint = affinity::hint(&destination, client, &head.headers, admitted.found, &head.uri);
-    let payload = receive(client, head, &admitted, body).await?;
-    let (attempt, rewritten) = Attempt::new(client, &destination, head, &admitted, payload);
-    forward(attempt, hint, rewritten, &mut head.headers).await
+    request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
+    request_id::identify(client, &mut client.fields.borrow_mut());
+    let destination = route(client, head)?;
+    if !body.is_end_stream() {
+        client.record.note_pool(&destination.pool);
+    }
+    let payload = receive(client, head, body).await?;
+    let (attempt, rewritten) = Attempt::new(client, &destination, head, payload);
+    client.record.note_hint(&rewritten.hint);
+    forward(attempt, rewritten, &mut head.headers).await
 }
 
 /// Which pool is this for?
-fn route(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Arc<Destination>, Problem> {
-    let host = admitted.host.to_str().unwrap_or_default();
-    let routes = &client.worker.site.routes;
-    let found = routes.find(host, head.uri.path(), &head.method, &head.headers);
+fn route(client: &Client, head: &Parts) -> Result<Arc<Destination>, Problem> {
+    let fields = &client.fields.borrow();
+    let has = |name: &HeaderName, wanted: Option<&HeaderValue>| {
+        let mut values = fields.get_all(name.as_str());
+        values.any(|value| wanted.is_none_or(|wanted| wanted == value))
+    };
+    let site = client.worker.site();
+    let found = site.routes.find(request::host(fields), head.uri.path(), &head.method, has);
     found.cloned().ok_or_else(Problem::no_route)
 }
 
@@ -149,26 +167,22 @@ pub(crate) struct Payload {
 async fn receive(
     client: &Rc<Client>,
     head: &Parts,
-    admitted: &Admitted,
     mut incoming: Incoming,
 ) -> Result<Payload, Stop> {
     if incoming.is_end_stream() {
         return Ok(Payload { body: RequestBody::Whole(Bytes::new()), progress: None });
     }
-    let limits = &client.worker.site.limits;
+    let limits = &client.worker.site().limits;
     let declared = incoming.size_hint().exact();
     if declared.is_some_and(|length| length > limits.body_bytes) {
         return Err(Problem::body_too_large().into());
     }
-    let expects_continue = admitted.found.has(Found::EXPECT)
-        && head.version > Version::HTTP_10
-        && head
-            .headers
-            .get(EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue = head.version > Version::HTTP_10 && expects_continue(client);
     match declared {
         Some(length) if length <= limits.request_buffer as u64 && !expects_continue => {
             let whole = read(client, &mut incoming, length as usize).await?;
+            client.record.note_received(whole.len());
+            client.record.mark(Phase::Body);
             Ok(Payload { body: RequestBody::Whole(whole), progress: None })
         }
         _ => {
@@ -176,6 +190,13 @@ async fn receive(
             Ok(Payload { body: RequestBody::Streamed(upload), progress: Some(progress) })
         }
     }
+}
+
+/// Does the client wait to be asked for the body?
+fn expects_continue(client: &Client) -> bool {
+    let fields = client.fields.borrow();
+    let mut expectations = fields.of_kind(Found::EXPECT);
+    expectations.next().is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Reads a whole body of a known length.
@@ -202,19 +223,18 @@ async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result
 /// not been seen by anybody.
 async fn forward(
     mut attempt: Attempt<'_>,
-    hint: Hint,
     rewritten: Rewritten,
     map: &mut HeaderMap,
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
-        let (placement, in_flight) = attempt.place(hint).await?;
+        let (placement, in_flight) = attempt.place(rewritten.hint).await?;
         let Some(upstream) = attempt.acquire(&placement).await? else {
             attempt.fail(in_flight);
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
             let Attempt { client, destination, .. } = attempt;
-            let told = Told { client, destination, hint, placement, rewritten };
+            let told = Told { client, destination, placement, rewritten };
             return Ok(answered.into_response(&told)?);
         }
     }
@@ -224,7 +244,6 @@ async fn forward(
 pub(crate) struct Told<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) destination: &'a Arc<Destination>,
-    pub(crate) hint: Hint,
     pub(crate) placement: Placement,
     pub(crate) rewritten: Rewritten,
 }

@@ -21,6 +21,7 @@
 //! | [`response`] | the answer's head |
 //! | [`tunnel`] | what follows an upgrade |
 //! | [`error`] | the one table of our own answers |
+//! | [`record`], [`request_id`] | what is counted, timed and logged about it, and what it is called |
 //! | [`watch`], [`worker`], [`destination`] | deadlines; what a thread shares; the compiled configuration |
 
 mod affinity;
@@ -32,7 +33,9 @@ mod connection;
 mod destination;
 mod error;
 mod exchange;
+mod record;
 mod request;
+mod request_id;
 mod response;
 mod tunnel;
 mod upstream;

@@ -2,48 +2,44 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TE, UPGRADE};
+use http::header::{FORWARDED, HOST, MAX_FORWARDS, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
+use super::affinity::{self, Tokens};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
-use crate::balance::Address;
+use super::request_id;
+use crate::balance::{Address, Hint};
 use crate::config::{Family, ForwardStyle, HostPolicy};
+use crate::http::field_lines::FieldLines;
 use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::http::forwarded::Origin;
 use crate::http::request_head::{Outgoing, field};
 use crate::http::{authority, forwarded};
 
-/// What the head of an admitted request said about itself.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    /// The fields that concern us.
-    pub(crate) found: Found,
-    /// The host that it is for; empty for an HTTP/1.0 request without one.
-    pub(crate) host: HeaderValue,
-}
-
 /// Checks what the framing did not: the method, the form of the target, the host. The target is
 /// in origin form afterwards (or `*`), and `Host` agrees with what the client asked for.
 ///
 /// `is_about_server`: the target is absolute, has no path, and the method is OPTIONS.
-pub(crate) fn admit(head: &mut Parts, is_about_server: bool) -> Result<Admitted, Problem> {
+pub(crate) fn admit(
+    head: &mut Parts,
+    fields: &mut FieldLines,
+    is_about_server: bool,
+) -> Result<(), Problem> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::method());
     }
-    let found = Found::in_headers(&head.headers);
-    let mut host = host(&head.headers, head.version)?;
+    check_host(fields, head.version)?;
     if let Some(target) = head.uri.authority() {
         let is_http = matches!(head.uri.scheme_str(), Some("http" | "https"));
         if !is_http || !authority::is_valid_host(target.as_str().as_bytes()) {
             return Err(Problem::bad_host());
         }
         // RFC 9112, 3.2.2: the host of an absolute target takes the place of `Host`.
-        host = HeaderValue::try_from(target.as_str()).map_err(|_| Problem::bad_host())?;
-        head.headers.insert(HOST, host.clone());
+        fields.replace(HOST.as_str(), target.as_str().as_bytes());
         head.uri = origin_form(&head.uri, is_about_server).ok_or_else(Problem::malformed)?;
     }
     match head.uri.path_and_query().map(PathAndQuery::as_str) {
@@ -52,9 +48,15 @@ pub(crate) fn admit(head: &mut Parts, is_about_server: bool) -> Result<Admitted,
         _ => return Err(Problem::malformed()),
     }
     if head.method == Method::OPTIONS {
-        count_hop(&mut head.headers)?;
+        count_hop(fields)?;
     }
-    Ok(Admitted { found, host })
+    Ok(())
+}
+
+/// The host that an admitted request is for; empty for an HTTP/1.0 request without one.
+pub(crate) fn host(fields: &FieldLines) -> &str {
+    let host = fields.of_kind(Found::HOST).next().unwrap_or_default();
+    std::str::from_utf8(host).unwrap_or_default() // a valid one is ASCII
 }
 
 /// An absolute target without what names the server (RFC 9112, sections 3.2.1 and 3.2.4).
@@ -69,22 +71,22 @@ fn origin_form(uri: &Uri, is_about_server: bool) -> Option<Uri> {
     }
 }
 
-fn host(headers: &HeaderMap, version: Version) -> Result<HeaderValue, Problem> {
-    let mut hosts = headers.get_all(HOST).iter();
+fn check_host(fields: &FieldLines, version: Version) -> Result<(), Problem> {
+    let mut hosts = fields.of_kind(Found::HOST);
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if authority::is_valid_host(host.as_bytes()) => Ok(host.clone()),
-        (None, _) if version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
+        (Some(host), None) if authority::is_valid_host(host) => Ok(()),
+        (None, _) if version == Version::HTTP_10 => Ok(()),
         _ => Err(Problem::bad_host()),
     }
 }
 
 /// `Max-Forwards` (RFC 9110, section 7.6.2): whoever sees it at zero is the one who was asked.
-fn count_hop(headers: &mut HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(MAX_FORWARDS) else { return Ok(()) };
-    match value.to_str().ok().and_then(|text| text.parse::<u32>().ok()) {
+fn count_hop(fields: &mut FieldLines) -> Result<(), Problem> {
+    let Some(value) = fields.get(MAX_FORWARDS.as_str()) else { return Ok(()) };
+    match std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok()) {
         Some(0) => Err(Problem::last_hop()),
         Some(hops) => {
-            headers.insert(MAX_FORWARDS, HeaderValue::from(hops - 1));
+            fields.replace(MAX_FORWARDS.as_str(), (hops - 1).to_string().as_bytes());
             Ok(())
         }
         None => Ok(()),
@@ -98,6 +100,8 @@ pub(crate) struct Rewritten {
     pub(crate) asks_to_upgrade: bool,
     /// Did the client come over TLS, as far as we or a trusted proxy can tell?
     pub(crate) is_https: bool,
+    /// What it asks for; our cookies, which say so, have been left out.
+    pub(crate) hint: Hint,
 }
 
 /// Writes the head that a backend is to see, without its last lines. `drops_expectation`: the body
@@ -105,18 +109,18 @@ pub(crate) struct Rewritten {
 pub(crate) fn write(
     to: &mut Vec<u8>,
     head: &Parts,
-    admitted: &Admitted,
+    fields: &FieldLines,
     client: &Client,
     destination: &Destination,
     drops_expectation: bool,
 ) -> Rewritten {
-    let hop = Hop::of(&head.headers, admitted.found);
+    let hop = Hop::of(fields);
     // An upgrade to h2c would smuggle whole requests past us through the tunnel.
-    let is_h2c = |value: &HeaderValue| {
-        value.as_bytes().split(|&b| b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+    let is_h2c = |value: &[u8]| {
+        value.split(|&b| b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"h2c"))
     };
     let may_upgrade = head.version == Version::HTTP_11; // RFC 9110, 7.8
-    let upgrade = hop.upgrade.as_ref().filter(|value| may_upgrade && !is_h2c(value));
+    let upgrade = hop.upgrade.filter(|value| may_upgrade && !is_h2c(value));
     let mut without = forwarding_left_out(client, destination);
     if destination.host != HostPolicy::Client {
         without = without.or(Found::HOST);
@@ -124,16 +128,19 @@ pub(crate) fn write(
     if drops_expectation {
         without = without.or(Found::EXPECT);
     }
+    without = without.or(request_id::left_out(client, fields));
     let outgoing = Outgoing {
         method: &head.method,
         target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
-        headers: &head.headers,
+        fields,
         without,
         hop: &hop,
-        underscores: client.worker.site.underscores_in_headers,
+        underscores: client.worker.site().underscores_in_headers,
         cookies: &destination.cookies,
     };
-    outgoing.write(to);
+    let mut tokens = Tokens::new(client, destination);
+    outgoing.write(to, |name, value| tokens.see(name, value));
+    let hint = affinity::hint(tokens, fields, &head.uri);
     match (upgrade, hop.wants_trailers) {
         (Some(_), false) => to.extend_from_slice(b"connection: upgrade\r\n"),
         (Some(_), true) => to.extend_from_slice(b"connection: upgrade, te\r\n"),
@@ -141,20 +148,21 @@ pub(crate) fn write(
         (None, false) => {}
     }
     if let Some(protocol) = upgrade {
-        field(to, UPGRADE.as_str(), protocol.as_bytes());
+        field(to, UPGRADE.as_str(), protocol);
     }
     if hop.wants_trailers {
         field(to, TE.as_str(), b"trailers");
     }
-    let origin = client.is_trusted.then(|| client.origin(&head.headers));
+    let origin = client.is_trusted.then(|| client.origin(fields));
     let is_https = origin.is_some_and(|origin| origin.is_https);
-    forward(to, head, admitted, client, destination, origin);
+    forward(to, fields, client, destination, origin);
     // RFC 9110, 7.6.3: the version in which we received it.
     to.extend_from_slice(match head.version {
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
         _ => b"via: 1.1 stickler\r\n",
     });
-    Rewritten { asks_to_upgrade: upgrade.is_some(), is_https }
+    request_id::write(to, client, fields);
+    Rewritten { asks_to_upgrade: upgrade.is_some(), is_https, hint }
 }
 
 /// The lines that say who the client is, where nothing special is asked for: no trusted proxy, the
@@ -189,8 +197,7 @@ fn forwarding_left_out(client: &Client, destination: &Destination) -> Found {
 /// Writes the fields that say who the client is and what it asked for.
 fn forward(
     to: &mut Vec<u8>,
-    head: &Parts,
-    admitted: &Admitted,
+    fields: &FieldLines,
     client: &Client,
     destination: &Destination,
     origin: Option<Origin>,
@@ -201,7 +208,7 @@ fn forward(
     {
         return to.extend_from_slice(&client.forward_lines);
     }
-    let is_kept = |flag| client.trusts(Family::XForwarded) && admitted.found.has(flag);
+    let is_kept = |flag| client.trusts(Family::XForwarded) && fields.found().has(flag);
     let scheme = if origin.is_some_and(|origin| origin.is_https) { "https" } else { "http" };
     // Who was named in the other family's fields, which do not go on.
     let named = origin.map(|origin| origin.client).filter(|named| *named != client.peer);
@@ -209,7 +216,7 @@ fn forward(
         let peer = client.peer.to_string();
         let list = match named {
             _ if client.trusts(Family::XForwarded) => {
-                forwarded::appended(&head.headers, &X_FORWARDED_FOR, &peer)
+                forwarded::appended(fields, Found::X_FORWARDED_FOR, &peer)
             }
             Some(named) => format!("{named}, {peer}").into(),
             None => peer.into(),
@@ -220,14 +227,14 @@ fn forward(
         }
         // While `Host` passes unchanged it says the same, so it need not be said twice.
         if destination.host != HostPolicy::Client && !is_kept(Found::X_FORWARDED_HOST) {
-            field(to, X_FORWARDED_HOST.as_str(), admitted.host.as_bytes());
+            field(to, X_FORWARDED_HOST.as_str(), host(fields).as_bytes());
         }
     }
     if destination.sends_forwarded() {
-        let element = forwarded::element(client.peer, scheme, Some(&admitted.host));
+        let element = forwarded::element(client.peer, scheme, Some(host(fields)));
         let list = match named {
             _ if client.trusts(Family::Forwarded) => {
-                forwarded::appended(&head.headers, &FORWARDED, &element)
+                forwarded::appended(fields, Found::FORWARDED, &element)
             }
             Some(named) => format!("{}, {element}", forwarded::element(named, scheme, None)).into(),
             None => element.into(),
@@ -253,20 +260,17 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::field_lines::tests::field_lines;
 
     fn admitted(
         line: (&str, &str, Version),
-        lines: &[(&'static str, &str)],
+        lines: &[(&str, &str)],
     ) -> Result<(String, String), u16> {
-        let mut request = http::Request::builder().method(line.0).uri(line.1).version(line.2);
-        for (name, value) in lines {
-            request = request.header(*name, *value);
-        }
+        let request = http::Request::builder().method(line.0).uri(line.1).version(line.2);
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        let admitted = admit(&mut head, false).map_err(|problem| problem.status().as_u16())?;
-        let sent = head.headers.get(HOST).map_or("", |host| host.to_str().unwrap());
-        assert_eq!(sent.as_bytes(), admitted.host.as_bytes());
-        Ok((sent.to_owned(), head.uri.to_string()))
+        let mut fields = field_lines(lines);
+        admit(&mut head, &mut fields, false).map_err(|problem| problem.status().as_u16())?;
+        Ok((host(&fields).to_owned(), head.uri.to_string()))
     }
 
     const V11: Version = Version::HTTP_11;

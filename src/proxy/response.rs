@@ -10,7 +10,8 @@ use super::body::{Begun, Lease, ResponseBody};
 use super::error::Problem;
 use super::exchange::Told;
 use super::tunnel::Tunnel;
-use crate::balance::Binding;
+use crate::balance::{Binding, Wish};
+use crate::http::affinity::SessionWish;
 use crate::http::response_head::ResponseHead;
 
 impl Answered {
@@ -32,6 +33,7 @@ impl Answered {
 fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
+    let wish = head.wish;
     *response.headers_mut() = head.headers;
     if let Some(reason) = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
         response.extensions_mut().insert(reason);
@@ -41,19 +43,33 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
     }
-    bind(response.headers_mut(), told);
+    bind(response.headers_mut(), wish, told);
     response
 }
 
 /// Records the session, and tells the client what to keep.
-fn bind(headers: &mut HeaderMap, told: &Told<'_>) {
+fn bind(headers: &mut HeaderMap, wish: Option<SessionWish>, told: &Told<'_>) {
     let worker = &told.client.worker;
     let pool = &told.destination.pool;
-    let binding =
-        pool.bind(&told.hint, &told.placement, worker.now(), &mut *worker.rng.borrow_mut());
-    if let Binding::Issue(grant) = binding {
-        let is_https = told.rewritten.is_https;
-        affinity::issue(told.destination, told.client, &grant, headers, is_https);
+    let wish = wish.map(|wish| match wish {
+        SessionWish::Pin => Wish::Pin,
+        SessionWish::Release => Wish::Release,
+    });
+    let binding = pool.bind(
+        &told.rewritten.hint,
+        &told.placement,
+        wish,
+        worker.now(),
+        &mut *worker.rng.borrow_mut(),
+    );
+    let is_https = told.rewritten.is_https;
+    match binding {
+        Binding::Keep => {}
+        Binding::Issue(grant) => {
+            told.client.record.note_session(grant.session.to_bits());
+            affinity::issue(told.destination, told.client, &grant, headers, is_https);
+        }
+        Binding::Revoke => affinity::revoke(told.destination, headers, is_https),
     }
 }
 
@@ -70,10 +86,12 @@ fn switch(
         return Err(Problem::bad_gateway(format!("{backend}: an upgrade nobody asked for")));
     };
     let mut response = respond(head, ResponseBody::Whole(None), told);
+    let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, protocol);
     let Lease { upstream, in_flight, .. } = lease;
-    let tunnel = Tunnel::new(upstream, in_flight, told.destination.timeouts.tunnel);
+    let timeout = told.destination.timeouts.tunnel;
+    let tunnel = Tunnel::new(upstream, in_flight, timeout, is_websocket);
     *told.client.tunnel.borrow_mut() = Some(Box::new(tunnel));
     Ok(response)
 }

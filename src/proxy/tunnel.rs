@@ -1,68 +1,147 @@
 //! What a connection becomes after an upgrade (WebSocket and the like): bytes, both ways.
+//!
+//! A tunnel lasts for as long as its ends like, so it can be asked to end: when its backend has
+//! drained for long enough, or when we stop. A WebSocket then hears why, between two frames, by a
+//! Close frame with code 1012 (service restart) to either end, and its ends have a moment to
+//! answer. Of other protocols we know no word to say.
+
+mod pipe;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use rand::RngExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::pipe::Pipe;
 use super::client::Client;
 use super::client_io;
 use super::upstream::Upstream;
 use super::watch::{Side, Tick};
-use crate::balance::{InFlight, Outcome};
+use crate::balance::{self, InFlight, Outcome};
+use crate::http::websocket::close_frame;
 
-/// Bytes copied at once, each way.
-const BUFFER: usize = 16 * 1024;
+/// How long the ends of a WebSocket have for its orderly end: 3 seconds.
+const FAREWELL: Tick = 30;
 
 /// The backend's end of a tunnel that is about to begin. In flight until it ends.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     backend: Upstream,
-    in_flight: InFlight,
+    tunnel: balance::Tunnel,
     timeout: Tick,
+    is_websocket: bool,
 }
 
 impl Tunnel {
-    pub(crate) fn new(backend: Upstream, in_flight: InFlight, timeout: Tick) -> Self {
-        Tunnel { backend, in_flight, timeout }
+    pub(crate) fn new(
+        backend: Upstream,
+        in_flight: InFlight,
+        timeout: Tick,
+        is_websocket: bool,
+    ) -> Self {
+        Tunnel { backend, tunnel: in_flight.into_tunnel(), timeout, is_websocket }
     }
 
-    /// Copies until both sides have ended, one has failed, or nothing has moved for too long.
+    /// Copies until both sides have ended, one has failed, nothing has moved for too long, or it
+    /// was asked to end.
     pub(crate) async fn run(
         self: Box<Self>,
         client: &Rc<Client>,
         remains: client_io::Remains,
         unread: Bytes,
     ) {
-        let Tunnel { backend, in_flight, timeout } = *self;
+        let Tunnel { backend, tunnel, timeout, is_websocket } = *self;
         // What the client sent early: first what hyper had, then what we had kept from it.
         let early = [&unread[..], &remains.held].concat();
-        let mut client_end = End::new(remains.stream, early.into(), client, timeout);
         let (socket, unread) = backend.into_parts();
-        let mut backend_end = End::new(socket, unread.freeze(), client, timeout);
+        let mut ends = Ends {
+            client: End::new(remains.stream, early.into(), client, timeout),
+            backend: End::new(socket, unread.freeze(), client, timeout),
+            up: Pipe::new(),
+            down: Pipe::new(),
+            is_websocket,
+        };
         client.watch.clear(Side::ClientRead);
         client.watch.set(Side::Backend, client.worker.after(timeout));
-        let mut copy = pin!(tokio::io::copy_bidirectional_with_sizes(
-            &mut client_end,
-            &mut backend_end,
-            BUFFER,
-            BUFFER
-        ));
-        let outcome = poll_fn(|cx| match copy.as_mut().poll(cx) {
-            Poll::Ready(Ok(_)) => Poll::Ready(Outcome::Success),
-            Poll::Ready(Err(_)) => Poll::Ready(Outcome::Cancelled),
+        let copied = poll_fn(|cx| match ends.poll_copy(cx) {
+            Poll::Ready(copied) => Poll::Ready(Some(copied)),
             Poll::Pending if client.watch.has_fired(Side::Backend) => {
-                Poll::Ready(Outcome::Cancelled)
+                Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
             }
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
-        in_flight.finish(outcome);
+            Poll::Pending => tunnel.poll_closing(cx).map(|()| None),
+        });
+        let outcome = match copied.await {
+            Some(Ok(())) => Outcome::Success,
+            Some(Err(_)) => Outcome::Cancelled,
+            None if is_websocket => {
+                ends.part(client).await;
+                Outcome::Cancelled
+            }
+            None => Outcome::Cancelled,
+        };
+        tunnel.finish(outcome);
     }
+}
+
+/// Both ends, and the two directions between them.
+struct Ends<C, B> {
+    client: End<C>,
+    backend: End<B>,
+    up: Pipe,
+    down: Pipe,
+    is_websocket: bool,
+}
+
+impl<C, B> Ends<C, B>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Ends { client, backend, up, down, is_websocket } = self;
+        let up = up.poll_copy(cx, client, backend, *is_websocket)?;
+        let down = down.poll_copy(cx, backend, client, *is_websocket)?;
+        both(up, down).map(Ok)
+    }
+
+    /// An orderly end, or what there is time for.
+    async fn part(&mut self, client: &Client) {
+        let mask: [u8; 4] = client.worker.rng.borrow_mut().random();
+        let (to_client, to_backend) = (close_frame(None), close_frame(Some(mask)));
+        client.watch.set(Side::ClientRead, client.worker.after(FAREWELL));
+        let parted = poll_fn(|cx| {
+            let Ends { client: c, backend: b, up, down, .. } = self;
+            // Whether or not one end is still there, the other should hear of it.
+            let up = up.poll_farewell(cx, c, b, &to_backend).map(drop);
+            let down = down.poll_farewell(cx, b, c, &to_client).map(drop);
+            match client.watch.has_fired(Side::ClientRead) {
+                true => Poll::Ready(()),
+                false => both(up, down),
+            }
+        });
+        parted.await;
+        client.watch.clear(Side::ClientRead);
+        // The server ends the connection, and both ends take us for it.
+        let shut = poll_fn(|cx| {
+            let c = Pin::new(&mut self.client).poll_shutdown(cx).map(drop);
+            let b = Pin::new(&mut self.backend).poll_shutdown(cx).map(drop);
+            match both(c, b) {
+                Poll::Pending if client.watch.has_fired(Side::Backend) => Poll::Ready(()),
+                polled => polled,
+            }
+        });
+        shut.await;
+    }
+}
+
+fn both(one: Poll<()>, other: Poll<()>) -> Poll<()> {
+    ready!(one);
+    other
 }
 
 /// One end: a socket, with what had been read from it before. Every byte puts off the deadline.

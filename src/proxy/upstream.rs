@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -26,6 +27,7 @@ use crate::balance::Address;
 use crate::http::body_decoder::{BodyDecoder, Decoded};
 use crate::http::framing::Refusal;
 use crate::http::response_head::{self, Parsed, ResponseHead};
+use crate::observe::metrics::{Meter, Tally};
 
 /// Bytes read at once: large bodies cost half as much CPU as with 8 KiB, small ones no more.
 pub(super) const READ_SIZE: usize = 64 * 1024;
@@ -90,6 +92,8 @@ pub(crate) struct Upstream {
     /// What was read and not yet understood. Without capacity while there is nothing.
     input: BytesMut,
     worker: Rc<Worker>,
+    /// What is counted about the backend.
+    meter: Arc<Meter>,
     /// Has it served a request before? Then the backend may be closing it at this moment.
     is_reused: bool,
     /// Bytes of the current request were written.
@@ -104,7 +108,11 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     /// Connects to a backend.
-    pub(crate) async fn connect(address: &Address, worker: &Rc<Worker>) -> io::Result<Self> {
+    pub(crate) async fn connect(
+        address: &Address,
+        worker: &Rc<Worker>,
+        meter: &Arc<Meter>,
+    ) -> io::Result<Self> {
         let socket = match address {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await?;
@@ -113,21 +121,27 @@ impl Upstream {
             }
             Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
         };
-        Ok(Upstream::of(socket, worker))
+        Ok(Upstream::of(socket, worker, meter))
     }
 
     /// A connection on this socket.
-    pub(crate) fn of(socket: Socket, worker: &Rc<Worker>) -> Self {
+    pub(crate) fn of(socket: Socket, worker: &Rc<Worker>, meter: &Arc<Meter>) -> Self {
         Upstream {
             socket,
             input: BytesMut::new(),
             worker: worker.clone(),
+            meter: meter.clone(),
             is_reused: false,
             has_written: false,
             has_received: false,
             idle_since: 0,
             expires: 0,
         }
+    }
+
+    /// What is counted about the backend.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// Has it served a request before?
@@ -165,6 +179,7 @@ impl Upstream {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(length) => {
                 self.has_written = true;
+                self.meter.add(Tally::Sent, length as u64);
                 Poll::Ready(Ok(length))
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -181,7 +196,8 @@ impl Upstream {
         loop {
             if !self.input.is_empty() {
                 let names = &mut *self.worker.names.borrow_mut();
-                match response_head::parse(&self.input, to_head, map, names)? {
+                let copies = &mut *self.worker.copies.borrow_mut();
+                match response_head::parse(&self.input, to_head, map, names, copies)? {
                     Parsed::Partial => {}
                     Parsed::Interim(status, length) => {
                         let clean = response_head::interim(&self.input[..length], status);
@@ -200,7 +216,7 @@ impl Upstream {
 
     /// What there is of the body that `decoder` follows, without waiting.
     pub(crate) fn body_now(&mut self, decoder: &mut BodyDecoder) -> Result<Decoded, Failure> {
-        Ok(decoder.decode(&mut self.input)?)
+        Ok(decoder.decode(&mut self.input, &mut self.worker.copies.borrow_mut())?)
     }
 
     /// The next piece of the body that `decoder` follows.
@@ -210,7 +226,7 @@ impl Upstream {
         decoder: &mut BodyDecoder,
     ) -> Poll<Result<Decoded, Failure>> {
         loop {
-            match decoder.decode(&mut self.input)? {
+            match decoder.decode(&mut self.input, &mut self.worker.copies.borrow_mut())? {
                 Decoded::Nothing => {}
                 decoded => return Poll::Ready(Ok(decoded)),
             }
@@ -239,8 +255,9 @@ impl Upstream {
         }
         match ready!(read)? {
             0 => Poll::Ready(Err(Failure::Closed)),
-            _ => {
+            length => {
                 self.has_received = true;
+                self.meter.add(Tally::Received, length as u64);
                 Poll::Ready(Ok(()))
             }
         }
@@ -370,16 +387,16 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::sync::Arc;
-
     use rand::SeedableRng;
     use rand::rngs::StdRng;
+    use std::future::poll_fn;
 
     use super::*;
     use crate::balance::affinity::{Key, Keyring};
     use crate::config::Limits;
+    use crate::observe::Witness;
     use crate::proxy::destination::{ClientTicks, Site};
+    use crate::proxy::request_id::RequestIds;
     use crate::routing::Table;
 
     fn worker() -> Rc<Worker> {
@@ -403,14 +420,19 @@ mod tests {
                 idle: 1,
             },
             underscores_in_headers: false,
+            request_ids: RequestIds::Off,
+            starts_traces: false,
+            events: Arc::default(),
         };
-        Worker::new(Arc::new(site), rng, Arc::default())
+        Worker::new(Arc::new(site), rng, Arc::default(), Witness::default())
     }
 
     #[tokio::test]
     async fn what_could_not_be_written_was_not() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut upstream = Upstream::of(Socket::Unix(ours), &worker());
+        let worker = worker();
+        let meter = worker.witness.meters.unplaced(None);
+        let mut upstream = Upstream::of(Socket::Unix(ours), &worker, &meter);
         let part = [io::IoSlice::new(b"GET / HTTP/1.1\r\n")];
         assert_eq!(poll_fn(|cx| upstream.poll_write(cx, &part)).await.unwrap(), 16);
         assert!(upstream.has_written());

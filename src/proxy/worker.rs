@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use foldhash::fast::FixedState;
@@ -16,10 +17,12 @@ use slab::Slab;
 use super::client::Client;
 use super::destination::Site;
 use super::upstream::{READ_SIZE, Upstream};
-use super::watch::Tick;
+use super::watch::{Tick, ticks};
 use crate::balance::{BackendId, Timestamp};
 use crate::clock;
+use crate::http::copies::Copies;
 use crate::http::known_names::KnownNames;
+use crate::observe::Witness;
 
 /// Buffers of each kind that are kept for later.
 const SPARE_BUFFERS: usize = 64;
@@ -31,11 +34,18 @@ const MAX_SPARE_HEAD: usize = 16 * 1024;
 /// a second before it believes that memory is not needed again.
 const TIDY_AFTER: Tick = 12;
 
+/// What is served. All workers share it, but each of them counts for itself who looks at it: a
+/// count that all of them write, with every request, would be dear.
+pub(crate) type Current = Rc<Arc<Site>>;
+
+/// How long a client that has connected shortly before the end may take for its first request.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// A worker thread's state.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// What is served; the same for all workers.
-    pub(crate) site: Arc<Site>,
+    /// What is served; a reload replaces it.
+    site: RefCell<Current>,
     /// The coarse clock; see [`watch`](super::watch). Starts at 1, since 0 is never.
     tick: Cell<Tick>,
     /// The time of day at the last tick.
@@ -44,15 +54,21 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<StdRng>,
     /// Field names that backends use.
     pub(crate) names: RefCell<KnownNames>,
+    /// What is kept of responses for a moment.
+    pub(crate) copies: RefCell<Copies>,
     /// Idle connections by backend, the latest used last.
     caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
     /// Every open client connection, for the sweep.
     clients: RefCell<Slab<Rc<Client>>>,
     /// How many those are, for whoever deals out new ones.
     load: Arc<AtomicUsize>,
+    /// What is counted and logged.
+    pub(crate) witness: Witness,
     /// Connections that have been served and only let their clients read the last words.
     lingering: Cell<usize>,
     shutting_down: Cell<bool>,
+    /// Idle connections are not waited for.
+    in_a_hurry: Cell<bool>,
     /// When to [tidy up](Self::tidy_up).
     tidy_at: Cell<Tick>,
     /// Read buffers that are not in use. As many as connections that are being read from at the
@@ -65,22 +81,42 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker without connections.
-    pub(crate) fn new(site: Arc<Site>, rng: StdRng, load: Arc<AtomicUsize>) -> Rc<Self> {
+    pub(crate) fn new(
+        site: Arc<Site>,
+        rng: StdRng,
+        load: Arc<AtomicUsize>,
+        witness: Witness,
+    ) -> Rc<Self> {
         Rc::new(Worker {
-            site,
+            site: RefCell::new(Rc::new(site)),
             tick: Cell::new(1),
             now: Cell::new(clock::now()),
             rng: RefCell::new(rng),
             names: RefCell::default(),
+            copies: RefCell::default(),
             caches: RefCell::default(),
             clients: RefCell::default(),
             load,
+            witness,
             lingering: Cell::new(0),
             shutting_down: Cell::new(false),
+            in_a_hurry: Cell::new(false),
             tidy_at: Cell::new(Tick::MAX),
             buffers: RefCell::default(),
             heads: RefCell::default(),
         })
+    }
+
+    /// What is served now. A request looks once, and goes on with that whatever comes next.
+    pub(crate) fn site(&self) -> Current {
+        self.site.borrow().clone()
+    }
+
+    /// From now on this is served.
+    pub(crate) fn serve(&self, site: Arc<Site>) {
+        let former = self.site.replace(Rc::new(site));
+        drop(former); // when nobody looks at it any more
+        self.caches.borrow_mut().retain(|_, idle| !idle.is_empty());
     }
 
     /// The current tick.
@@ -141,16 +177,27 @@ impl Worker {
         self.connections() == 0 && self.lingering.get() == 0
     }
 
-    /// From now on every connection ends after the request in progress.
-    pub(crate) fn shut_down(&self) {
+    /// From now on every connection ends after the request in progress; one that is idle ends at
+    /// once, or, if there is no hurry, after its next request.
+    pub(crate) fn shut_down(&self, in_a_hurry: bool) {
         self.shutting_down.set(true);
-        self.clients.borrow().iter().for_each(|(_, client)| client.watch.wake());
+        self.in_a_hurry.set(in_a_hurry);
+        if in_a_hurry {
+            let grace = self.after(ticks(FIRST_REQUEST));
+            self.clients.borrow().iter().for_each(|(_, client)| client.hurry(grace));
+        }
+    }
+
+    /// Are idle connections to end?
+    pub(crate) fn is_in_a_hurry(&self) -> bool {
+        self.in_a_hurry.get()
     }
 
     /// Moves the coarse clock on and looks for what is late.
     pub(crate) fn sweep(&self, tick: Tick) {
         self.tick.set(tick);
         self.now.set(clock::now());
+        self.witness.pen.refresh();
         self.clients.borrow().iter().for_each(|(_, client)| client.sweep(tick));
         self.drop_old_connections(tick);
         if tick >= self.tidy_at.get() {

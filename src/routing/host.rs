@@ -42,6 +42,18 @@ impl FromStr for HostMatch {
     }
 }
 
+impl HostMatch {
+    /// Does the value of a `Host` field match?
+    pub fn matches(&self, host: &str) -> bool {
+        let host = normalize(host);
+        match self {
+            HostMatch::Any => true,
+            HostMatch::Exact(exact) => **exact == *host,
+            HostMatch::Wildcard(suffix) => parents(&host).any(|parent| *parent == **suffix),
+        }
+    }
+}
+
 /// Lower case, without the port and without the dot at the end.
 pub(super) fn normalize(host: &str) -> Cow<'_, str> {
     let host = match host.rfind([':', ']']) {

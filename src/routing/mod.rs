@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 use http::{HeaderValue, Method};
 
 pub use host::HostMatch;
@@ -38,14 +38,15 @@ impl Rule {
         (self.methods.is_empty(), Reverse(self.headers.len()))
     }
 
-    fn admits(&self, method: &Method, headers: &HeaderMap) -> bool {
-        let has = |(name, wanted): &(HeaderName, Option<HeaderValue>)| match wanted {
-            None => headers.contains_key(name),
-            Some(value) => headers.get_all(name).iter().any(|v| v == value),
-        };
+    fn admits(&self, method: &Method, has: impl HasField) -> bool {
+        let has = |(name, value): &(HeaderName, Option<HeaderValue>)| has(name, value.as_ref());
         (self.methods.is_empty() || self.methods.contains(method)) && self.headers.iter().all(has)
     }
 }
+
+/// Does a request have a field of this name, with this value if one is given?
+pub trait HasField: Fn(&HeaderName, Option<&HeaderValue>) -> bool + Copy {}
+impl<F: Fn(&HeaderName, Option<&HeaderValue>) -> bool + Copy> HasField for F {}
 
 /// Rules and what they lead to.
 #[derive(Debug)]
@@ -91,21 +92,21 @@ impl<T> Table<T> {
     }
 
     /// The target of the most specific rule that matches. `host` may carry a port; `path` comes
-    /// without the query.
-    pub fn find(&self, host: &str, path: &str, method: &Method, headers: &HeaderMap) -> Option<&T> {
+    /// without the query; `has` says which fields there are.
+    pub fn find(&self, host: &str, path: &str, method: &Method, has: impl HasField) -> Option<&T> {
         let path = path::normalize(path);
         if self.exact.is_empty() && self.wildcard.is_empty() {
-            return self.any.find(&path, method, headers);
+            return self.any.find(&path, method, has);
         }
         let host = host::normalize(host);
-        let exact = self.exact.get(&*host).and_then(|paths| paths.find(&path, method, headers));
+        let exact = self.exact.get(&*host).and_then(|paths| paths.find(&path, method, has));
         exact
             .or_else(|| {
                 host::parents(&host)
                     .filter_map(|parent| self.wildcard.get(parent))
-                    .find_map(|paths| paths.find(&path, method, headers))
+                    .find_map(|paths| paths.find(&path, method, has))
             })
-            .or_else(|| self.any.find(&path, method, headers))
+            .or_else(|| self.any.find(&path, method, has))
     }
 }
 
@@ -132,9 +133,9 @@ impl<T> Paths<T> {
         entries.sort_by_key(|entry| entry.rule.precedence()); // stable: the earlier stays first
     }
 
-    fn find(&self, path: &str, method: &Method, headers: &HeaderMap) -> Option<&T> {
+    fn find(&self, path: &str, method: &Method, has: impl HasField) -> Option<&T> {
         let admitted = |entries: &'_ Vec<Entry<T>>| {
-            entries.iter().position(|entry| entry.rule.admits(method, headers))
+            entries.iter().position(|entry| entry.rule.admits(method, has))
         };
         if !self.exact.is_empty()
             && let Some(entries) = self.exact.get(path)
@@ -168,7 +169,7 @@ mod tests {
     }
 
     fn find<'a>(table: &'a Table<&'static str>, host: &str, path: &str) -> Option<&'a str> {
-        table.find(host, path, &Method::GET, &HeaderMap::new()).copied()
+        table.find(host, path, &Method::GET, |_, _| false).copied()
     }
 
     #[test]
@@ -213,10 +214,17 @@ mod tests {
             (Rule { headers: vec![beta.clone(), v2], ..rule("*", "/") }, "beta2"),
             (get, "get"),
         ]);
-        let mut headers = HeaderMap::new();
+        let mut fields: Vec<(&str, &str)> = Vec::new();
         let mut find = |method, name: &'static str, value| {
-            headers.insert(name, HeaderValue::from_static(value));
-            table.find("h", "/", &method, &headers).copied()
+            fields.retain(|(other, _)| *other != name);
+            fields.push((name, value));
+            let has = |name: &HeaderName, wanted: Option<&HeaderValue>| {
+                let is_it = |(other, value): &(&str, &str)| {
+                    other == name && wanted.is_none_or(|wanted| wanted == value)
+                };
+                fields.iter().any(is_it)
+            };
+            table.find("h", "/", &method, has).copied()
         };
         assert_eq!(find(Method::POST, "x-other", "1"), Some("plain"));
         assert_eq!(find(Method::POST, "x-beta", ""), Some("beta"));

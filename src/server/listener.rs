@@ -1,63 +1,70 @@
-//! Bound addresses, and the connections that come in.
+//! Listeners: an address, its sockets, and the connections that come in there.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
-use super::{Bound, StartError};
-use crate::config::Listener;
+use super::StartError;
+use super::sockets::{self, Inherited};
+use crate::config;
 use crate::proxy::Entrance;
 
-/// Connections that the kernel completes before we accept them.
-const BACKLOG: i32 = 4096;
-
-/// Binds every listener, `workers` times each: the kernel deals connections out to the sockets.
-pub(super) fn bind_all(listeners: &[Listener], workers: usize) -> Result<Vec<Bound>, StartError> {
-    let bind = |listener: &Listener| {
-        let address = listener.address;
-        bind(listener, workers).map_err(|source| StartError::Listen { address, source })
-    };
-    listeners.iter().map(bind).collect()
+/// A bound address that accepts client connections.
+pub(crate) struct Listener {
+    /// Which one it is, for the workers.
+    pub(super) id: u64,
+    /// As it was configured: with port 0, if that was so.
+    pub(super) configured: SocketAddr,
+    /// What its connections share.
+    pub(super) entrance: Arc<Entrance>,
+    /// The workers accept on copies of these. They stay open until these are closed as well.
+    pub(super) sockets: Vec<TcpListener>,
 }
 
-fn bind(listener: &Listener, workers: usize) -> io::Result<Bound> {
-    let mut address = listener.address;
-    // A first socket without SO_REUSEPORT notices if another process is listening there, which
-    // with it would go unnoticed and halve its traffic.
-    drop(socket(address, false)?);
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = socket(address, true)?;
-        address = socket.local_addr()?; // port 0 becomes a real one with the first
-        sockets.push(socket);
+impl Listener {
+    /// With sockets that were handed to us for it, or else with new ones.
+    pub(super) fn open(
+        id: u64,
+        config: &config::Listener,
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, StartError> {
+        let configured = config.address;
+        let mut bind = || {
+            let sockets = match inherited.take(configured) {
+                none if none.is_empty() => sockets::bind(configured, workers)?,
+                sockets => sockets,
+            };
+            let address = sockets.first().map_or(Ok(configured), TcpListener::local_addr)?;
+            let entrance = Arc::new(entrance(config, address, &Arc::default()));
+            Ok(Listener { id, configured, entrance, sockets })
+        };
+        bind().map_err(|source| StartError::Listen { address: configured, source })
     }
-    let entrance = Entrance {
+
+    /// Where it listens, and how many connections it has.
+    pub(super) fn entrance_like(&self, config: &config::Listener) -> Entrance {
+        entrance(config, self.entrance.address, &self.entrance.connections)
+    }
+}
+
+fn entrance(
+    config: &config::Listener,
+    address: SocketAddr,
+    connections: &Arc<AtomicUsize>,
+) -> Entrance {
+    Entrance {
         address,
-        trusted_proxies: listener.trusted_proxies.clone(),
-        forwarded: listener.forwarded,
-        max_connections: listener.max_connections,
-        connections: AtomicUsize::new(0),
-    };
-    Ok(Bound { sockets, entrance: Arc::new(entrance) })
-}
-
-fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    // Accepted sockets inherit it: small chunks leave at once, without a call for each client.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    if shared {
-        socket.listen(BACKLOG)?;
+        trusted_proxies: config.trusted_proxies.clone(),
+        forwarded: config.forwarded,
+        max_connections: config.max_connections,
+        connections: connections.clone(),
     }
-    Ok(socket.into())
 }
 
 /// A connection's place at its entrance, counted until it is dropped.
@@ -66,11 +73,17 @@ pub(super) struct Place(Arc<Entrance>);
 
 impl Place {
     /// `None` if all places are taken.
-    fn take(entrance: &Arc<Entrance>) -> Option<Self> {
+    pub(super) fn take(entrance: &Arc<Entrance>) -> Option<Self> {
         let one_more = |taken: usize| (taken < entrance.max_connections).then_some(taken + 1);
         let connections = &entrance.connections;
         let taken = connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         taken.ok().map(|_| Place(entrance.clone()))
+    }
+
+    /// Even if all places are taken.
+    pub(super) fn squeeze_in(entrance: &Arc<Entrance>) -> Self {
+        entrance.connections.fetch_add(1, Ordering::Relaxed);
+        Place(entrance.clone())
     }
 
     pub(super) fn entrance(&self) -> &Arc<Entrance> {
@@ -84,30 +97,27 @@ impl Drop for Place {
     }
 }
 
+/// Until another look at a shortage.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
 /// The next connection. While the entrance is full, those that come wait in the kernel's queue;
-/// while the process is out of descriptors, we wait for some to be closed.
+/// while the process is out of descriptors, we wait for some to be closed. Nothing is lost if this
+/// is not waited for to the end.
 pub(super) async fn accept(
     listener: &tokio::net::TcpListener,
-    entrance: &Arc<Entrance>,
-) -> (TcpStream, SocketAddr, Place) {
-    /// Until another look at a shortage.
-    const PAUSE: Duration = Duration::from_millis(50);
-
+    entrance: impl Fn() -> Arc<Entrance>,
+) -> (TcpStream, SocketAddr) {
     loop {
-        if entrance.connections.load(Ordering::Relaxed) >= entrance.max_connections {
+        let at = entrance();
+        if at.connections.load(Ordering::Relaxed) >= at.max_connections {
             tokio::time::sleep(PAUSE).await;
             continue;
         }
         match listener.accept().await {
-            Ok((stream, peer)) => loop {
-                match Place::take(entrance) {
-                    Some(place) => return (stream, peer, place),
-                    None => tokio::time::sleep(PAUSE).await, // another worker was faster
-                }
-            },
+            Ok(accepted) => return accepted,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                let address = entrance.address;
+                let address = at.address;
                 tracing::warn!(%address, %error, "cannot accept; trying again shortly");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -115,33 +125,25 @@ pub(super) async fn accept(
     }
 }
 
+/// Those that wait in the kernel's queue, even if the entrance is full: nobody else will accept
+/// them.
+pub(super) fn accept_waiting(
+    listener: &tokio::net::TcpListener,
+) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let mut cx = Context::from_waker(Waker::noop());
+    std::iter::from_fn(move || {
+        loop {
+            match listener.poll_accept(&mut cx) {
+                Poll::Ready(Ok(accepted)) => return Some(accepted),
+                Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
+                Poll::Ready(Err(_)) | Poll::Pending => return None,
+            }
+        }
+    })
+}
+
 /// The connection was gone before we accepted it.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listener(address: SocketAddr) -> Listener {
-        let forwarded = crate::config::Family::XForwarded;
-        Listener { address, max_connections: 10, trusted_proxies: Vec::new(), forwarded }
-    }
-
-    #[test]
-    fn workers_share_one_port() {
-        let bound = bind(&listener("127.0.0.1:0".parse().unwrap()), 3).unwrap();
-        let port = bound.entrance.address.port();
-        assert_ne!(port, 0);
-        assert!(bound.sockets.iter().all(|s| s.local_addr().unwrap().port() == port));
-    }
-
-    #[test]
-    fn a_taken_port_is_noticed_even_if_its_owner_would_share() {
-        let owner = bind(&listener("127.0.0.1:0".parse().unwrap()), 1).unwrap();
-        let error = bind(&listener(owner.entrance.address), 1).err().unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-    }
 }

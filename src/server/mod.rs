@@ -2,33 +2,47 @@
 //!
 //! One worker thread per core, each with its own runtime, listeners and connection caches; one
 //! control thread for health checks and everything else that is not a request. [`start`] returns
-//! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully.
+//! when all listeners are bound; [`Running::shut_down`] ends what is in flight gracefully. Between
+//! the two another configuration may be swapped in (`reload`), and another process may take the
+//! sockets over (`takeover`).
 
+mod acceptor;
 mod keys;
 mod listener;
+mod operators;
+mod reload;
 pub mod signals;
+mod site;
+mod sockets;
+mod takeover;
+mod watchdog;
+mod watched;
 mod worker;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand_core::Rng;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use self::listener::Listener;
+use self::reload::Reloader;
+use self::site::Sites;
+pub use self::sockets::Inherited;
+pub use self::takeover::{Predecessor, take_over};
 use crate::balance::Pool;
-use crate::balance::affinity::{Keyring, Mode};
 use crate::clock::Stopwatch;
-use crate::config::{self, Config};
-use crate::control;
-use crate::proxy::{ClientTicks, Destination, Entrance, Site};
-use crate::routing::Table;
+use crate::config::{Config, ConfigError, Loaded};
+use crate::control::{self, Controller, Guest};
+use crate::observe::Observer;
+use crate::observe::metrics::Format;
 
 /// Why a proxy could not be started.
 #[derive(Debug, Error)]
@@ -49,6 +63,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The access log cannot be opened.
+    #[error("cannot open the {0}")]
+    AccessLog(#[source] io::Error),
     /// The operating system has no randomness, threads or event queues to give.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -78,14 +95,77 @@ fn key_hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Where the configuration comes from when it is to be read again.
+pub struct Source {
+    /// Reads it.
+    pub read: Arc<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>,
+    /// The file that it is in.
+    pub file: PathBuf,
+}
+
+/// What is done with another configuration beside serving it. Gives warnings.
+pub type Follow = Box<dyn Fn(&Config) -> Vec<String> + Send>;
+
+/// How a proxy starts, beside its configuration.
+#[derive(Default)]
+pub struct Options {
+    /// Without it a reload fails.
+    pub source: Option<Source>,
+    /// Sockets that somebody else has bound for us.
+    pub inherited: Inherited,
+    /// Who else is to know of another configuration.
+    pub followers: Vec<Follow>,
+    /// Who hears of great moments.
+    pub tell: Option<Tell>,
+    /// May another process take over? It finds us by the `state_dir`.
+    pub hands_over: bool,
+    /// How often to tell that all is well, if at all.
+    pub alive_every: Option<Duration>,
+}
+
+/// Is told of a moment.
+pub type Tell = Arc<dyn Fn(Moment) + Send + Sync>;
+
+/// What others may have to know at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The configuration is about to be read again.
+    Reloading,
+    /// It was, or was refused.
+    Reloaded,
+    /// Every thread is at work.
+    Alive,
+    /// Another process has our sockets and serves: time to [go](Running::make_way).
+    TakenOver,
+}
+
+/// How long to wait for the first answers of discovery before clients are let in.
+const DISCOVERY: Duration = Duration::from_secs(3);
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It does not.
+    NotYet,
+    /// It accepts nobody, and who is here may ask for one more thing.
+    Gently,
+    /// It accepts nobody, and who asks for nothing at the moment has to go.
+    Now,
+}
+
+/// The listeners that are open. Those who hand them over hold this, too.
+type Listeners = Arc<Mutex<Vec<Listener>>>;
+
 /// A proxy at work.
 pub struct Running {
-    addresses: Vec<SocketAddr>,
-    pools: Vec<Arc<Pool>>,
+    listeners: Listeners,
+    admin: Option<SocketAddr>,
+    controller: Arc<Controller>,
+    observer: Observer,
     workers: Vec<worker::Handle>,
     control: control::Handle,
-    stop: watch::Sender<bool>,
-    shutdown_timeout: Duration,
+    stop: watch::Sender<Ending>,
+    shutdown_timeout: Arc<Mutex<Duration>>,
 }
 
 /// How a shutdown went.
@@ -102,26 +182,71 @@ pub enum Shutdown {
 
 /// Starts a proxy. It serves when this returns.
 pub fn start(config: Config) -> Result<Running, StartError> {
+    start_with(config, Options::default())
+}
+
+/// The same with options.
+pub fn start_with(config: Config, options: Options) -> Result<Running, StartError> {
+    let Options { source, mut inherited, mut followers, tell, hands_over, alive_every } = options;
+    let tell = tell.unwrap_or_else(|| Arc::new(|_| {}));
     raise_descriptors(&config);
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
-    let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(&pool.spec, rng.next_u64())));
-    let pools: Vec<_> = pools.collect();
-    let site = Arc::new(site(&config, &pools, &mut rng)?);
+    let (controller, requests) = Controller::new(config.server.state_dir.clone());
+    controller.configure(&config.pools, &mut rng);
+    let mut sites = Sites::new(config.server.state_dir.clone());
+    let keyring = sites.keyring(&config, &mut rng)?;
+    let site = Arc::new(sites.site(&config, &controller, keyring));
 
-    let workers = config.server.workers;
-    let bound = listener::bind_all(&config.listeners, workers)?;
-    let addresses = bound.iter().map(|listener| listener.entrance.address).collect();
-    let (stop, stopping) = watch::channel(false);
-    let control = control::start(&config, &pools, stopping.clone(), &mut rng)?;
-    let workers = worker::start_all(&site, bound, workers, &stopping, &mut rng)?;
-    Ok(Running {
-        addresses,
-        pools,
-        workers,
-        control,
-        stop,
-        shutdown_timeout: config.server.shutdown_timeout,
-    })
+    let observer =
+        Observer::new(config.server.access_log.as_ref()).map_err(StartError::AccessLog)?;
+    let count = config.server.workers;
+    let open = (0..).zip(&config.listeners);
+    let open = open.map(|(id, listener)| Listener::open(id, listener, count, &mut inherited));
+    let listeners = open.collect::<Result<Vec<_>, _>>()?;
+    for address in inherited.addresses() {
+        tracing::warn!(%address, "a socket was handed over that no listener asks for");
+    }
+    drop(inherited);
+    let (stop, stopping) = watch::channel(Ending::NotYet);
+    let workers = worker::start_all(&site, count, &stopping, &observer, &mut rng)?;
+    let listeners: Listeners = Arc::new(Mutex::new(listeners));
+    let shutdown_timeout = Arc::new(Mutex::new(config.server.shutdown_timeout));
+    let state_dir = config.server.state_dir.clone();
+    let operators =
+        operators::start(&config.admin, &controller, &observer, &listeners, &stopping, &mut rng)?;
+    followers.extend(operators.follow);
+    let reloader = Reloader {
+        source,
+        followers,
+        config,
+        sites,
+        controller: controller.clone(),
+        observer: observer.clone(),
+        listeners: listeners.clone(),
+        shutdown_timeout: shutdown_timeout.clone(),
+        orders: workers.iter().map(|worker| worker.orders.clone()).collect(),
+        tell: tell.clone(),
+        rng: StdRng::from_rng(&mut rng),
+    };
+    let opening = reloader.opening();
+    let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests))];
+    guests.extend(operators.serve);
+    if let Some(interval) = alive_every {
+        let beats = workers.iter().map(|worker| worker.beat.clone()).collect();
+        guests.push(Box::pin(watchdog::run(interval, beats, tell.clone())));
+    }
+    if hands_over {
+        let taken = move || tell(Moment::TakenOver);
+        guests.push(Box::pin(takeover::offer(state_dir, listeners.clone(), taken)));
+    }
+    let control = control::start(&controller, guests, &mut rng)?;
+    let since = Stopwatch::start();
+    while !controller.has_discovered() && since.elapsed() < DISCOVERY {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    opening.open_all(&site)?;
+    let admin = operators.address;
+    Ok(Running { listeners, admin, controller, observer, workers, control, stop, shutdown_timeout })
 }
 
 /// Raises the limit on descriptors as far as it goes, and warns if that is not enough for as many
@@ -139,51 +264,68 @@ fn raise_descriptors(config: &Config) {
     }
 }
 
-fn site(config: &Config, pools: &[Arc<Pool>], rng: &mut StdRng) -> Result<Site, StartError> {
-    let with_config = pools.iter().zip(&config.pools);
-    let destinations: Vec<_> = with_config
-        .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
-        .collect();
-    let is_sealing = |pool: &config::Pool| pool.spec.affinity.mode == Mode::Cookie;
-    let needs_key = config.pools.iter().any(is_sealing);
-    let keys = match &config.server.token_keys[..] {
-        [] if needs_key => vec![keys::own(&config.server.state_dir, rng)?],
-        [] => vec![crate::balance::affinity::Key::random(rng)], // seals nothing
-        keys => keys.to_vec(),
-    };
-    let routes = config.routes.iter();
-    Ok(Site {
-        routes: Table::new(
-            routes.map(|route| (route.rule.clone(), destinations[route.pool].clone())),
-        ),
-        keyring: Keyring::new(&keys),
-        limits: config.server.limits,
-        timeouts: ClientTicks::from(&config.server.timeouts),
-        underscores_in_headers: config.server.underscores_in_headers,
-    })
-}
-
 impl Running {
     /// Where it listens, in the order of the configuration; real ports where 0 was configured.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        lock(&self.listeners).iter().map(|listener| listener.entrance.address).collect()
+    }
+
+    /// Where operators look and act; nowhere if that is off.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Its pools, in the order of the configuration.
-    pub fn pools(&self) -> &[Arc<Pool>] {
-        &self.pools
+    pub fn pools(&self) -> Arc<[Arc<Pool>]> {
+        self.controller.pools()
+    }
+
+    /// What can be asked of it.
+    pub fn controller(&self) -> &Arc<Controller> {
+        &self.controller
+    }
+
+    /// What it counts and writes down.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// All metrics as a scraper wants them.
+    pub fn metrics_text(&self, format: Format) -> String {
+        self.observer.metrics.render(&self.pools(), format)
     }
 
     /// Stops accepting, lets requests in flight finish, and ends the threads. Blocks for as long
     /// as `server.shutdown_timeout` at most.
     pub fn shut_down(self) -> Shutdown {
-        let since = Stopwatch::start();
-        self.stop.send_replace(true);
+        let timeout = *lock(&self.shutdown_timeout);
+        self.end(Stopwatch::start(), timeout)
+    }
+
+    /// The same for a process that another one has taken over from. It is in no hurry: who is
+    /// connected may ask for one more thing, for the first half of the time, and is told then that
+    /// the connection ends.
+    pub fn make_way(self) -> Shutdown {
+        let (since, timeout) = (Stopwatch::start(), *lock(&self.shutdown_timeout));
+        self.controller.make_way();
+        lock(&self.listeners).clear();
+        self.stop.send_replace(Ending::Gently);
+        while since.elapsed() < timeout / 2 && !self.workers.iter().all(worker::Handle::is_done) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.end(since, timeout)
+    }
+
+    fn end(self, since: Stopwatch, timeout: Duration) -> Shutdown {
+        // The workers have copies: each is closed when nothing waits there any more.
+        lock(&self.listeners).clear();
+        self.stop.send_replace(Ending::Now);
         let mut cut = 0;
         for worker in self.workers {
-            cut += worker.finish(self.shutdown_timeout.saturating_sub(since.elapsed()));
+            cut += worker.finish(timeout.saturating_sub(since.elapsed()));
         }
         self.control.finish();
+        self.observer.access_log.finish();
         match cut {
             0 => Shutdown::Complete,
             connections => Shutdown::Forced { connections },
@@ -191,18 +333,15 @@ impl Running {
     }
 }
 
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
-    }
+/// Nothing panics while these are held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A listener, bound once for every worker.
-pub(crate) struct Bound {
-    /// One socket a worker.
-    sockets: Vec<std::net::TcpListener>,
-    /// What its connections share.
-    entrance: Arc<Entrance>,
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
 }
 
 /// How busy a worker is, for whoever deals out connections.

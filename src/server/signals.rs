@@ -1,11 +1,11 @@
-//! Signals: to end, and to reload.
+//! Signals: to end, to reload, and to open log files anew.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -47,11 +47,29 @@ impl Caught {
     }
 }
 
-/// From now on SIGHUP does this, on a thread of its own, and does not end the process.
-pub fn on_hang_up(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP])?;
+/// SIGHUPs that are caught, whether or not anybody acts on them yet.
+#[derive(Debug)]
+pub struct HangUps(Signals);
+
+/// From now on SIGHUP does not end the process.
+pub fn catch_hang_up() -> io::Result<HangUps> {
+    Signals::new([SIGHUP]).map(HangUps)
+}
+
+impl HangUps {
+    /// Does this at each of them, on a thread of its own.
+    pub fn each(mut self, mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+        let watch = move || self.0.forever().for_each(|_| act());
+        thread::Builder::new().name("hang-up".into()).spawn(watch)?;
+        Ok(())
+    }
+}
+
+/// From now on SIGUSR1 does this, on a thread of its own, and does not end the process.
+pub fn on_user_signal(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGUSR1])?;
     let watch = move || signals.forever().for_each(|_| act());
-    thread::Builder::new().name("hang-up".into()).spawn(watch)?;
+    thread::Builder::new().name("user-signal".into()).spawn(watch)?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
@@ -18,16 +18,32 @@ use rand::rngs::StdRng;
 use rand_core::Rng;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 
-use super::listener::{Place, accept};
-use super::{Bound, Load};
+use super::acceptor::Acceptors;
+use super::listener::Place;
+use super::{Ending, Load};
 use crate::clock::Stopwatch;
-use crate::proxy::{self, Site, TICK, Tick, Worker};
+use crate::observe::{Observer, Witness};
+use crate::proxy::{self, Entrance, Site, TICK, Tick, Worker};
 
 /// A connection on its way from one worker to another.
-type Dealt = (std::net::TcpStream, SocketAddr, Place);
+pub(super) type Dealt = (std::net::TcpStream, SocketAddr, Place);
+
+/// What a worker is told to do from now on.
+pub(super) struct Order {
+    /// To serve this.
+    pub(super) site: Arc<Site>,
+    /// To accept on these, in the name of a listener.
+    pub(super) open: Vec<(u64, std::net::TcpListener, Arc<Entrance>)>,
+    /// What connections of these listeners share from now on.
+    pub(super) change: Vec<(u64, Arc<Entrance>)>,
+    /// Not to accept on these any more.
+    pub(super) close: Vec<u64>,
+    /// Dropped when it is done.
+    pub(super) _done: mpsc::Sender<()>,
+}
 
 /// Connections that may wait for a worker.
 const QUEUE: usize = 128;
@@ -45,9 +61,17 @@ pub(super) struct Handle {
     /// Set when the thread has finished what was in flight.
     done: std_mpsc::Receiver<()>,
     load: Load,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// Grows while the thread does its work.
+    pub(super) beat: Arc<AtomicU64>,
 }
 
 impl Handle {
+    /// Has the thread ended?
+    pub(super) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for the thread to end after it was told to. Gives the number of connections that it
     /// had to cut.
     pub(super) fn finish(self, timeout: Duration) -> usize {
@@ -62,12 +86,12 @@ impl Handle {
     }
 }
 
-/// Starts `count` workers on the bound listeners.
+/// Starts `count` workers, which accept nothing before they are told to.
 pub(super) fn start_all(
     site: &Arc<Site>,
-    bound: Vec<Bound>,
     count: usize,
-    stopping: &watch::Receiver<bool>,
+    stopping: &watch::Receiver<Ending>,
+    observer: &Observer,
     rng: &mut StdRng,
 ) -> io::Result<Vec<Handle>> {
     let (peers, queues): (Vec<Peer>, Vec<_>) = (0..count)
@@ -76,23 +100,18 @@ pub(super) fn start_all(
             (Peer { load: Arc::new(AtomicUsize::new(0)), queue }, receiver)
         })
         .unzip();
-    let mut sockets: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-    for Bound { sockets: of_listener, entrance } in bound {
-        for (worker, socket) in sockets.iter_mut().zip(of_listener) {
-            worker.push((socket, entrance.clone()));
-        }
-    }
-    let parts = sockets.into_iter().zip(queues).enumerate();
+    let parts = queues.into_iter().enumerate();
     parts
-        .map(|(index, (sockets, queue))| {
+        .map(|(index, queue)| {
             let thread = Thread {
                 index,
                 site: site.clone(),
                 peers: peers.clone(),
                 stopping: stopping.clone(),
+                witness: observer.witness(),
                 rng: StdRng::from_rng(rng),
             };
-            thread.start(sockets, queue)
+            thread.start(queue)
         })
         .collect()
 }
@@ -102,84 +121,106 @@ struct Thread {
     index: usize,
     site: Arc<Site>,
     peers: Vec<Peer>,
-    stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<Ending>,
+    witness: Witness,
     rng: StdRng,
 }
 
-type Sockets = Vec<(std::net::TcpListener, Arc<proxy::Entrance>)>;
-
 impl Thread {
-    fn start(self, sockets: Sockets, queue: mpsc::Receiver<Dealt>) -> io::Result<Handle> {
+    fn start(self, queue: mpsc::Receiver<Dealt>) -> io::Result<Handle> {
         let runtime = Builder::new_current_thread;
         let load = self.peers[self.index].load.clone();
         let (ready, is_ready) = std_mpsc::channel();
         let (done, is_done) = std_mpsc::channel();
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let beat: Arc<AtomicU64> = Arc::default();
+        let beats = beat.clone();
         let name = format!("worker-{}", self.index);
         let thread = thread::Builder::new().name(name).spawn(move || {
             // The runtime belongs to its thread, so it is made here; whether that worked is told.
             match runtime().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => self.run(&runtime, sockets, queue, ready),
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(()));
+                    self.run(&runtime, receiver, queue, &beats);
+                }
                 Err(error) => drop(ready.send(Err(error))),
             }
             drop(done);
         })?;
         is_ready.recv().map_err(io::Error::other)??;
-        Ok(Handle { thread, done: is_done, load })
+        Ok(Handle { thread, done: is_done, load, orders, beat })
     }
 
     fn run(
         self,
         runtime: &LocalRuntime,
-        sockets: Sockets,
+        orders: mpsc::UnboundedReceiver<Order>,
         queue: mpsc::Receiver<Dealt>,
-        ready: std_mpsc::Sender<io::Result<()>>,
+        beat: &AtomicU64,
     ) {
-        let Thread { index, site, peers, stopping, mut rng } = self;
+        let Thread { index, site, peers, stopping, witness, mut rng } = self;
         runtime.block_on(async move {
-            let mut dealer = Dealer { index, peers, rng: StdRng::from_rng(&mut rng) };
-            let worker = Worker::new(site, rng, dealer.own_load().clone());
-            let mut acceptors = JoinSet::new();
-            for (socket, entrance) in sockets {
-                let listener = match tokio::net::TcpListener::from_std(socket) {
-                    Ok(listener) => listener,
-                    Err(error) => return drop(ready.send(Err(error))),
-                };
-                let dealer = dealer.fork();
-                acceptors.spawn_local(accept_all(listener, entrance, worker.clone(), dealer));
-            }
-            acceptors.spawn_local(take_dealt(queue, worker.clone()));
-            let _ = ready.send(Ok(()));
-            sweep(&worker, stopping, acceptors).await;
+            let dealer = Dealer { index, peers, rng: StdRng::from_rng(&mut rng) };
+            let worker = Worker::new(site, rng, dealer.own_load().clone(), witness);
+            let acceptors = Acceptors::new(worker.clone(), dealer);
+            work(&worker, acceptors, queue, orders, stopping, beat).await;
         });
     }
 }
 
-/// Keeps the worker's coarse clock going. Ends when the process shuts down and no connection is
-/// left.
-async fn sweep(worker: &Worker, mut stopping: watch::Receiver<bool>, acceptors: JoinSet<()>) {
+/// Keeps the worker's coarse clock going, and does what it is told. Ends when the process shuts
+/// down and no connection is left.
+async fn work(
+    worker: &Rc<Worker>,
+    mut acceptors: Acceptors,
+    mut queue: mpsc::Receiver<Dealt>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut stopping: watch::Receiver<Ending>,
+    beat: &AtomicU64,
+) {
     let since = Stopwatch::start();
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut acceptors = Some(acceptors);
     loop {
         tokio::select! {
             _ = interval.tick() => {
+                beat.fetch_add(1, Ordering::Relaxed);
                 let ticks = since.elapsed().as_millis() / TICK.as_millis();
                 worker.sweep(Tick::try_from(ticks).unwrap_or(Tick::MAX).saturating_add(1));
-                if worker.is_shutting_down() && worker.is_deserted() {
-                    return;
+                if worker.is_shutting_down() && worker.is_deserted() && acceptors.are_done() {
+                    queue.close();
+                    match queue.recv().await {
+                        Some(dealt) => take(dealt, worker),
+                        None => return,
+                    }
                 }
             }
-            _ = stopping.wait_for(|&stop| stop), if acceptors.is_some() => {
-                acceptors = None; // dropping them closes the listeners
-                worker.shut_down();
+            Some(dealt) = queue.recv(), if !queue.is_closed() => take(dealt, worker),
+            Some(order) = orders.recv() => {
+                worker.serve(order.site);
+                order.change.into_iter().for_each(|(id, entrance)| acceptors.change(id, entrance));
+                for (id, socket, entrance) in order.open {
+                    acceptors.open(id, socket, entrance);
+                }
+                order.close.into_iter().for_each(|id| acceptors.close(id));
+            }
+            Ok(()) = stopping.changed() => {
+                let ending = *stopping.borrow_and_update();
+                match ending {
+                    Ending::NotYet => {}
+                    Ending::Gently => worker.shut_down(false),
+                    Ending::Now => worker.shut_down(true),
+                }
+                if ending != Ending::NotYet {
+                    acceptors.close_all();
+                }
             }
         }
     }
 }
 
 /// Who gets a new connection?
-struct Dealer {
+pub(super) struct Dealer {
     index: usize,
     peers: Vec<Peer>,
     rng: StdRng,
@@ -190,7 +231,7 @@ impl Dealer {
         &self.peers[self.index].load
     }
 
-    fn fork(&mut self) -> Self {
+    pub(super) fn fork(&mut self) -> Self {
         let rng = StdRng::from_rng(&mut self.rng);
         Dealer { index: self.index, peers: self.peers.clone(), rng }
     }
@@ -211,31 +252,29 @@ impl Dealer {
     }
 }
 
-async fn accept_all(
-    listener: tokio::net::TcpListener,
-    entrance: Arc<proxy::Entrance>,
-    worker: Rc<Worker>,
-    mut dealer: Dealer,
+/// Serves a new connection here, or has it served by a worker that has less to do.
+pub(super) fn admit(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    worker: &Rc<Worker>,
+    dealer: &mut Dealer,
 ) {
-    loop {
-        let (stream, peer, place) = accept(&listener, &entrance).await;
-        // A place in the other's queue is reserved first, so that nothing can go wrong afterwards.
-        match dealer.less_loaded().and_then(|other| other.queue.try_reserve().ok()) {
-            Some(place_in_queue) => match stream.into_std() {
-                Ok(stream) => place_in_queue.send((stream, peer, place)),
-                Err(error) => tracing::warn!(%error, "cannot pass a connection on"),
-            },
-            None => serve(stream, peer, place, &worker),
-        }
+    // A place in the other's queue is reserved first, so that nothing can go wrong afterwards.
+    match dealer.less_loaded().and_then(|other| other.queue.try_reserve().ok()) {
+        Some(place_in_queue) => match stream.into_std() {
+            Ok(stream) => place_in_queue.send((stream, peer, place)),
+            Err(error) => tracing::warn!(%error, "cannot pass a connection on"),
+        },
+        None => serve(stream, peer, place, worker),
     }
 }
 
-async fn take_dealt(mut queue: mpsc::Receiver<Dealt>, worker: Rc<Worker>) {
-    while let Some((stream, peer, place)) = queue.recv().await {
-        match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => serve(stream, peer, place, &worker),
-            Err(error) => tracing::warn!(%error, "cannot take a connection over"),
-        }
+/// A connection that another worker has passed on.
+fn take((stream, peer, place): Dealt, worker: &Rc<Worker>) {
+    match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => serve(stream, peer, place, worker),
+        Err(error) => tracing::warn!(%error, "cannot take a connection over"),
     }
 }
 

@@ -20,7 +20,7 @@ fn a_backend_may_listen_on_a_unix_socket() {
                 stream.read_exact(&mut byte).unwrap();
                 head.extend(byte);
             }
-            assert!(String::from_utf8(head).unwrap().contains("host: test\r\n"));
+            assert!(String::from_utf8(head).unwrap().contains("Host: test\r\n"));
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix").unwrap();
         }
     });

@@ -86,6 +86,82 @@ fn nobody_else_can_say_it() {
     }
 }
 
+/// An app that answers with what it was told, and with this field on `/say/...`.
+fn outspoken() -> Backend {
+    Backend::answering(|request| {
+        let told = request.field("stickler-affinity").unwrap_or("nothing").to_owned();
+        let wish = request.target.strip_prefix("/say/").unwrap_or_default();
+        format!(
+            "HTTP/1.1 200 OK\r\nStickler-Affinity: {wish}\r\nContent-Length: {}\r\n\r\n{told}",
+            told.len()
+        )
+    })
+}
+
+#[test]
+fn the_app_ends_a_session_and_the_cookie_goes() {
+    let backend = outspoken();
+    let settings = format!("{COOKIE}cookie = {{ path = \"/app\", domain = \"example.com\" }}\n");
+    let proxy = Proxy::before(&[&backend], &settings);
+    let cookie = get(proxy.address(), "/", "").cookie().unwrap();
+    let line = format!("Cookie: {cookie}\r\n");
+    assert_eq!(get(proxy.address(), "/", &line).text(), "bound");
+    assert_eq!(proxy.pool().ledger().len(), 1);
+    let last = get(proxy.address(), "/say/release", &line);
+    assert_eq!(last.text(), "bound");
+    assert!(last.fields("stickler-affinity").is_empty(), "that was for us");
+    let expected = "stickler=; Path=/app; Domain=example.com; Max-Age=0; HttpOnly; SameSite=Lax";
+    assert_eq!(last.fields("set-cookie"), [expected]);
+    assert_eq!(proxy.pool().ledger().len(), 0);
+    assert_eq!(proxy.pool().count_of(Reason::Released), 1);
+    assert!(get(proxy.address(), "/say/release", "").fields("set-cookie").is_empty());
+}
+
+#[test]
+fn on_demand_nobody_is_bound_before_the_app_says_so() {
+    let backend = outspoken();
+    let proxy = Proxy::before(&[&backend], &format!("{COOKIE}establish = \"on_demand\"\n"));
+    for target in ["/", "/say/bind", "/say/release"] {
+        let response = get(proxy.address(), target, "");
+        assert_eq!((response.text().as_str(), response.cookie()), ("nothing", None));
+    }
+    assert_eq!(proxy.pool().ledger().len(), 0);
+    let log_in = get(proxy.address(), "/say/pin", "");
+    assert!(log_in.fields("stickler-affinity").is_empty());
+    let cookie = log_in.cookie().unwrap();
+    let mut visitor = Visitor::with(proxy.address(), &cookie);
+    assert_eq!((visitor.visit(), proxy.pool().ledger().len()), ("bound".to_owned(), 1));
+    let always = Proxy::before(&[&backend], COOKIE);
+    assert_eq!(get(always.address(), "/say/pin", "").fields("set-cookie").len(), 1);
+}
+
+#[test]
+fn a_browser_that_opens_a_page_is_one_session_and_another_browser_is_not() {
+    let backends = apps::<4>();
+    let backends: Vec<_> = backends.iter().collect();
+    let settings = format!("balance = \"round_robin\"\n{COOKIE}coalesce = \"1m\"\n");
+    let proxy = Proxy::before(&backends, &settings);
+    let of = |agent: &str| get(proxy.address(), "/", &format!("User-Agent: {agent}\r\n")).text();
+    let ask = |agent: &'static str| [(); 6].map(|()| of(agent));
+    assert_eq!(ask("fox"), [(); 6].map(|()| "b0 new"));
+    assert_eq!(ask("owl"), [(); 6].map(|()| "b1 new"));
+    assert_eq!(proxy.pool().ledger().len(), 2);
+}
+
+#[test]
+fn a_session_that_an_operator_releases_moves_and_the_app_hears_why() {
+    let [b0, b1] = apps();
+    let settings = format!("balance = \"round_robin\"\n{COOKIE}");
+    let proxy = Proxy::before(&[&b0, &b1], &settings);
+    let mut visitor = Visitor::new(proxy.address());
+    assert_eq!(visitor.visit(), "b0 new");
+    let id = proxy.member("b0").id();
+    assert_eq!(proxy.pool().release_all(id, stickler::clock::now()), 1);
+    std::thread::sleep(std::time::Duration::from_millis(2)); // tokens have milliseconds
+    assert_eq!(visitor.visit(), "b1 moved;from=\"b0\";reason=released");
+    assert_eq!(visitor.visit(), "b1 bound");
+}
+
 #[test]
 fn a_client_hears_nothing_of_it() {
     let backend = Backend::answering(|_| {

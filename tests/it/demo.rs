@@ -7,7 +7,8 @@ use crate::support::{Process, STICKLER, stickler, wait_until};
 
 /// A demo on a free port, with these arguments.
 fn demo(arguments: &[&str]) -> Process {
-    Process::stickler(&[&["demo", "--listen", "127.0.0.1:0"], arguments].concat())
+    let free = ["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    Process::stickler(&[&free, arguments].concat())
 }
 
 /// The process ids of its app servers, as it tells them.

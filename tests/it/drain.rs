@@ -1,9 +1,12 @@
 //! A backend that answers its health check with a status or a field of the operator's choice asks
-//! to be drained: it keeps its sessions and gets no new ones.
+//! to be drained, and so does an operator: it keeps its sessions and gets no new ones.
 
-use stickler::balance::{BackendState, Reason};
+use std::time::Duration;
 
-use crate::support::{CHECKS, Examined, Proxy, Visitor, get, wait_until};
+use stickler::balance::{BackendState, DrainPolicy, Reason, Refused};
+use stickler::clock;
+
+use crate::support::{CHECKS, Examined, Proxy, Visitor, apps, get, wait_until};
 
 const BY_STATUS: &str = "drain_status = 503\n";
 const BY_FIELD: &str = "drain_header = \"x-drain\"\n";
@@ -104,4 +107,37 @@ fn it_shows_when_the_last_session_has_left() {
     wait_until("nobody is left", || left() == 0);
     Visitor::new(proxy.address()).visit();
     assert_eq!((left(), proxy.member("b1").sessions()), (0, 1));
+}
+
+#[test]
+fn an_operator_drains_a_backend_by_a_policy_and_gets_a_report() {
+    let [b0, b1] = apps();
+    let settings = format!("balance = \"round_robin\"\neject = false\n{COOKIE}");
+    let proxy = Proxy::before(&[&b0, &b1], &settings);
+    let mut visitors: Vec<_> = (0..6).map(|_| Visitor::new(proxy.address())).collect();
+    let homes: Vec<_> = visitors.iter_mut().map(|visitor| visitor.visit()).collect();
+    assert_eq!(homes.iter().filter(|home| *home == "b0 new").count(), 3);
+    let id = proxy.member("b0").id();
+    let policy = DrainPolicy { deadline: Some(Duration::from_secs(1)), ..DrainPolicy::default() };
+    let pool = proxy.pool();
+    pool.drain(id, policy, false, clock::now()).unwrap();
+    let other = proxy.member("b1").id();
+    let refused = pool.maintenance(other, false, clock::now());
+    assert_eq!(refused.unwrap_err(), Refused::LastReady);
+    let mut moved = 0;
+    wait_until("it is drained", || {
+        for visitor in &mut visitors {
+            let told = visitor.visit();
+            moved += u64::from(told == "b1 moved;from=\"b0\";reason=draining");
+            assert!(told.ends_with("bound") || told.starts_with("b1"), "{told}");
+        }
+        proxy.member("b0").state() == BackendState::Drained
+    });
+    let report = pool.drain_progress(id, clock::now()).unwrap();
+    assert_eq!((report.sessions_at_start, report.moved, moved), (3, 3, 3));
+    assert_eq!((report.left, report.cut, report.sessions), (0, 0, 0));
+    assert_eq!(pool.count_of(Reason::Draining), 3);
+    assert!(report.ended.unwrap().since(report.since) >= Duration::from_secs(1));
+    assert_eq!(pool.make_ready(id, clock::now()).unwrap().to, BackendState::Ready);
+    assert!(visitors.iter_mut().all(|visitor| visitor.visit() == "b1 bound"), "nobody returns");
 }

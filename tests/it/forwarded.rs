@@ -121,13 +121,13 @@ fn an_ipv4_client_of_an_ipv6_listener_has_an_ipv4_address() {
 fn no_stranger_may_say_it_in_other_words() {
     let lines = "X_Forwarded_For: 6.6.6.6\r\nStickler_Affinity: bound\r\nX_Real_IP: 6.6.6.6\r\n\
                  X-Forwarded-Ssl: on\r\nX-Forwarded-Scheme: https\r\nX-Forwarded-Prefix: /\r\n\
-                 True-Client-IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX_User: me\r\n";
+                 True-Client-IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX_User: me\r\nX_Request_Id: mine\r\n";
     let names = |tables: &str| -> Vec<String> {
         let request = seen(tables, "x_forwarded", lines);
         request.fields.into_iter().map(|(name, _)| name.to_lowercase()).collect()
     };
-    let ours = ["host", "x-forwarded-for", "x-forwarded-proto", "via"];
+    let ours = ["host", "x-forwarded-for", "x-forwarded-proto", "via", "x-request-id"];
     assert_eq!(names(""), ours);
     let with = "[server]\nworkers = 1\nshutdown_timeout = \"100ms\"\nunderscores_in_headers = true";
-    assert_eq!(names(with), [ours[0], "x_user", ours[1], ours[2], ours[3]]);
+    assert_eq!(names(with), [ours[0], "x_user", ours[1], ours[2], ours[3], ours[4]]);
 }

@@ -2,6 +2,11 @@
 
 use crate::support::{Backend, Client, Proxy, get};
 
+/// Names in any case, and blanks as they come,
+const FIELDS: &str = "X-B: 1\r\naccept:*/*\r\nX-A:\t2 \r\nx-b: 3\r\n";
+/// and how they go on.
+const TIDY: &str = "X-B: 1\r\naccept: */*\r\nX-A: 2\r\nx-b: 3\r\n";
+
 #[test]
 fn requests_and_responses_pass() {
     let backend = Backend::named("hello");
@@ -16,6 +21,25 @@ fn requests_and_responses_pass() {
     assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(request.field("x-forwarded-proto"), Some("http"));
     assert_eq!(request.field("via"), Some("1.1 stickler"));
+}
+
+#[test]
+fn fields_pass_as_the_client_wrote_them_but_for_blanks() {
+    let backend = Backend::new(|mut conversation| {
+        while let Some(head) = conversation.head() {
+            conversation.answer(200, if head.contains(TIDY) { "same" } else { &head });
+        }
+    });
+    let proxy = Proxy::before(&[&backend], "");
+    let request = format!("GET / HTTP/1.1\r\nHost: test\r\n{FIELDS}\r\n");
+    let mut client = Client::connect(proxy.address());
+    assert_eq!(client.send(&request).response().text(), "same");
+    for cut in 1..request.len() {
+        // Whether they arrive as one piece or as two is up to the system: either is fine.
+        client.send(&request[..cut]);
+        assert_eq!(client.send(&request[cut..]).response().text(), "same", "cut at {cut}");
+    }
+    assert_eq!(backend.connections(), 1);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_session_on_a_detour_keeps_its_home_and_its_cookie() {
     let address = apps[0].address.to_string();
     apps[0].die();
     let first = visitor.visit();
-    assert!(first.ends_with("detoured;reason=ejected"), "{first}");
+    assert!(first.ends_with("detour;reason=ejected"), "{first}");
     for _ in 0..6 {
         assert_eq!(visitor.visit(), first, "always to the same one");
     }

@@ -177,3 +177,22 @@ fn a_client_that_keeps_its_connection_after_its_answer_was_not_cut_off() {
     client.assert_closed();
     assert_eq!(shutting_down.join().unwrap(), Shutdown::Complete);
 }
+
+#[test]
+fn who_has_connected_before_the_end_is_served() {
+    let backend = Backend::named("a");
+    let proxy = patient(&backend);
+    let address = proxy.address();
+    // Some are accepted already when the end comes, others still wait for that.
+    let mut clients: Vec<_> = (0..60).map(|_| Client::connect(address)).collect();
+    let shutting_down = thread::spawn(move || proxy.shut_down());
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    for client in &mut clients {
+        let response = client.response();
+        assert_eq!((response.status, response.field("connection")), (200, Some("close")));
+    }
+    drop(clients);
+    assert_eq!(shutting_down.join().unwrap(), Shutdown::Complete);
+}

@@ -87,13 +87,19 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_hang_up_changes_nothing() {
-    let backend = Backend::named("a");
-    let files = Files::with(&pool(&[backend.address.to_string()], ""));
+fn a_hang_up_reloads() {
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let files = Files::with(&pool(&[a.address.to_string()], ""));
     let (proxy, address) = files.run();
+    files.configure("nonsense");
     proxy.signal("HUP");
-    wait_until("it says so", || proxy.stderr().contains("no reloading yet"));
-    assert_eq!(get(address, "/", "").status, 200);
+    wait_until("it says why not", || proxy.stderr().contains("expected"));
+    assert!(proxy.stderr().contains("stays in force"), "{}", proxy.stderr());
+    assert_eq!(get(address, "/", "").text(), "a");
+    files.configure(&pool(&[b.address.to_string()], ""));
+    proxy.signal("HUP");
+    wait_until("it says so", || proxy.stderr().contains("was reloaded"));
+    assert_eq!(get(address, "/", "").text(), "b");
     proxy.signal("TERM");
     assert_eq!(proxy.end().code, Some(0));
 }

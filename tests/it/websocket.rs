@@ -1,12 +1,20 @@
 //! A WebSocket client and server that are not ours, with the proxy between them.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::num::NonZeroU32;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use stickler::balance::{BackendState, DrainPolicy};
+use stickler::clock;
 use tokio_tungstenite::tungstenite;
 use tungstenite::handshake::client::Response;
+use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Bytes, Message, WebSocket};
 
-use crate::support::{Backend, PATIENCE, Proxy};
+use crate::support::{Backend, PATIENCE, Proxy, wait_until};
 
 /// An app that tells who it is, gives back what it gets, and ends when the client does.
 fn chat(name: &'static str) -> Backend {
@@ -73,4 +81,118 @@ fn a_tunnel_that_ends_is_no_longer_in_flight() {
     drop(socket);
     proxy.wait_until_quiet();
     assert_eq!(proxy.member("b0").outcomes(), [1, 0, 0]);
+}
+
+/// An app that says how its clients have left: by which code, if they said one.
+fn guest_book() -> (Backend, mpsc::Receiver<Option<CloseCode>>) {
+    let (tell, told) = mpsc::channel();
+    let backend = Backend::new(move |conversation| {
+        let stream = conversation.stream.into_inner();
+        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        socket.send(Message::text("welcome")).unwrap();
+        loop {
+            match socket.read() {
+                Ok(Message::Close(frame)) => {
+                    let _ = tell.send(frame.map(|frame| frame.code));
+                    while socket.read().is_ok() {}
+                    return;
+                }
+                Ok(message) if message.is_text() || message.is_binary() => {
+                    socket.send(message).unwrap();
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let _ = tell.send(None);
+                    return;
+                }
+            }
+        }
+    });
+    (backend, told)
+}
+
+fn drain(proxy: &Proxy, deadline: Duration, per_second: u32) {
+    let policy = DrainPolicy {
+        deadline: Some(deadline),
+        moves_per_second: NonZeroU32::new(per_second),
+        ..DrainPolicy::default()
+    };
+    let id = proxy.member("b0").id();
+    proxy.pool().drain(id, policy, true, clock::now()).unwrap();
+}
+
+#[test]
+fn after_a_drains_deadline_each_end_hears_1012_at_its_pace_and_nobody_before_its_time() {
+    const DEADLINE: Duration = Duration::from_millis(1_500);
+    let (backend, told) = guest_book();
+    let proxy = Proxy::before(&[&backend], "");
+    let mut sockets: Vec<_> = (0..6).map(|_| open(&proxy, None).0).collect();
+    sockets.iter_mut().for_each(|socket| assert!(socket.read().unwrap().is_text()));
+    assert_eq!(proxy.member("b0").tunnels(), 6);
+    let begun = Instant::now();
+    drain(&proxy, DEADLINE, 4);
+    let ends = sockets.into_iter().map(|mut socket| {
+        thread::spawn(move || {
+            // Until then it is as good as ever.
+            socket.send(Message::text("still here?")).unwrap();
+            assert_eq!(socket.read().unwrap(), Message::text("still here?"));
+            let Message::Close(Some(frame)) = socket.read().unwrap() else {
+                panic!("not told why");
+            };
+            let at = begun.elapsed();
+            assert_eq!((frame.code, &*frame.reason), (CloseCode::Restart, "service restart"));
+            while let Ok(message) = socket.read() {
+                assert!(message.is_close());
+            }
+            at
+        })
+    });
+    let ends: Vec<_> = ends.collect();
+    let mut ends: Vec<_> = ends.into_iter().map(|end| end.join().unwrap()).collect();
+    ends.sort();
+    assert!(ends[0] >= DEADLINE, "{:?} is before its time", ends[0]);
+    // Two at once and four a second: the last one a second after the first.
+    assert!(ends[5] >= DEADLINE + Duration::from_millis(500), "not paced: {ends:?}");
+    let codes: Vec<_> = (0..6).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(codes, vec![Some(CloseCode::Restart); 6], "the app hears it as well");
+    wait_until("it is drained", || proxy.member("b0").state() == BackendState::Drained);
+    let report = proxy.pool().drain_progress(proxy.member("b0").id(), clock::now()).unwrap();
+    assert_eq!((report.tunnels_closed, report.tunnels, report.in_flight), (6, 0, 0));
+}
+
+#[test]
+fn a_frame_that_is_under_way_comes_to_its_end_first() {
+    let (backend, told) = guest_book();
+    let proxy = Proxy::before(&[&backend], "");
+    let (mut socket, _) = open(&proxy, None);
+    assert!(socket.read().unwrap().is_text());
+    // A masked binary frame of 5,000 bytes, and only the beginning of it for now.
+    let mut frame = vec![0x82, 0x80 | 126, 0x13, 0x88, 0, 0, 0, 0];
+    frame.extend((0..5_000).map(|n| n as u8));
+    let stream = socket.get_mut();
+    stream.write_all(&frame[..2_000]).unwrap();
+    drain(&proxy, Duration::ZERO, 1_000);
+    // The other direction is between two frames, and so it hears at once.
+    let mut close = [0; 19];
+    stream.read_exact(&mut close).unwrap();
+    assert_eq!(&close, b"\x88\x11\x03\xf4service restart");
+    stream.write_all(&frame[2_000..]).unwrap();
+    stream.write_all(b"\x88\x82\0\0\0\0\x03\xf4").unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Some(CloseCode::Restart));
+    assert_eq!(stream.read(&mut close).unwrap(), 0, "and that is the end");
+    proxy.wait_until_quiet();
+}
+
+#[test]
+fn who_does_not_answer_a_close_is_cut_after_a_moment() {
+    let (backend, _told) = guest_book();
+    let proxy = Proxy::before(&[&backend], "");
+    let (mut socket, _) = open(&proxy, None);
+    assert!(socket.read().unwrap().is_text());
+    assert_eq!(proxy.pool().close_tunnels(7), 1, "as when the proxy stops");
+    let begun = Instant::now();
+    // It neither reads nor writes.
+    proxy.wait_until_quiet();
+    assert!(begun.elapsed() > Duration::from_secs(2));
+    assert_eq!(proxy.pool().close_tunnels(7), 0);
 }

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const TAIL: usize = 30;
 
 /// What every sweep must have seen.
-pub const NOTABLE: [&str; 22] = [
+pub const NOTABLE: [&str; 31] = [
     "free",
     "new",
     "bound",
@@ -16,6 +16,7 @@ pub const NOTABLE: [&str; 22] = [
     "detoured",
     "moved", // causes
     "down",
+    "draining",
     "drained",
     "ejected",
     "full",
@@ -31,6 +32,14 @@ pub const NOTABLE: [&str; 22] = [
     "no_backend",
     "home_unavailable",
     "clock back",
+    "refused", // drains
+    "cut",
+    "followed",
+    "log-out", // sessions
+    "pinned",
+    "together",
+    "released",
+    "let go",
 ];
 
 /// The log of a run: its last lines, and a hash of all of them.

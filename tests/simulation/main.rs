@@ -13,12 +13,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a replay shows its log")]
 
+mod drains;
 mod events;
 mod journal;
 mod mishaps;
 mod request;
 mod rules;
 mod scenario;
+mod sessions;
 mod shadow;
 mod world;
 

@@ -4,9 +4,10 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use stickler::balance::{BackendId, BackendSpec, Condition};
 
+use crate::drains::Change;
 use crate::journal::Journal;
 use crate::scenario;
-use crate::shadow::same_change;
+use crate::shadow::{equal, same_change};
 use crate::world::World;
 
 /// What an operator and health checks play with.
@@ -23,8 +24,10 @@ impl World {
     pub fn mishap(&mut self, journal: &mut Journal) -> Result<(), String> {
         let Some(&id) = self.shadow.members.choose(&mut self.rng) else { return Ok(()) };
         match self.rng.random_range(0..20) {
-            0..9 => self.change_condition(id, journal),
-            9..12 => {
+            0..5 => self.change_condition(id, journal),
+            5..9 => self.operate(id, journal),
+            9 => self.release(id, journal),
+            10..12 => {
                 if !self.sick.remove(&id) {
                     self.sick.insert(id);
                 }
@@ -55,6 +58,59 @@ impl World {
         self.set(id, condition, becomes, journal)
     }
 
+    /// What an operator does.
+    fn operate(&mut self, id: BackendId, journal: &mut Journal) -> Result<(), String> {
+        let (now, name, force) = (self.now(), self.shadow.name(id), self.rng.random_bool(0.3));
+        let bit = |condition: Condition| condition as u8;
+        let what = self.rng.random_range(0..4);
+        let (is, should) = match what {
+            0 | 1 => {
+                let policy = scenario::drain(&mut self.rng);
+                journal.write(format_args!("        {name}: drain, {policy:?}, force: {force}"));
+                let begin = bit(Condition::Draining);
+                let change = Change { begin, policy: Some(policy), ..Change::default() };
+                let should = self.shadow.take_out(id, change, force, now);
+                (self.pool.drain(id, policy, force, now), should)
+            }
+            2 => {
+                journal.write(format_args!("        {name}: maintenance, force: {force}"));
+                let begin = bit(Condition::Maintenance);
+                let change = Change { begin, ..Change::default() };
+                let should = self.shadow.take_out(id, change, force, now);
+                (self.pool.maintenance(id, force, now), should)
+            }
+            _ => {
+                journal.write(format_args!("        {name}: ready"));
+                let operators = [Condition::Maintenance, Condition::Draining, Condition::Drained];
+                let end = operators.into_iter().map(bit).sum();
+                let change = Change { end, ..Change::default() };
+                let should = self.shadow.change(id, change, now);
+                (Ok(self.pool.make_ready(id, now)), Ok(should))
+            }
+        };
+        if is.is_err() {
+            journal.saw("refused");
+        }
+        let is = is.map(|change| change.map(|change| (change.from, change.to)));
+        equal("what the operator did", &is, &should)
+    }
+
+    /// An operator lets a session go, or all of a backend.
+    fn release(&mut self, id: BackendId, journal: &mut Journal) -> Result<(), String> {
+        let now = self.now();
+        journal.saw("let go");
+        if self.rng.random_bool(0.3) {
+            journal.write(format_args!("        all of {} are let go", self.shadow.name(id)));
+            let should = self.shadow.release_all(id, now);
+            return equal("let go", &self.pool.release_all(id, now), &should);
+        }
+        let number = self.rng.random_range(0..1_000);
+        let Some(session) = self.shadow.any_session(number) else { return Ok(()) };
+        journal.write(format_args!("        {session} is let go"));
+        let should = self.shadow.release(session, now);
+        equal("where it was", &self.pool.release(session, now), &should)
+    }
+
     fn set(
         &mut self,
         id: BackendId,
@@ -64,7 +120,7 @@ impl World {
     ) -> Result<(), String> {
         let what = if holds { "is" } else { "is no longer" };
         journal.write(format_args!("        {} {what} {condition:?}", self.shadow.name(id)));
-        let expected = self.shadow.set(id, condition, holds);
+        let expected = self.shadow.set(id, condition, holds, self.now());
         let change = self.pool.set(id, condition, holds, self.now());
         same_change(change.as_ref(), expected)
     }
@@ -116,6 +172,7 @@ impl World {
         journal.write(format_args!("        the clock steps by {by}"));
         journal.saw(if by < 0 { "clock back" } else { "clock ahead" });
         self.ahead += by;
+        self.shadow.clock_stepped();
         self.tick(journal)
     }
 

@@ -46,10 +46,10 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub kind: Kind,
-    /// Why it could not be served at home. Empty: it could.
+    /// Why it could not be served at home, or why it could leave. Empty: it had to go there.
     pub reasons: Vec<Reason>,
-    /// Every backend that would take a key is the one that drains.
-    pub has_no_choice: bool,
+    /// A drain wants it to leave its home now, if anybody takes it.
+    pub must_leave: bool,
 }
 
 /// Who asks.

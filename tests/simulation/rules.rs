@@ -1,7 +1,9 @@
 //! What may be decided. Every rule looks at the shadow as it was before the decision.
 
 use stickler::balance::affinity::{Afterwards, Mode, OverloadAction, WhenUnavailable};
-use stickler::balance::{BackendId, Cause, Placement, Reason, Timestamp, Unavailable};
+use stickler::balance::{
+    BackendId, BackendState, Cause, Placement, Reason, Timestamp, Unavailable,
+};
 
 use crate::request::{Facts, Kind, Request};
 use crate::shadow::{Known, Line, Shadow};
@@ -59,12 +61,18 @@ impl Rules<'_> {
     fn waits_for(&self, home: BackendId) -> bool {
         match self.shadow.affinity().when_unavailable {
             WhenUnavailable::Wait { up_to, .. } => {
-                self.shadow.member(home).is_some()
+                self.is_expected_back(home)
                     && self.now < self.request.since + up_to
                     && !self.is_crowded(Line::One(home))
             }
             _ => false,
         }
+    }
+
+    /// Will it ever serve those that are bound to it?
+    fn is_expected_back(&self, home: BackendId) -> bool {
+        let refusal = self.shadow.refusal(home, &self.request.tried);
+        !matches!(refusal, Some(Reason::Removed | Reason::Drained))
     }
 
     fn overload(&self) -> Option<OverloadAction> {
@@ -97,7 +105,7 @@ impl Rules<'_> {
                 self.away(home, cause)?;
             }
             Kind::Keyed(_, last) => {
-                let may = known.takes_new() || last == Some(id) || self.facts().has_no_choice;
+                let may = known.takes_new() || last == Some(id);
                 ensure!(may, "a key that is new there at a backend that is {state}");
                 ensure!(known.spec.weight > 0, "a key at a backend without weight");
                 match cause {
@@ -138,7 +146,8 @@ impl Rules<'_> {
                 true => action == Some(OverloadAction::Rebalance),
                 false => action == Some(OverloadAction::Detour),
             },
-            (Reason::Removed, ..) => moves,
+            (Reason::Removed | Reason::Draining | Reason::Drained, ..) => moves,
+            (Reason::Released | Reason::Rebalanced, ..) => moves,
             (_, _, Afterwards::Rebalance) => moves,
             (_, _, Afterwards::Detour) => !moves,
             (_, _, Afterwards::Reject) => false,
@@ -154,15 +163,23 @@ impl Rules<'_> {
         let known = self.shadow.known(id);
         ensure!(known.has_room(), "placed on a full backend");
         match self.facts().kind {
+            Kind::Free(_) if self.shadow.follows(&self.request.hint, placement) => {}
             Kind::Free(_) => self.best_tier(known)?,
-            Kind::Bound(home) if home == id => {}
+            Kind::Bound(home) if home == id => {
+                let is_taken = self.free().next().is_none() || self.shadow.line(Line::Any) > 0;
+                ensure!(!self.facts().must_leave || is_taken, "it should leave its home");
+            }
             Kind::Bound(home) => {
                 let reason = cause.reason();
                 if matches!(cause, Cause::Moved { .. }) {
                     self.best_tier(known)?;
                 }
                 match reason {
-                    Some(Reason::Overloaded | Reason::Removed) => {}
+                    Some(Reason::Overloaded | Reason::Removed | Reason::Draining) => {}
+                    Some(Reason::Released) => {}
+                    Some(Reason::Rebalanced) => {
+                        ensure!(self.shadow.has_few(id), "it has its share of sessions already");
+                    }
                     Some(Reason::Full) => ensure!(
                         self.is_late() || self.is_crowded(Line::One(home)),
                         "there was room in its home's queue"
@@ -174,7 +191,9 @@ impl Rules<'_> {
                 if let Cause::Moved { from, reason } = cause {
                     let truth = self.shadow.refusal(from, &self.request.tried);
                     let truth = truth.unwrap_or(Reason::Rebalanced);
-                    ensure!(reason == truth, "moved because {reason}, but it is {truth}");
+                    let leaves =
+                        reason == Reason::Draining && self.facts().reasons.contains(&reason);
+                    ensure!(leaves || reason == truth, "moved because {reason}, but it is {truth}");
                 }
                 self.owner(key, last, id, cause)?;
             }
@@ -184,8 +203,27 @@ impl Rules<'_> {
 
     fn best_tier(&self, known: &Known) -> Result<(), String> {
         let better = |b: &Known| b.spec.priority < known.spec.priority && b.has_room();
-        ensure!(!self.open().any(|(_, b)| better(b)), "a backup, though others have room");
+        ensure!(!self.free().any(|(_, b)| better(b)), "a backup, though others have room");
         Ok(())
+    }
+
+    /// Priorities in which a key may have its home, the first that has an owner.
+    fn tiers(&self, last: Option<BackendId>) -> Vec<u32> {
+        let first = self.shadow.first_tier();
+        let last = last.and_then(|last| self.shadow.member(last).map(|known| (last, known)));
+        let kept = last.filter(|(id, known)| {
+            known.state() == BackendState::Draining
+                && known.spec.weight > 0
+                && self.shadow.refusal(*id, &self.request.tried).is_none()
+        });
+        let kept = kept.map(|(_, known)| known.spec.priority);
+        match first.into_iter().chain(kept).min() {
+            Some(tier) => vec![tier],
+            None => {
+                let all = self.shadow.all_members().map(|(_, known)| known.spec.priority);
+                all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+            }
+        }
     }
 
     /// Hashing anew, where that is cheap and weights are known: is the key where it belongs?
@@ -209,9 +247,10 @@ impl Rules<'_> {
             weight: b.spec.weight * 1_000,
         };
         let hashing = algorithm.prepare(&members.iter().map(member).collect::<Vec<_>>());
-        let tier = shadow.first_tier();
-        let owner =
-            hashing.owner(key, &|i| tier.is_none_or(|tier| members[i].1.spec.priority == tier));
+        let owner = self
+            .tiers(last)
+            .into_iter()
+            .find_map(|tier| hashing.owner(key, &|i| members[i].1.spec.priority == tier));
         let Some((home, known)) = owner.map(|i| members[i]) else {
             return Err("nobody owns the key, and it was placed".into());
         };
@@ -219,7 +258,11 @@ impl Rules<'_> {
         let is_open = known.takes_new() || last == Some(home);
         let is_above = shadow.affinity().max_load.is_some_and(|max| shadow.is_above(home, max));
         let is_free = known.has_room() && shadow.line(Line::One(home)) == 0;
-        if refusal.is_none() && is_open && is_free && !is_above {
+        let leaves = matches!(cause, Cause::Moved { reason: Reason::Draining, .. });
+        if refusal.is_none() && is_open && is_free && !is_above && !leaves {
+            let stays = last != Some(home) || self.free().next().is_none();
+            let is_taken = stays || self.shadow.line(Line::Any) > 0;
+            ensure!(!self.facts().must_leave || is_taken, "the key should leave");
             ensure!(id == home, "the key belongs to {}", shadow.name(home));
         }
         match cause {
@@ -231,7 +274,7 @@ impl Rules<'_> {
                 ensure!(refusal == Some(reason), "the owner is {refusal:?}, not {reason}");
                 ensure!(self.then() == Afterwards::Detour, "that is not the policy: {cause:?}");
             }
-            _ if refusal.is_some() => {
+            _ if refusal.is_some_and(|refusal| refusal != Reason::Drained) => {
                 ensure!(self.then() == Afterwards::Rebalance, "that is not the policy: {cause:?}");
             }
             _ => {}
@@ -256,10 +299,7 @@ impl Rules<'_> {
             (Line::Any, Kind::Keyed(..)) => return Err("a key waits for anybody".into()),
             (Line::Any, _) => {
                 ensure!(self.open().next().is_some(), "waits for anybody, and there is nobody");
-                let mut free = self.free();
-                // Waiters in front of it may be held to a bound.
-                let is_free = self.overload() != Some(OverloadAction::Queue);
-                ensure!(!is_free || free.next().is_none(), "waits, though somebody has room");
+                ensure!(self.free().next().is_none(), "waits, though somebody has room");
                 return Ok(());
             }
             (Line::One(_), Kind::Free(_)) => {
@@ -275,7 +315,8 @@ impl Rules<'_> {
             return Err("waits for one that is not a member".into());
         };
         if self.shadow.refusal(home, &self.request.tried).is_some() {
-            let may = matches!(spec.affinity.when_unavailable, WhenUnavailable::Wait { .. });
+            let may = matches!(spec.affinity.when_unavailable, WhenUnavailable::Wait { .. })
+                && self.is_expected_back(home);
             ensure!(may, "waits for a home that is {}", known.state());
         } else {
             let may = !known.has_room()
@@ -295,18 +336,13 @@ impl Rules<'_> {
                 ensure!(open.is_none(), "no backend, and yet there is {open:?}");
             }
             (Unavailable::NoBackend, Kind::Keyed(..)) => {
-                let tier = self.open().map(|(_, b)| b.spec.priority).min();
-                let first = self.shadow.first_tier();
-                ensure!(tier.is_none() || tier != first, "no backend, and yet there is one");
+                let open = self.open().next().map(|(id, _)| self.shadow.name(id));
+                ensure!(open.is_none(), "no backend, and yet there is {open:?}");
             }
             (Unavailable::Full, Kind::Free(_) | Kind::Bound(_)) => {
                 let free = self.free().next();
                 let free = free.map(|(id, _)| self.shadow.name(id));
-                let is_free = self.overload() != Some(OverloadAction::Queue);
-                ensure!(
-                    !is_free || free.is_none(),
-                    "all are full, and yet there is room at {free:?}"
-                );
+                ensure!(free.is_none(), "all are full, and yet there is room at {free:?}");
                 let may = self.is_late() || self.is_crowded(Line::Any);
                 ensure!(may, "there was room in the queue");
             }
@@ -322,9 +358,11 @@ impl Rules<'_> {
                 ensure!(!is_hard || !self.waits_for(home), "it should have waited for its home");
                 let was_overloaded = reasons.contains(&Reason::Overloaded);
                 ensure!(self.then() == Afterwards::Reject || was_overloaded, "not the policy");
+                ensure!(reason != Reason::Drained, "a drained home refuses nobody, they move");
             }
             (Unavailable::Home { backend, reason }, Kind::Keyed(..)) => {
                 ensure!(self.then() == Afterwards::Reject, "that is not the policy");
+                ensure!(reason != Reason::Drained, "a drained home refuses nobody, they move");
                 let Some(known) = self.shadow.member(backend) else {
                     return Err("refused because of one that is not a member".into());
                 };
@@ -345,11 +383,16 @@ impl Rules<'_> {
     }
 }
 
+/// Do sessions wait while their home has too much to do?
+fn queues(shadow: &Shadow) -> bool {
+    shadow.affinity().overload.is_some_and(|overload| overload.action == OverloadAction::Queue)
+}
+
 /// Nobody waits for what is there. Where bounds depend on the whole pool's load, a place can
 /// come free without anybody's doing; it is handed over with the next request that ends.
 pub fn nobody_waits_in_vain(shadow: &Shadow, requests: &[Request]) -> Result<(), String> {
-    let queues = shadow.affinity().overload.is_some_and(|o| o.action == OverloadAction::Queue);
-    let has_room = |b: &Known| if queues { b.in_flight == 0 } else { b.has_room() };
+    let queues = queues(shadow);
+    let has_time = |b: &Known| if queues { b.in_flight == 0 } else { b.has_room() };
     let waits = |line: Line, id: BackendId| {
         let mut waiters = shadow.lines.get(&line).into_iter().flatten();
         waiters.find(|&&number| !requests[number].tried.contains(&id)).copied()
@@ -357,12 +400,12 @@ pub fn nobody_waits_in_vain(shadow: &Shadow, requests: &[Request]) -> Result<(),
     for (id, known) in shadow.all_members() {
         let name = shadow.name(id);
         if known.takes_new()
-            && has_room(known)
+            && known.has_room()
             && let Some(number) = waits(Line::Any, id)
         {
             return Err(format!("request {number} waits for anybody, and {name} has room"));
         }
-        let open = known.state().accepts_bound() && has_room(known);
+        let open = known.state().accepts_bound() && has_time(known);
         if open && let Some(number) = waits(Line::One(id), id) {
             return Err(format!("request {number} waits for {name}, and it has room"));
         }
@@ -415,6 +458,8 @@ pub fn in_turn(
     }
     let known = shadow.known(id);
     let other_line = match line {
+        // Who waits for home may be held to a bound, and those who wait for any are not.
+        Line::Any if queues(shadow) => return Ok(()),
         Line::Any => Line::One(id),
         Line::One(_) if known.takes_new() => Line::Any,
         Line::One(_) => return Ok(()),

@@ -1,18 +1,19 @@
 //! A pool, its policy and its traffic, drawn from a seed.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use stickler::balance::affinity::{
-    AffinitySpec, Afterwards, Mode, Overload, OverloadAction, WhenUnavailable,
+    AffinitySpec, Afterwards, Establish, Mode, Overload, OverloadAction, Rebalance, WhenUnavailable,
 };
 use stickler::balance::balancer::Balance;
 use stickler::balance::hashing::Algorithm;
 use stickler::balance::outlier::Ejection;
 use stickler::balance::queue::QueueSpec;
-use stickler::balance::{BackendSpec, PoolSpec};
+use stickler::balance::{BackendSpec, DrainPolicy, PoolSpec};
 
 /// One seed's world, before it begins to turn.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl Scenario {
                 timeout: millis(r, 20, 3_000),
             },
             slow_start: r.random_bool(0.2).then(|| millis(r, 100, 5_000)),
+            drain: drain(r),
             ..PoolSpec::new("pool", backends)
         };
         let busy = r.random_range(1..60);
@@ -114,9 +116,29 @@ fn affinity(rng: &mut StdRng) -> AffinitySpec {
         when_unavailable,
         overload,
         max_load,
+        rebalance: (mode == Mode::Cookie && rng.random_bool(0.3)).then(|| Rebalance {
+            moves_per_second: NonZeroU32::new(rng.random_range(1..30)).unwrap(),
+            margin: *[0.0, 0.1, 0.5].choose(rng).unwrap(),
+            idle_for: millis(rng, 1, 1_000),
+        }),
+        establish: *[Establish::Always, Establish::Always, Establish::OnDemand]
+            .choose(rng)
+            .unwrap(),
+        coalesce: rng.random_bool(0.3).then(|| millis(rng, 1, 3_000)),
         idle_timeout: millis(rng, 500, 20_000),
         absolute_timeout: millis(rng, 2_000, 60_000),
         max_sessions: *[3, 1_000_000, 1_000_000, 1_000_000].choose(rng).unwrap(),
+    }
+}
+
+/// How somebody wants a backend to drain.
+pub fn drain(rng: &mut StdRng) -> DrainPolicy {
+    DrainPolicy {
+        deadline: rng.random_bool(0.6).then(|| millis(rng, 1, 6_000)),
+        move_idle_after: rng.random_bool(0.5).then(|| millis(rng, 10, 3_000)),
+        moves_per_second: rng
+            .random_bool(0.5)
+            .then(|| NonZeroU32::new(rng.random_range(1..60)).unwrap()),
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use stickler::balance::affinity::AffinitySpec;
+use stickler::balance::affinity::{AffinitySpec, Establish, Mode};
 use stickler::balance::{
     BackendId, BackendSpec, BackendState, Binding, Cause, Condition, Grant, Hint, Placement, Pool,
-    PoolSpec, Reason, SessionId, Timestamp, Transition,
+    PoolSpec, Reason, SessionId, Timestamp, Transition, Wish,
 };
 
+use crate::drains::{Change, Departure, Drain};
 use crate::request::{Facts, Kind};
+use crate::sessions::First;
 
 /// Conditions, gravest first, and the state that each of them shows.
 const GRAVITY: [(Condition, BackendState); 6] = [
@@ -37,6 +39,10 @@ pub struct Known {
     ejected: (Timestamp, Timestamp),
     failures: u32,
     pub in_flight: u32,
+    /// Its last drain.
+    pub drain: Option<Drain>,
+    /// When all its sessions were released, in milliseconds.
+    pub released: Option<u64>,
 }
 
 impl Known {
@@ -58,8 +64,10 @@ impl Known {
 
 /// A session of the ledger.
 #[derive(Clone, Copy, Debug)]
-struct Stay {
-    home: BackendId,
+pub struct Stay {
+    pub home: BackendId,
+    /// Since when it lives there.
+    since: Timestamp,
     seen: Timestamp,
     /// By a clock that may have been ahead.
     latest: Timestamp,
@@ -70,7 +78,13 @@ pub struct Shadow {
     /// Members, in configured order.
     pub members: Vec<BackendId>,
     pub known: BTreeMap<BackendId, Known>,
-    stays: BTreeMap<u64, Stay>,
+    pub stays: BTreeMap<u64, Stay>,
+    /// Sessions that an operator has released, and when in milliseconds.
+    pub released: BTreeMap<u64, u64>,
+    /// First requests of clients.
+    pub firsts: BTreeMap<u64, First>,
+    pub begun: Timestamp,
+    pub clock_has_stepped: bool,
     /// Requests by number, in order of arrival.
     pub lines: BTreeMap<Line, VecDeque<usize>>,
     pub reasons: [u64; Reason::ALL.len()],
@@ -79,12 +93,16 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    pub fn new(spec: &PoolSpec) -> Self {
+    pub fn new(spec: &PoolSpec, begun: Timestamp) -> Self {
         let mut shadow = Shadow {
             spec: spec.clone(),
             members: Vec::new(),
             known: BTreeMap::new(),
             stays: BTreeMap::new(),
+            released: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            begun,
+            clock_has_stepped: false,
             lines: BTreeMap::new(),
             reasons: Default::default(),
             unavailable: 0,
@@ -123,6 +141,8 @@ impl Shadow {
                 ejected: Default::default(),
                 failures: 0,
                 in_flight: 0,
+                drain: None,
+                released: None,
             };
             let known = self.known.entry(id).or_insert_with(|| new.clone());
             match known.is_member {
@@ -157,15 +177,11 @@ impl Shadow {
         id: BackendId,
         condition: Condition,
         holds: bool,
+        now: Timestamp,
     ) -> Option<(BackendState, BackendState)> {
-        let known = self.known.get_mut(&id).filter(|known| known.is_member)?;
-        let from = known.state();
-        match holds {
-            true => known.conditions |= condition as u8,
-            false => known.conditions &= !(condition as u8),
-        }
-        let to = known.state();
-        (from != to).then_some((from, to))
+        let bit = condition as u8;
+        let (begin, end) = if holds { (bit, 0) } else { (0, bit) };
+        self.change(id, Change { begin, end, policy: None }, now)
     }
 
     /// A refused connection: is this the one that ejects?
@@ -183,7 +199,7 @@ impl Shadow {
             && 2 * (out + 1) <= self.members.len()
             && others;
         if goes {
-            self.set(id, Condition::Ejected, true);
+            self.set(id, Condition::Ejected, true, now);
             self.get_mut(id).ejected = (now, now + ejection.duration);
         }
         goes
@@ -201,7 +217,7 @@ impl Shadow {
             let (since, until) = known.ejected;
             let is_ejected = known.conditions & Condition::Ejected as u8 != 0;
             if is_ejected && (until <= now || now < since) {
-                let change = self.set(id, Condition::Ejected, false);
+                let change = self.set(id, Condition::Ejected, false, now);
                 changes.extend(change.map(|(from, to)| (id, from, to)));
             }
         }
@@ -214,12 +230,39 @@ impl Shadow {
         self.stays.get(&session.to_bits()).map(|stay| stay.home)
     }
 
-    fn see(&mut self, session: SessionId, home: BackendId, seen: Timestamp) {
+    /// When a session was seen last, and by what clock at the latest.
+    pub fn seen(&self, session: SessionId) -> Option<(Timestamp, Timestamp)> {
+        self.stays.get(&session.to_bits()).map(|stay| (stay.seen, stay.latest))
+    }
+
+    pub fn homes(&self) -> impl Iterator<Item = BackendId> {
+        self.stays.values().map(|stay| stay.home)
+    }
+
+    fn see(&mut self, session: SessionId, home: BackendId, now: Timestamp, departure: Departure) {
         let is_full = self.stays.len() >= self.affinity().max_sessions;
+        let stay = Stay { home, since: now, seen: now, latest: now };
         match self.stays.get_mut(&session.to_bits()) {
-            Some(stay) => *stay = Stay { home, seen, latest: seen.max(stay.latest) },
+            Some(known) if known.home == home => {
+                *known = Stay { since: known.since, latest: now.max(known.latest), ..stay };
+            }
+            Some(known) => {
+                let latest = now.max(known.latest);
+                let former = std::mem::replace(known, Stay { latest, ..stay });
+                self.went(former.home, departure, now);
+                self.came(home);
+            }
             None if is_full => self.untracked += 1,
-            None => drop(self.stays.insert(session.to_bits(), Stay { home, seen, latest: seen })),
+            None => {
+                self.stays.insert(session.to_bits(), stay);
+                self.came(home);
+            }
+        }
+    }
+
+    pub fn end(&mut self, session: SessionId, now: Timestamp) {
+        if let Some(stay) = self.stays.remove(&session.to_bits()) {
+            self.went(stay.home, Departure::Left, now);
         }
     }
 
@@ -228,6 +271,7 @@ impl Shadow {
         &mut self,
         hint: &Hint,
         placement: &Placement,
+        wish: Option<Wish>,
         now: Timestamp,
         answer: &Binding,
     ) -> Result<(), String> {
@@ -235,48 +279,102 @@ impl Shadow {
         if let Some(reason) = placement.cause.reason() {
             self.reasons[reason.index()] += 1;
         }
+        let is_unbound = matches!(placement.cause, Cause::New | Cause::Free);
+        let begins = match placement.cause {
+            Cause::New => true,
+            Cause::Free => self.affinity().mode == Mode::Cookie && wish == Some(Wish::Pin),
+            _ => false,
+        };
+        let mut former = None;
+        if is_unbound && let Hint::Bound(grant) = hint {
+            former = Some(grant.session);
+            self.reasons[Reason::Expired.index()] += 1;
+            self.end(grant.session, now);
+        }
+        if wish == Some(Wish::Release) {
+            return self.log_out(hint, former, now, answer);
+        }
+        let departure = placement.cause.reason().map_or(Departure::Left, Departure::Moved);
         let mut expected = Binding::Keep;
         match (*hint, placement.cause) {
-            (hint, Cause::New) => {
-                let Binding::Issue(new) = *answer else {
+            (_, Cause::New | Cause::Free) if begins => {
+                let Binding::Issue(Grant { session, .. }) = *answer else {
                     return Err("a new one got no token".into());
                 };
-                let session = new.session;
-                expected =
-                    Binding::Issue(Grant { backend: id, session, issued: now, refreshed: now });
-                if let Hint::Bound(former) = hint {
-                    self.reasons[Reason::Expired.index()] += 1;
-                    self.stays.remove(&former.session.to_bits());
-                    if former.session == new.session {
-                        return Err("a new session has the number of the old one".into());
-                    }
+                let grant = Grant { backend: id, session, issued: now, refreshed: now };
+                expected = Binding::Issue(grant);
+                if former == Some(session) {
+                    return Err("a new session has the number of the old one".into());
                 }
-                self.see(session, id, now);
+                if placement.session.is_some_and(|first| first != session) {
+                    return Err("it is not the session of the client's first request".into());
+                }
+                self.see(session, id, now, departure);
             }
+            (Hint::Bound(_), Cause::New | Cause::Free) => expected = Binding::Revoke,
+            (Hint::First(_), _) => {}
             (Hint::Free, _) => {}
             (Hint::Key(key), Cause::Keyed | Cause::Moved { .. }) => {
-                self.see(SessionId::from_bits(key), id, now);
+                self.see(SessionId::from_bits(key), id, now, departure);
             }
             (Hint::Key(_), _) => {}
             (Hint::Bound(grant), Cause::Moved { .. }) => {
-                self.see(grant.session, id, now);
+                self.see(grant.session, id, now, departure);
+                expected = Binding::Issue(Grant { backend: id, refreshed: now, ..grant });
+            }
+            (Hint::Bound(grant), Cause::Bound) if id != grant.backend => {
+                self.see(grant.session, id, now, departure);
                 expected = Binding::Issue(Grant { backend: id, refreshed: now, ..grant });
             }
             (Hint::Bound(grant), cause) => {
-                let has_left = cause == Cause::Bound
-                    && !self.known(id).state().accepts_bound()
-                    && self.last(grant.session).is_some_and(|home| home != id);
+                let stay = self.stays.get(&grant.session.to_bits());
+                let is_member = self.member(grant.backend).is_some();
+                let elsewhere = stay.filter(|stay| stay.home != grant.backend && is_member);
+                let has_left = elsewhere.is_some_and(|stay| {
+                    let is_out = !self.known(id).state().accepts_bound();
+                    stay.since.as_millis() > grant.refreshed.as_millis()
+                        || cause == Cause::Bound && is_out
+                });
                 if !has_left {
-                    if self.member(grant.backend).is_some() {
-                        self.see(grant.session, grant.backend, now);
+                    if is_member {
+                        self.see(grant.session, grant.backend, now, Departure::Left);
                     }
-                    if self.affinity().is_refresh_due(&grant, now) {
+                    if self.affinity().is_refresh_due(&grant, now) || self.is_released(&grant) {
                         let issued = grant.issued.min(now);
                         expected = Binding::Issue(Grant { issued, refreshed: now, ..grant });
                     }
                 }
             }
         }
+        self.check(answer, expected)
+    }
+
+    /// The app says that the session is over.
+    fn log_out(
+        &mut self,
+        hint: &Hint,
+        former: Option<SessionId>,
+        now: Timestamp,
+        answer: &Binding,
+    ) -> Result<(), String> {
+        match *hint {
+            Hint::Bound(_) if former.is_some() => self.check(answer, Binding::Revoke),
+            Hint::Bound(grant) => {
+                self.reasons[Reason::Released.index()] += 1;
+                self.end(grant.session, now);
+                self.check(answer, Binding::Revoke)
+            }
+            Hint::Key(key) => {
+                let session = SessionId::from_bits(key);
+                self.reasons[Reason::Released.index()] += u64::from(self.last(session).is_some());
+                self.end(session, now);
+                self.check(answer, Binding::Keep)
+            }
+            Hint::Free | Hint::First(_) => self.check(answer, Binding::Keep),
+        }
+    }
+
+    fn check(&self, answer: &Binding, expected: Binding) -> Result<(), String> {
         match *answer == expected {
             true => Ok(()),
             false => Err(format!("bind said {answer:?} instead of {expected:?}")),
@@ -291,23 +389,28 @@ impl Shadow {
         let mut over = Vec::new();
         for (&session, stay) in &self.stays {
             let is_there = pool.ledger().home(SessionId::from_bits(session)).is_some();
-            if !is_there && now + grain < stay.seen + idle {
-                return Err(format!("session {session:x} ended too early: {stay:?}"));
+            if !is_there {
+                let is_idle = now + grain >= stay.seen + idle;
+                let departure = self.departure(stay.home, stay.seen, now, is_idle);
+                let departure = departure.map_err(|why| format!("{session:x}: {why}"))?;
+                over.push((session, stay.home, departure));
             }
             if is_there && now > stay.latest + idle + 4 * grain {
                 return Err(format!("session {session:x} should be over: {stay:?} at {now:?}"));
             }
-            over.extend((!is_there).then_some(session));
         }
-        self.stays.retain(|session, _| !over.contains(session));
+        for (session, home, departure) in over {
+            self.stays.remove(&session);
+            self.went(home, departure, now);
+        }
         Ok(())
     }
 
     // Asking.
 
-    /// The requests in flight that a backend should have at most; `None` while a slow start makes
-    /// weights what only the pool knows.
-    pub fn bound(&self, id: BackendId, factor: f32) -> Option<u32> {
+    /// What a backend should have of the pool's load; `None` while a slow start makes weights what
+    /// only the pool knows.
+    pub fn share(&self, id: BackendId) -> Option<f32> {
         if self.spec.slow_start.is_some() {
             return None;
         }
@@ -319,7 +422,12 @@ impl Shadow {
             self.all_members().filter(|(_, b)| takes_part(b)).map(|(_, b)| weights(b)).sum();
         let known = self.known(id);
         let total = if takes_part(known) { all } else { all + weights(known) };
-        let share = if total == 0 { 1.0 } else { weights(known) as f32 / total as f32 };
+        Some(if total == 0 { 1.0 } else { weights(known) as f32 / total as f32 })
+    }
+
+    /// The requests in flight that a backend should have at most, if that is known.
+    pub fn bound(&self, id: BackendId, factor: f32) -> Option<u32> {
+        let share = self.share(id)?;
         let in_flight: u32 = self.known.values().map(|b| b.in_flight).sum::<u32>() + 1;
         Some((factor * share * in_flight as f32).ceil().max(1.0) as u32)
     }
@@ -353,40 +461,77 @@ impl Shadow {
     }
 
     /// What a request can expect now.
-    pub fn facts(&self, hint: &Hint, tried: &[BackendId], is_over: bool) -> Facts {
-        let is_cookie = self.affinity().mode == stickler::balance::affinity::Mode::Cookie;
+    pub fn facts(&self, hint: &Hint, tried: &[BackendId], is_over: bool, now: Timestamp) -> Facts {
+        let begins =
+            self.affinity().mode == Mode::Cookie && self.affinity().establish == Establish::Always;
+        let unbound = Kind::Free(if begins { Cause::New } else { Cause::Free });
         let kind = match *hint {
-            Hint::Free if is_cookie => Kind::Free(Cause::New),
-            Hint::Free => Kind::Free(Cause::Free),
-            Hint::Bound(_) if is_over => Kind::Free(Cause::New),
-            Hint::Bound(grant) => Kind::Bound(grant.backend),
+            Hint::Free | Hint::First(_) => unbound,
+            Hint::Bound(_) if is_over => unbound,
+            Hint::Bound(grant) => Kind::Bound(self.home(&grant, tried)),
             Hint::Key(key) => Kind::Keyed(key, self.last(SessionId::from_bits(key))),
         };
-        let mut reasons = Vec::new();
-        if let Kind::Bound(home) = kind {
-            reasons.extend(self.refusal(home, tried));
-            if reasons.is_empty() {
+        let mut facts = Facts { kind, reasons: Vec::new(), must_leave: false };
+        let lives_at = match (kind, hint) {
+            (Kind::Bound(home), Hint::Bound(grant)) => Some((home, grant.session, grant.refreshed)),
+            (Kind::Keyed(key, Some(last)), _) => {
+                Some((last, SessionId::from_bits(key), Timestamp::ZERO))
+            }
+            _ => None,
+        };
+        if let Some((home, session, refreshed)) = lives_at
+            && self.refusal(home, tried).is_none()
+            && let Some(drain) = self.known(home).draining()
+        {
+            let (seen, latest) = self.seen(session).unwrap_or((refreshed, refreshed));
+            if drain.may_move(seen, now) {
+                facts.reasons.push(Reason::Draining);
+            }
+            let slack = (self.affinity().idle_timeout / 20).max(Duration::from_millis(10));
+            facts.must_leave = drain.must_move(latest, now, slack);
+        }
+        if let (Kind::Bound(home), Hint::Bound(grant)) = (kind, hint) {
+            if home == grant.backend && self.is_released(grant) {
+                facts.reasons.push(Reason::Released);
+                facts.must_leave = true;
+            }
+            let refusal = self.refusal(home, tried);
+            facts.reasons.extend(refusal);
+            if refusal.is_none() && self.may_even_out(grant, home, now) {
+                facts.reasons.push(Reason::Rebalanced);
+            }
+            if refusal.is_none() {
                 let known = self.known(home);
                 let overload = self.affinity().overload;
                 if overload.is_some_and(|overload| self.is_above(home, overload.factor)) {
-                    reasons.push(Reason::Overloaded);
+                    facts.reasons.push(Reason::Overloaded);
                 }
                 if !known.has_room() || self.line(Line::One(home)) > 0 {
-                    reasons.push(Reason::Full);
+                    facts.reasons.push(Reason::Full);
                 }
             }
         }
-        let tier = self.first_tier();
-        let serves = |id: BackendId, b: &Known| {
-            b.takes_new() && Some(b.spec.priority) == tier && !tried.contains(&id)
-        };
-        let has_no_choice = !self.all_members().any(|(id, b)| serves(id, b));
-        Facts { kind, reasons, has_no_choice }
+        facts
+    }
+
+    /// Where the session of a token lives: where it has moved to, if the home of the token cannot
+    /// keep it and the new one can serve it.
+    fn home(&self, grant: &Grant, tried: &[BackendId]) -> BackendId {
+        let home = self.member(grant.backend);
+        let leaves = home.is_some_and(|home| home.state() == BackendState::Draining)
+            || self.is_released(grant)
+            || self.refusal(grant.backend, tried).is_some();
+        let other = self.last(grant.session).filter(|other| {
+            leaves && *other != grant.backend && self.refusal(*other, tried).is_none()
+        });
+        other.unwrap_or(grant.backend)
     }
 
     // Comparing.
 
-    pub fn same(&self, pool: &Pool) -> Result<(), String> {
+    pub fn same(&self, pool: &Pool, now: Timestamp) -> Result<(), String> {
+        self.same_drains(pool, now)?;
+        self.same_pace(pool, now)?;
         let backends = pool.backends();
         let ids: Vec<_> = backends.iter().map(|backend| backend.id()).collect();
         equal("members", &ids, &self.members)?;

@@ -11,6 +11,7 @@ use stickler::balance::affinity::Mode;
 use stickler::balance::queue::Woken;
 use stickler::balance::{
     Ask, BackendId, Binding, Decision, Grant, Hint, InFlight, Outcome, Placement, Pool, Timestamp,
+    Wish,
 };
 
 use crate::events::{Event, Events};
@@ -64,7 +65,7 @@ impl World {
         }
         World {
             pool: Pool::new(&scenario.spec, seed),
-            shadow: Shadow::new(&scenario.spec),
+            shadow: Shadow::new(&scenario.spec, Timestamp::from_millis(BEGINNING)),
             dice: StdRng::seed_from_u64(rng.random()),
             clients: vec![Client::default(); scenario.clients],
             scenario,
@@ -161,7 +162,7 @@ impl World {
     }
 
     pub fn compare(&self) -> Checked {
-        self.shadow.same(&self.pool)?;
+        self.shadow.same(&self.pool, self.now())?;
         rules::nobody_waits_in_vain(&self.shadow, &self.requests)
     }
 
@@ -178,7 +179,7 @@ impl World {
                 hint,
                 tried: Vec::new(),
                 since,
-                facts: Facts { kind, reasons: Vec::new(), has_no_choice: false },
+                facts: Facts { kind, reasons: Vec::new(), must_leave: false },
                 phase: Phase::Asking,
                 waits: 0,
             });
@@ -208,7 +209,9 @@ impl World {
                 if self.rng.random_bool(0.02) {
                     self.clients[client].token = None;
                 }
-                self.clients[client].token.map_or(Hint::Free, Hint::Bound)
+                let is_known = self.shadow.affinity().coalesce.is_some();
+                let free = if is_known { Hint::First(client as u64) } else { Hint::Free };
+                self.clients[client].token.map_or(free, Hint::Bound)
             }
             Mode::Hash(_) if self.rng.random_bool(0.05) => Hint::Free,
             Mode::Hash(_) => Hint::Key(stickler::balance::hashing::key(&client.to_le_bytes())),
@@ -230,7 +233,12 @@ impl World {
         if !matches!(request.phase, Phase::Asking) {
             return Ok(());
         }
-        let facts = self.shadow.facts(&request.hint, &request.tried, self.is_over(&request.hint));
+        let facts =
+            self.shadow.facts(&request.hint, &request.tried, self.is_over(&request.hint), now);
+        if matches!((facts.kind, request.hint), (Kind::Bound(home), Hint::Bound(grant)) if home != grant.backend)
+        {
+            journal.saw("followed");
+        }
         let request = &mut self.requests[number];
         request.facts = facts;
         let ask = Ask { hint: request.hint, tried: &request.tried, since: request.since };
@@ -253,22 +261,27 @@ impl World {
                         )
                     })
                     .map_err(about)?;
+                if let Hint::First(client) = request.hint {
+                    let together = self.shadow.first(client, &request.tried, &placement, now);
+                    if together.map_err(about)? {
+                        journal.saw("together");
+                    }
+                }
                 self.place(number, placement, in_flight, journal)
             }
             Ok(Decision::Wait(mut wait)) => {
                 let bell = Arc::<Bell>::default();
                 if let Poll::Ready(woken) = bell.poll(&mut wait) {
-                    // It stood in line for no time at all.
-                    let Woken::Placed(placement, in_flight) = woken else {
-                        return Err(format!("request {number} is told to ask again at once"));
-                    };
-                    let to = self.shadow.name(placement.backend.id());
-                    journal.write(format_args!("        {number} ..-> {to} {:?}", placement.cause));
-                    rules.placed(&placement).map_err(about)?;
-                    return self.place(number, placement, in_flight, journal);
+                    return self.called_at_once(number, woken, journal);
                 }
                 let deadline = wait.deadline();
                 self.settle(journal)?;
+                if bell.has_rung()
+                    && let Poll::Ready(woken) = bell.poll(&mut wait)
+                {
+                    // Somebody left with a place, and it was the next.
+                    return self.called_at_once(number, woken, journal);
+                }
                 let line = self.newcomer()?;
                 let name = match line {
                     Line::Any => "any".into(),
@@ -297,6 +310,21 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// It stood in line for no time at all.
+    fn called_at_once(&mut self, number: usize, woken: Woken, journal: &mut Journal) -> Checked {
+        let Woken::Placed(placement, in_flight) = woken else {
+            return Err(format!("request {number} is told to ask again at once"));
+        };
+        let to = self.shadow.name(placement.backend.id());
+        journal.write(format_args!("        {number} ..-> {to} {:?}", placement.cause));
+        let request = &self.requests[number];
+        let rules = Rules { shadow: &self.shadow, request, now: self.now() };
+        rules
+            .placed(&placement)
+            .map_err(|why| format!("request {number}, {:?}: {why}", request.facts))?;
+        self.place(number, placement, in_flight, journal)
     }
 
     /// The line that is one longer than the shadow knows.
@@ -394,13 +422,18 @@ impl World {
             if news.is_empty() {
                 return Ok(());
             }
-            for (line, number, woken) in news.into_iter().flatten() {
-                self.heard(line, number, woken, journal)?;
+            for (line, number, woken) in news.iter().flatten() {
+                if let Woken::Placed(placement, _) = woken {
+                    rules::in_turn(&self.shadow, &self.requests, *number, *line, placement)?;
+                }
+            }
+            for (_, number, woken) in news.into_iter().flatten() {
+                self.heard(number, woken, journal)?;
             }
         }
     }
 
-    fn heard(&mut self, line: Line, number: usize, woken: Woken, journal: &mut Journal) -> Checked {
+    fn heard(&mut self, number: usize, woken: Woken, journal: &mut Journal) -> Checked {
         match woken {
             Woken::Placed(placement, in_flight) => {
                 let to = self.shadow.name(placement.backend.id());
@@ -410,9 +443,6 @@ impl World {
                 let rules = Rules { shadow: &self.shadow, request, now: self.now() };
                 rules
                     .placed(&placement)
-                    .and_then(|()| {
-                        rules::in_turn(&self.shadow, &self.requests, number, line, &placement)
-                    })
                     .map_err(|why| format!("request {number}, {:?}: {why}", request.facts))?;
                 drop(self.take(number));
                 self.place(number, placement, in_flight, journal)
@@ -471,8 +501,23 @@ impl World {
             self.end(number, Outcome::Failure);
             return Ok(());
         }
-        let binding = self.pool.bind(&request.hint, placement, now, &mut self.dice);
-        self.shadow.bind(&request.hint, placement, now, &binding)?;
+        let wish = match self.rng.random_range(0..30) {
+            0 => Some(Wish::Release),
+            1..10 => Some(Wish::Pin),
+            _ => None,
+        };
+        let binding = self.pool.bind(&request.hint, placement, wish, now, &mut self.dice);
+        self.shadow.bind(&request.hint, placement, wish, now, &binding)?;
+        match wish {
+            Some(Wish::Release) => journal.saw("log-out"),
+            Some(Wish::Pin) if request.hint == Hint::Free && binding != Binding::Keep => {
+                journal.saw("pinned");
+            }
+            _ => {}
+        }
+        if binding == Binding::Revoke {
+            self.clients[request.client].token = None;
+        }
         if let Binding::Issue(grant) = binding {
             let home = self.shadow.name(grant.backend);
             journal.write(format_args!("        {number} gets {home} {}", grant.session));
@@ -501,13 +546,24 @@ impl World {
 
     pub fn tick(&mut self, journal: &mut Journal) -> Checked {
         let now = self.now();
-        let expected = self.shadow.tick(now);
+        let mut expected = self.shadow.tick(now);
         let changes = self.pool.tick(now);
+        self.shadow.forget(now);
+        self.shadow.expire(&self.pool, now)?;
+        expected.extend(self.shadow.end_drains(&self.pool, now));
         let changes: Vec<_> = changes.iter().map(|t| (t.backend.id(), t.from, t.to)).collect();
         equal("changes with time", &changes, &expected)?;
+        if self
+            .shadow
+            .all_members()
+            .any(|(_, b)| b.drain.as_ref().is_some_and(|drain| drain.cut > 0))
+        {
+            journal.saw("cut");
+        }
         for (id, _, to) in changes {
             journal.write(format_args!("{:>7} {} is {to}", self.elapsed, self.shadow.name(id)));
+            journal.saw(to.as_str());
         }
-        self.shadow.expire(&self.pool, now)
+        Ok(())
     }
 }

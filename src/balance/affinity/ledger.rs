@@ -19,12 +19,13 @@ use dashmap::mapref::entry::Entry;
 use foldhash::fast::FixedState;
 
 use super::SessionId;
+use crate::balance::drain::Departure;
 use crate::balance::{Backend, BackendId, Timestamp};
 
 /// Sessions and their homes.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Never iterated: its order depends on the seed.
+    /// Its order depends on the seed: who lists it sorts the list.
     sessions: DashMap<SessionId, Stay, FixedState>,
     /// Sessions in `sessions`; counting the map itself would lock every shard.
     len: AtomicUsize,
@@ -51,8 +52,16 @@ fn nanos(duration: Duration) -> u64 {
 #[derive(Debug)]
 struct Stay {
     backend: Arc<Backend>,
+    /// Since when it lives there.
+    since: Timestamp,
     /// Nanoseconds since the epoch.
     last_seen: AtomicU64,
+}
+
+impl Stay {
+    fn last_seen(&self) -> Timestamp {
+        Timestamp::from_nanos(self.last_seen.load(Ordering::Relaxed))
+    }
 }
 
 impl Ledger {
@@ -113,32 +122,73 @@ impl Ledger {
         self.sessions.get(&session).map(|stay| stay.backend.id())
     }
 
-    /// Records that `session` was served by `backend`.
-    pub fn see(&self, session: SessionId, backend: &Arc<Backend>, now: Timestamp) {
-        if let Some(stay) = self.sessions.get(&session)
-            && stay.backend.id() == backend.id()
-        {
-            let last = Timestamp::from_nanos(stay.last_seen.load(Ordering::Relaxed));
-            // Either way: a clock that was ahead must not keep the session for ever.
-            let apart = nanos(now.since(last).max(last.since(now)));
-            if apart >= self.grain.load(Ordering::Relaxed) {
+    /// Where a session lives, and when it was last seen, to the grain.
+    pub(in crate::balance) fn last_seen(
+        &self,
+        session: SessionId,
+    ) -> Option<(BackendId, Timestamp)> {
+        self.sessions.get(&session).map(|stay| (stay.backend.id(), stay.last_seen()))
+    }
+
+    /// To what last sights are kept.
+    pub(in crate::balance) fn grain(&self) -> Duration {
+        Duration::from_nanos(self.grain.load(Ordering::Relaxed))
+    }
+
+    /// Records that `session`, which lives at `backend`, was served. If it is known to live
+    /// elsewhere nothing is recorded, and the answer is since when.
+    pub(in crate::balance) fn see(
+        &self,
+        session: SessionId,
+        backend: &Arc<Backend>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if let Some(stay) = self.sessions.get(&session) {
+            if stay.backend.id() != backend.id() {
+                return Some(stay.since);
+            }
+            let last = stay.last_seen();
+            // Either way: a clock that was ahead must not keep the session for ever. What drains
+            // wants to know exactly who has paused.
+            let elapsed = nanos(now.since(last).max(last.since(now)));
+            if elapsed >= self.grain.load(Ordering::Relaxed) || backend.is_leaving() {
                 stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
             }
-            return;
+            return None;
         }
-        self.record(session, backend, now);
+        self.record(session, backend, now, Departure::Left);
+        None
+    }
+
+    /// Records that `session` lives at `backend` from now on, wherever it was.
+    pub(in crate::balance) fn settle(
+        &self,
+        session: SessionId,
+        backend: &Arc<Backend>,
+        now: Timestamp,
+        departure: Departure,
+    ) {
+        if self.see(session, backend, now).is_some() {
+            self.record(session, backend, now, departure);
+        }
     }
 
     /// A session that is new here or has moved.
     #[cold]
-    fn record(&self, session: SessionId, backend: &Arc<Backend>, now: Timestamp) {
+    fn record(
+        &self,
+        session: SessionId,
+        backend: &Arc<Backend>,
+        now: Timestamp,
+        departure: Departure,
+    ) {
+        let new = || Stay {
+            backend: backend.clone(),
+            since: now,
+            last_seen: AtomicU64::new(now.as_nanos()),
+        };
         match self.sessions.entry(session) {
-            Entry::Occupied(mut stay) => {
-                let stay = stay.get_mut();
-                stay.backend.remove_session();
-                stay.backend = backend.clone();
-                stay.last_seen = AtomicU64::new(now.as_nanos());
-            }
+            Entry::Occupied(mut stay) => stay.insert(new()).backend.remove_session(departure),
             Entry::Vacant(vacant) => {
                 if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity.load(Ordering::Relaxed)
                 {
@@ -146,18 +196,70 @@ impl Ledger {
                     self.untracked.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                let last_seen = AtomicU64::new(now.as_nanos());
-                vacant.insert(Stay { backend: backend.clone(), last_seen });
+                vacant.insert(new());
                 self.look_again_at(now + self.idle_timeout(), session);
             }
         }
         backend.add_session();
     }
 
+    /// The sessions of `home` that were last seen before `horizon`, longest ago first.
+    pub(in crate::balance) fn away_from(
+        &self,
+        home: BackendId,
+        horizon: Timestamp,
+    ) -> Vec<SessionId> {
+        let sessions = self.sessions.iter().filter_map(|entry| {
+            let (stay, last_seen) = (entry.value(), entry.value().last_seen());
+            let is_away = stay.backend.id() == home && last_seen <= horizon;
+            is_away.then(|| (last_seen, entry.key().to_bits()))
+        });
+        let mut sessions: Vec<_> = sessions.collect();
+        sessions.sort_unstable();
+        sessions.into_iter().map(|(_, session)| SessionId::from_bits(session)).collect()
+    }
+
+    /// All sessions and their homes, in no order.
+    pub(in crate::balance) fn homes(&self) -> Vec<(SessionId, BackendId)> {
+        self.sessions.iter().map(|entry| (*entry.key(), entry.value().backend.id())).collect()
+    }
+
+    /// Ends all sessions that live at `home`. Gives how many.
+    pub(in crate::balance) fn end_all(&self, home: BackendId) -> usize {
+        let sessions = self.away_from(home, Timestamp::from_nanos(u64::MAX));
+        let is_there = |_: &SessionId, stay: &Stay| stay.backend.id() == home;
+        let ended = sessions.iter().filter_map(|session| {
+            let (_, stay) = self.sessions.remove_if(session, is_there)?;
+            self.forget(&stay, Departure::Left);
+            Some(())
+        });
+        ended.count()
+    }
+
+    /// Does the session live at `home`, and was it last seen before `horizon`?
+    pub(in crate::balance) fn is_away_from(
+        &self,
+        session: SessionId,
+        home: BackendId,
+        horizon: Timestamp,
+    ) -> bool {
+        let stay = self.sessions.get(&session);
+        stay.is_some_and(|stay| stay.backend.id() == home && stay.last_seen() <= horizon)
+    }
+
+    /// Takes a session off the books, if it lives at `home`: it is not waited for any longer.
+    pub(in crate::balance) fn cut(&self, session: SessionId, home: BackendId) {
+        if let Some((_, stay)) =
+            self.sessions.remove_if(&session, |_, stay| stay.backend.id() == home)
+        {
+            self.forget(&stay, Departure::Cut);
+        }
+    }
+
     /// Ends a session now. Gives its home, if it was known.
     pub fn end(&self, session: SessionId) -> Option<BackendId> {
         let (_, stay) = self.sessions.remove(&session)?;
-        self.forget(&stay);
+        self.forget(&stay, Departure::Left);
         Some(stay.backend.id())
     }
 
@@ -176,17 +278,15 @@ impl Ledger {
         let mut ended = 0;
         for session in over.into_values().flatten() {
             // Under the shard's lock: nobody can see the session between the look and the end.
-            let end = |last_seen: &AtomicU64| {
-                Timestamp::from_nanos(last_seen.load(Ordering::Relaxed)) + self.idle_timeout()
-            };
-            match self.sessions.remove_if(&session, |_, stay| end(&stay.last_seen) < now) {
+            let end = |stay: &Stay| stay.last_seen() + self.idle_timeout();
+            match self.sessions.remove_if(&session, |_, stay| end(stay) < now) {
                 Some((_, stay)) => {
-                    self.forget(&stay);
+                    self.forget(&stay, Departure::Left);
                     ended += 1;
                 }
                 None => {
                     if let Some(stay) = self.sessions.get(&session) {
-                        self.look_again_at(end(&stay.last_seen).max(now), session);
+                        self.look_again_at(end(&stay).max(now), session);
                     }
                 }
             }
@@ -194,8 +294,8 @@ impl Ledger {
         ended
     }
 
-    fn forget(&self, stay: &Stay) {
-        stay.backend.remove_session();
+    fn forget(&self, stay: &Stay, departure: Departure) {
+        stay.backend.remove_session(departure);
         self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -233,7 +333,9 @@ mod tests {
         ledger.see(id(1), &backends[0], at(1));
         ledger.see(id(2), &backends[0], at(1));
         assert_eq!(counts(), (2, 0, 2));
-        ledger.see(id(1), &backends[1], at(2));
+        assert_eq!(ledger.see(id(1), &backends[1], at(2)), Some(at(0)), "it lives elsewhere");
+        assert_eq!(counts(), (2, 0, 2));
+        ledger.settle(id(1), &backends[1], at(2), Departure::Left);
         assert_eq!(counts(), (1, 1, 2), "moved");
         assert_eq!(ledger.home(id(1)), Some(backends[1].id()));
         assert_eq!(ledger.end(id(2)), Some(backends[0].id()));
@@ -276,7 +378,7 @@ mod tests {
     fn a_full_ledger_takes_no_more_and_says_so() {
         let backends = backends(&[1]);
         let ledger = Ledger::new(IDLE, 2, 1);
-        (0..5).for_each(|session| ledger.see(id(session), &backends[0], at(0)));
+        (0..5).for_each(|session| _ = ledger.see(id(session), &backends[0], at(0)));
         assert_eq!((ledger.len(), ledger.untracked(), backends[0].sessions()), (2, 3, 2));
         ledger.end(id(0));
         ledger.see(id(9), &backends[0], at(0));

@@ -4,13 +4,18 @@
 //! down, draining or gone. Reading a token and writing one are values in and out: this module
 //! never sees a request or a response.
 
+mod first_burst;
 mod ledger;
+mod released;
 mod token;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub(super) use first_burst::{First, FirstBurst};
 pub use ledger::Ledger;
+pub(super) use released::Released;
 pub use token::{Key, Keyring, TOKEN_LEN, TokenText};
 
 use super::hashing::Algorithm;
@@ -68,6 +73,9 @@ pub struct Grant {
 pub enum Hint {
     /// It may go anywhere.
     Free,
+    /// The same, and a client that is known by this number sends it: if it is among its first
+    /// requests, they land together.
+    First(u64),
     /// It carries a valid token.
     Bound(Grant),
     /// It carries a key: the hash of a header, a cookie, an address, ...
@@ -81,6 +89,48 @@ pub enum Binding {
     Keep,
     /// A token that says this.
     Issue(Grant),
+    /// That what it has is worth nothing any more.
+    Revoke,
+}
+
+/// What the app wants done with the session of a request that it has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To begin, if there is none: see [`Establish::OnDemand`].
+    Pin,
+    /// To end: the user has logged out.
+    Release,
+}
+
+/// When a session begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Establish {
+    /// With the first answer.
+    #[default]
+    Always,
+    /// When the app says so, with [`Wish::Pin`].
+    OnDemand,
+}
+
+impl Establish {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Establish::Always => "always",
+            Establish::OnDemand => "on_demand",
+        }
+    }
+}
+
+/// Moving sessions toward even distribution while all is well: after a scale-out, above all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rebalance {
+    /// How many move a second at most.
+    pub moves_per_second: NonZeroU32,
+    /// A backend gives sessions away while it has more than 1 plus this times its fair share.
+    pub margin: f32,
+    /// Only sessions that have paused for so long move.
+    pub idle_for: Duration,
 }
 
 /// How a pool recognizes a session.
@@ -212,6 +262,12 @@ pub struct AffinitySpec {
     pub when_unavailable: WhenUnavailable,
     /// What happens when its home has too much to do, if anything. For tokens.
     pub overload: Option<Overload>,
+    /// Whether sessions move while their home is well, for the sake of evenness. For tokens.
+    pub rebalance: Option<Rebalance>,
+    /// When a session begins. For tokens.
+    pub establish: Establish,
+    /// The first requests of a client that come within so long land together. For tokens.
+    pub coalesce: Option<Duration>,
     /// For hashed keys: a member with more than this times its fair share of the requests in
     /// flight is passed over for now. Above 1.
     pub max_load: Option<f32>,
@@ -229,6 +285,9 @@ impl Default for AffinitySpec {
             mode: Mode::None,
             when_unavailable: WhenUnavailable::Rebalance,
             overload: None,
+            rebalance: None,
+            establish: Establish::Always,
+            coalesce: None,
             max_load: None,
             idle_timeout: Duration::from_secs(30 * 60),
             absolute_timeout: Duration::from_secs(12 * 60 * 60),

@@ -36,7 +36,8 @@ impl Balancer for PeakEwma {
 fn cost(candidates: &Candidates<'_>, index: usize) -> Option<f32> {
     let backend = &candidates.ready.backends()[index];
     let latency = backend.latency(candidates.now)?;
-    Some(latency * (backend.in_flight() + 1) as f32 / candidates.ready.weights()[index] as f32)
+    let in_flight = candidates.ready.in_flight(index);
+    Some(latency * (in_flight + 1) as f32 / candidates.ready.weights()[index] as f32)
 }
 
 #[cfg(test)]

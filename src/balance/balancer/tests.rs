@@ -2,7 +2,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::balance::load::{Blocks, Shared};
+use crate::balance::load::{Blocks, Shared, World};
 use crate::balance::ready::WEIGHT_ONE;
 use crate::balance::{Backend, BackendId, BackendSpec, Cause, InFlight, Timestamp};
 
@@ -29,7 +29,8 @@ pub(in crate::balance) fn limited(specs: &[(u32, Option<u32>)]) -> Vec<Arc<Backe
 
 /// All of these backends, ready, with their configured weights.
 pub(in crate::balance) fn ready(backends: &[Arc<Backend>]) -> Ready {
-    Ready::new(backends.iter().map(|b| (b.clone(), b.weight() * WEIGHT_ONE)).collect())
+    let weighted = backends.iter().map(|b| (b.clone(), b.weight() * WEIGHT_ONE));
+    Ready::new(weighted.collect(), World::Real)
 }
 
 pub(in crate::balance) fn candidates<'a>(
@@ -72,7 +73,7 @@ fn every_balancer_respects_what_was_tried_and_says_when_nothing_is_left() {
         tried.extend([backends[0].id(), backends[1].id()]);
         let all_tried = candidates(&ready, &tried);
         assert_eq!(balancer.pick(&all_tried, &mut rng), None, "{balance:?}");
-        let nobody = Ready::new(Vec::new());
+        let nobody = Ready::new(Vec::new(), World::Real);
         let empty = balance.prepare(&nobody, &Arc::default());
         assert_eq!(empty.pick(&candidates(&nobody, &[]), &mut rng), None, "{balance:?}");
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::PoolSpec;
 use crate::balance::affinity::{AffinitySpec, Afterwards, Mode, OverloadAction};
 use crate::balance::balancer::Balance;
+use crate::balance::drain::DrainPolicy;
 use crate::balance::hashing::Algorithm;
 use crate::balance::outlier::Ejection;
 use crate::balance::queue::QueueSpec;
@@ -21,6 +22,8 @@ pub(in crate::balance) struct Policy {
     pub(in crate::balance) ejection: Option<Ejection>,
     pub(in crate::balance) queue: QueueSpec,
     pub(in crate::balance) slow_start: Option<Duration>,
+    pub(in crate::balance) measures_cost: bool,
+    pub(in crate::balance) drain: DrainPolicy,
 }
 
 impl From<&PoolSpec> for Policy {
@@ -31,6 +34,8 @@ impl From<&PoolSpec> for Policy {
             ejection: spec.ejection,
             queue: spec.queue,
             slow_start: spec.slow_start,
+            measures_cost: spec.measures_cost,
+            drain: spec.drain,
         }
     }
 }

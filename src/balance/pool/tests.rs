@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::balance::Unavailable;
 use crate::balance::affinity::{Mode, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::{self, Algorithm};
+use crate::balance::{Binding, Cause, Grant, Hint, Rng, Unavailable};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn start() -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000)
@@ -26,7 +26,7 @@ pub(super) fn spec(mode: Mode, weights: &[u32]) -> PoolSpec {
 }
 
 /// Asks for a place, and expects to get one without waiting. It is free again at once.
-fn try_place(
+pub(super) fn try_place(
     pool: &Pool,
     hint: Hint,
     tried: &[BackendId],
@@ -44,16 +44,16 @@ pub(super) fn id(name: &str) -> BackendId {
 }
 
 /// Opens a session and gives its grant.
-fn open_session(pool: &Pool, rng: &mut dyn Rng) -> Grant {
+pub(super) fn open_session(pool: &Pool, rng: &mut dyn Rng) -> Grant {
     let placement = try_place(pool, Hint::Free, &[], start(), rng).unwrap();
     assert_eq!(placement.cause, Cause::New);
-    match pool.bind(&Hint::Free, &placement, start(), rng) {
+    match pool.bind(&Hint::Free, &placement, None, start(), rng) {
         Binding::Issue(grant) => grant,
-        Binding::Keep => panic!("a new session gets a token"),
+        Binding::Keep | Binding::Revoke => panic!("a new session gets a token"),
     }
 }
 
-fn sessions(pool: &Pool) -> Vec<u32> {
+pub(super) fn sessions(pool: &Pool) -> Vec<u32> {
     pool.backends().iter().map(|backend| backend.sessions()).collect()
 }
 
@@ -65,7 +65,7 @@ fn without_affinity_every_request_is_free() {
     let (a, b) = (place(), place());
     assert_eq!((a.backend.name(), b.backend.name()), ("b0", "b1"));
     assert_eq!(a.cause, Cause::Free);
-    assert_eq!(pool.bind(&Hint::Free, &a, start(), &mut rng), Binding::Keep);
+    assert_eq!(pool.bind(&Hint::Free, &a, None, start(), &mut rng), Binding::Keep);
     assert!(pool.ledger().is_empty());
 }
 
@@ -78,7 +78,7 @@ fn a_session_is_bound_from_its_first_answer_on() {
         let hint = Hint::Bound(grant);
         let placement = try_place(&pool, hint, &[], start(), &mut rng).unwrap();
         assert_eq!((placement.backend.id(), placement.cause), (grant.backend, Cause::Bound));
-        assert_eq!(pool.bind(&hint, &placement, start(), &mut rng), Binding::Keep);
+        assert_eq!(pool.bind(&hint, &placement, None, start(), &mut rng), Binding::Keep);
     }
     assert_eq!(sessions(&pool), [1, 0, 0]);
 }
@@ -90,9 +90,9 @@ fn a_token_is_refreshed_when_due_and_keeps_its_beginning() {
     let hint = Hint::Bound(open_session(&pool, &mut rng));
     let later = start() + MINUTE;
     let placement = try_place(&pool, hint, &[], later, &mut rng).unwrap();
-    match pool.bind(&hint, &placement, later, &mut rng) {
+    match pool.bind(&hint, &placement, None, later, &mut rng) {
         Binding::Issue(grant) => assert_eq!((grant.issued, grant.refreshed), (start(), later)),
-        Binding::Keep => panic!("a minute is the refresh interval"),
+        Binding::Keep | Binding::Revoke => panic!("a minute is the refresh interval"),
     }
 }
 
@@ -105,9 +105,9 @@ fn an_expired_session_starts_anew_and_is_counted() {
     let much_later = start() + 40 * MINUTE;
     let placement = try_place(&pool, hint, &[], much_later, &mut rng).unwrap();
     assert_eq!(placement.cause, Cause::New);
-    match pool.bind(&hint, &placement, much_later, &mut rng) {
+    match pool.bind(&hint, &placement, None, much_later, &mut rng) {
         Binding::Issue(grant) => assert_ne!(grant.session, old.session),
-        Binding::Keep => panic!("a new session gets a token"),
+        Binding::Keep | Binding::Revoke => panic!("a new session gets a token"),
     }
     assert_eq!(pool.count_of(Reason::Expired), 1);
     assert_eq!(sessions(&pool).iter().sum::<u32>(), 1, "the old one is not counted any more");
@@ -125,11 +125,11 @@ fn a_session_moves_when_its_home_is_down_with_a_counted_reason() {
     let placement = try_place(&pool, hint, &[], start(), &mut rng).unwrap();
     let moved = Cause::Moved { from: id("b0"), reason: Reason::Down };
     assert_eq!((placement.backend.id(), placement.cause), (id("b1"), moved));
-    match pool.bind(&hint, &placement, start(), &mut rng) {
+    match pool.bind(&hint, &placement, None, start(), &mut rng) {
         Binding::Issue(new) => {
             assert_eq!((new.session, new.backend), (grant.session, id("b1")));
         }
-        Binding::Keep => panic!("a moved session gets a token"),
+        Binding::Keep | Binding::Revoke => panic!("a moved session gets a token"),
     }
     assert_eq!(pool.count_of(Reason::Down), 1);
     assert_eq!(sessions(&pool), [0, 1]);
@@ -167,7 +167,8 @@ fn a_home_that_was_tried_in_vain_counts_as_ejected() {
 fn a_home_that_is_no_longer_configured_is_removed() {
     let pool = Pool::new(&spec(Mode::Cookie, &[1]), 0);
     let mut rng = rng(1);
-    let grant = Grant { backend: id("gone"), ..open_session(&pool, &mut rng) };
+    let session = SessionId::from_bits(7);
+    let grant = Grant { backend: id("gone"), session, ..open_session(&pool, &mut rng) };
     let placement = try_place(&pool, Hint::Bound(grant), &[], start(), &mut rng).unwrap();
     assert_eq!(placement.cause, Cause::Moved { from: id("gone"), reason: Reason::Removed });
 }
@@ -197,14 +198,14 @@ fn weight_zero_takes_bound_sessions_only() {
     }
 }
 
-fn keyed(pool: &Pool, key: u64, rng: &mut dyn Rng) -> Placement {
+pub(super) fn keyed(pool: &Pool, key: u64, rng: &mut dyn Rng) -> Placement {
     let hint = Hint::Key(key);
     let placement = try_place(pool, hint, &[], start(), rng).unwrap();
-    assert_eq!(pool.bind(&hint, &placement, start(), rng), Binding::Keep);
+    assert_eq!(pool.bind(&hint, &placement, None, start(), rng), Binding::Keep);
     placement
 }
 
-fn key_at(pool: &Pool, home: BackendId, rng: &mut dyn Rng) -> u64 {
+pub(super) fn key_at(pool: &Pool, home: BackendId, rng: &mut dyn Rng) -> u64 {
     let at_home = |key: &u64| {
         try_place(pool, Hint::Key(*key), &[], start(), rng).unwrap().backend.id() == home
     };
@@ -242,6 +243,27 @@ fn a_draining_backend_keeps_the_keys_it_has_and_gets_no_new_ones() {
     for key in 0..100 {
         assert_ne!(keyed(&pool, unknown ^ (key << 8), &mut rng).backend.id(), id("b1"));
     }
+}
+
+#[test]
+fn a_key_whose_priority_cannot_take_it_goes_to_the_next_one() {
+    let mut spec = spec(Mode::Hash(Algorithm::Rendezvous), &[1, 1, 1]);
+    spec.backends[2].priority = 1;
+    let pool = Pool::new(&spec, 0);
+    let mut rng = rng(1);
+    let key = key_at(&pool, id("b0"), &mut rng);
+    let tried = try_place(&pool, Hint::Key(key), &[id("b0"), id("b1")], start(), &mut rng);
+    assert_eq!(tried.unwrap().backend.name(), "b2", "both of the first priority failed");
+    keyed(&pool, key, &mut rng);
+    pool.set(id("b0"), Condition::Draining, true, start());
+    let tried = try_place(&pool, Hint::Key(key ^ 1), &[id("b1")], start(), &mut rng).unwrap();
+    assert_eq!(tried.backend.name(), "b2", "one drains, the other failed");
+    pool.set(id("b1"), Condition::Down, true, start());
+    assert_eq!(keyed(&pool, key, &mut rng).backend.name(), "b0", "what drains keeps its keys");
+    assert_eq!(keyed(&pool, key ^ 1, &mut rng).backend.name(), "b2");
+    pool.set(id("b2"), Condition::Down, true, start());
+    let nowhere = try_place(&pool, Hint::Key(key ^ 2), &[], start(), &mut rng);
+    assert_eq!(nowhere.unwrap_err(), Unavailable::NoBackend, "new ones do not go there at all");
 }
 
 #[test]
@@ -305,7 +327,7 @@ fn the_same_seed_gives_the_same_run() {
                 pool.set(id("b1"), Condition::Down, step % 200 == 0, start());
             }
             let placement = try_place(&pool, hint, &[], now, &mut rng).unwrap();
-            if let Binding::Issue(grant) = pool.bind(&hint, &placement, now, &mut rng) {
+            if let Binding::Issue(grant) = pool.bind(&hint, &placement, None, now, &mut rng) {
                 grants.push(grant);
             }
             pool.tick(now);

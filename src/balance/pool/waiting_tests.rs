@@ -9,7 +9,7 @@ use crate::balance::affinity::{Afterwards, Mode, Overload, OverloadAction, WhenU
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::Algorithm;
 use crate::balance::queue::{Wait, Woken};
-use crate::balance::{InFlight, Unavailable};
+use crate::balance::{Binding, Cause, Hint, InFlight, Unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -68,9 +68,9 @@ fn pool_and_session(limits: &[Option<u32>], change: impl FnOnce(&mut PoolSpec)) 
     let pool = Pool::new(&spec, 0);
     let (placement, _) = placed(ask(&pool, Hint::Free, start()));
     assert_eq!(placement.backend.name(), "b0");
-    match pool.bind(&Hint::Free, &placement, start(), &mut rng(1)) {
+    match pool.bind(&Hint::Free, &placement, None, start(), &mut rng(1)) {
         Binding::Issue(grant) => (pool, Hint::Bound(grant)),
-        Binding::Keep => panic!("a new session gets a token"),
+        Binding::Keep | Binding::Revoke => panic!("a new session gets a token"),
     }
 }
 
@@ -170,7 +170,7 @@ fn a_detour_always_leads_to_the_same_place_and_ends_when_home_is_back() {
     let detour = |hint| {
         let (placement, _) = placed(ask(&pool, hint, start()));
         assert_eq!(placement.cause, Cause::Detoured(Reason::Down));
-        assert_eq!(pool.bind(&hint, &placement, start(), &mut rng(1)), Binding::Keep);
+        assert_eq!(pool.bind(&hint, &placement, None, start(), &mut rng(1)), Binding::Keep);
         placement.backend.id()
     };
     let first = detour(session);
@@ -198,6 +198,23 @@ fn an_overloaded_home_is_relieved_as_the_policy_says() {
         drop(busy);
         assert_eq!(placed(ask(&pool, session, start())).0.cause, Cause::Bound);
     }
+}
+
+#[test]
+fn the_bound_on_sessions_does_not_hold_back_those_who_wait_for_any() {
+    let (pool, session) = pool_and_session(&[Some(4), Some(1)], |spec| {
+        let action = OverloadAction::Queue;
+        spec.affinity.overload = Some(Overload { factor: 1.05, action });
+    });
+    let busy: Vec<_> = (0..5).map(|_| placed(ask(&pool, Hint::Free, start()))).collect();
+    let mut at_home = waits(ask(&pool, session, start()));
+    let mut anybody = waits(ask(&pool, Hint::Free, start()));
+    let (mut at_b0, _at_b1): (Vec<_>, Vec<_>) =
+        busy.into_iter().partition(|(placement, _)| placement.backend.name() == "b0");
+    drop(at_b0.pop());
+    // Home has 3 of 4 in flight, and its sessions may not bring more than that. Others may.
+    assert!(poll(&mut at_home).is_none());
+    assert_eq!(called(&mut anybody).0.backend.name(), "b0");
 }
 
 #[test]
@@ -241,7 +258,7 @@ fn backups_take_new_sessions_only_while_nobody_else_can() {
     down(&pool, "b1", true);
     assert!(names(&pool).iter().all(|name| name == "b2"));
     let (placement, _) = placed(ask(&pool, Hint::Free, start()));
-    let binding = pool.bind(&Hint::Free, &placement, start(), &mut rng(1));
+    let binding = pool.bind(&Hint::Free, &placement, None, start(), &mut rng(1));
     down(&pool, "b0", false);
     let Binding::Issue(grant) = binding else { panic!("{binding:?}") };
     let (placement, _) = placed(ask(&pool, Hint::Bound(grant), start()));
@@ -308,9 +325,9 @@ fn a_late_answer_does_not_bring_a_moved_session_back() {
     let (late, _in_flight) = placed(ask(&pool, session, start()));
     down(&pool, "b0", true);
     let (moved, _) = placed(ask(&pool, session, start()));
-    let binding = pool.bind(&session, &moved, start(), &mut rng(1));
+    let binding = pool.bind(&session, &moved, None, start(), &mut rng(1));
     assert!(matches!(binding, Binding::Issue(grant) if grant.backend == id("b1")));
-    assert_eq!(pool.bind(&session, &late, start() + 60 * SECOND, &mut rng(1)), Binding::Keep);
+    assert_eq!(pool.bind(&session, &late, None, start() + 60 * SECOND, &mut rng(1)), Binding::Keep);
     assert_eq!(pool.backend(id("b1")).unwrap().sessions(), 1);
 }
 

@@ -41,8 +41,9 @@ Examples:
   stickler demo --backends 5 --sessions 200 --think exp:100ms
   stickler demo --print-config > stickler.toml
 
-While it runs, try http://127.0.0.1:8080/ in a browser, or kill one of the app servers. Exits with
-1 if a session was lost or a request failed although affinity was on and no app server ended.";
+While it runs, try http://127.0.0.1:8080/ and the dashboard at http://127.0.0.1:9900/ in a browser,
+`stickler top` in another terminal, or kill one of the app servers. Exits with 1 if a session was
+lost or a request failed although affinity was on and no app server ended.";
 
 /// How long a user waits for an answer, longer than the app server works on it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,6 +73,9 @@ pub(super) struct Args {
     /// Where the proxy listens; 127.0.0.1:8080 or the next free port if absent
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Where its dashboard is; 127.0.0.1:9900 or the next free port if absent
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
     /// How long users think between requests: 0, 5ms, uniform:2ms-8ms, exp:5ms, lognormal:5ms,0.5
     #[arg(long, value_name = "TIMES", default_value = "exp:250ms")]
     think: Delay,
@@ -128,7 +132,9 @@ fn policy(args: &Args) -> Policy {
 fn example_config(args: &Args, policy: &Policy) -> String {
     let ports = (3001u16..).take(args.backends.get().into());
     let backends = ports.enumerate().map(|(i, port)| (app_name(i), local(port)));
-    policy.config(args.listen.unwrap_or(local(8080)), &backends.collect::<Vec<_>>())
+    let listen = args.listen.unwrap_or(local(8080));
+    let admin = args.admin.unwrap_or(local(9900));
+    policy.config([listen, admin], &backends.collect::<Vec<_>>())
 }
 
 fn start_proxy(
@@ -138,18 +144,23 @@ fn start_proxy(
     token_key: &Key,
     terminal: &Terminal,
 ) -> Result<Running, Failure> {
-    let listen = args.listen.unwrap_or_else(free_address);
-    let text = policy.config(listen, &apps.addresses());
+    let listen = args.listen.unwrap_or_else(|| free_address(8080));
+    let admin = args.admin.unwrap_or_else(|| free_address(9900));
+    let text = policy.config([listen, admin], &apps.addresses());
     let environment = |name: &str| (name == policy::KEY_VARIABLE).then(|| token_key.to_base64());
     let loaded = Config::parse("demo.toml", &text, Path::new("."), &environment);
     let loaded = loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
-    server::start(loaded.config).map_err(Failure::failed)
+    let mut config = loaded.config;
+    // What operators say about other proxies is no business of the demo's.
+    config.server.state_dir =
+        std::env::temp_dir().join(format!("stickler-demo-{}", std::process::id()));
+    server::start(config).map_err(Failure::failed)
 }
 
-/// 127.0.0.1:8080, or the next port that nobody uses.
-fn free_address() -> SocketAddr {
+/// This port of this machine, or the next one that nobody uses.
+fn free_address(first: u16) -> SocketAddr {
     let is_free = |port: &u16| TcpListener::bind(local(*port)).is_ok();
-    local((8080..8180).find(is_free).unwrap_or(0))
+    local((first..first + 100).find(is_free).unwrap_or(0))
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -167,6 +178,10 @@ fn introduction(args: &Args, seed: u64, apps: &Apps, proxy: &Running) -> String 
     );
     for address in proxy.addresses() {
         let _ = writeln!(text, "  proxy   http://{address}");
+        if let Some(admin) = proxy.admin() {
+            let _ =
+                writeln!(text, "  admin   http://{admin}/  dashboard; for stickler top and status");
+        }
         let _ = writeln!(text, "\nTry  curl {}http://{address}/whoami", args.affinity.curl());
     }
     text.push_str("     kill PID    to see what the end of an app server costs\n");
@@ -187,7 +202,7 @@ async fn play(
     proxy: &Running,
     screen: &mut Screen,
 ) -> Result<Summary, Failure> {
-    let [pool] = proxy.pools() else { return Err(Failure::failed("the demo has one pool")) };
+    let [pool] = &*proxy.pools() else { return Err(Failure::failed("the demo has one pool")) };
     let signal = stop::signal()?;
     let crowd = Crowd::start(plan(args, seed, proxy)?);
     let stopwatch = Stopwatch::start();

@@ -65,10 +65,16 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// The configuration of a proxy that listens at `listen`, in front of these backends.
-    pub(super) fn config(&self, listen: SocketAddr, backends: &[(String, SocketAddr)]) -> String {
+    /// The configuration of a proxy that listens at `listen`, and for operators at `admin`, in
+    /// front of these backends.
+    pub(super) fn config(
+        &self,
+        [listen, admin]: [SocketAddr; 2],
+        backends: &[(String, SocketAddr)],
+    ) -> String {
         let Policy { balance, affinity, idle_timeout } = self;
         let mut text = format!("[[listeners]]\naddress = \"{listen}\"\n\n");
+        let _ = writeln!(text, "[admin]\naddress = \"{admin}\"\n");
         if *affinity == Affinity::Cookie {
             text.push_str("[token]\n# In base64, as `openssl rand -base64 32` prints it.\n");
             let _ = writeln!(text, "keys = [\"${{{KEY_VARIABLE}}}\"]\n");
@@ -104,14 +110,15 @@ mod tests {
 
     #[test]
     fn every_policy_is_a_configuration_without_mistakes() {
-        let [listen, app_1, app_2] = [8080, 3001, 3002].map(|port| ([127, 0, 0, 1], port).into());
+        let [listen, admin, app_1, app_2] =
+            [8080, 9900, 3001, 3002].map(|port| ([127, 0, 0, 1], port).into());
         let backends = [("app-1".to_owned(), app_1), ("app-2".to_owned(), app_2)];
         let key = Key::random(&mut StdRng::seed_from_u64(1)).to_base64();
         for &affinity in Affinity::value_variants() {
             for balance in BALANCERS {
                 let idle_timeout = Duration::from_secs(5);
                 let policy = Policy { balance: balance.into(), affinity, idle_timeout };
-                let text = policy.config(listen, &backends);
+                let text = policy.config([listen, admin], &backends);
                 let loaded =
                     Config::parse("demo.toml", &text, Path::new("."), &|_| Some(key.clone()));
                 let loaded = loaded.unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Auto, seconds};
 use crate::balance::{affinity, hashing};
-use crate::config::leaf::{CookieName, CookiePath, Domain, Factor, Parsed, QueryName};
+use crate::config::leaf::{CookieName, CookiePath, Domain, Factor, Parsed, QueryName, Share};
 
 /// How sessions stick to backends.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -33,6 +33,14 @@ pub struct Affinity {
     /// What happens when bound sessions bring their backend more than its share. With
     /// `mode = "cookie"` only. Absent: nothing.
     pub overload: Option<Overload>,
+    /// Moving sessions toward an even distribution while their backends are well, after a
+    /// scale-out above all. With `mode = "cookie"` only. Absent: none moves.
+    pub rebalance: Option<Rebalance>,
+    /// When a session begins. With `mode = "cookie"` only.
+    pub establish: Establish,
+    /// The first requests of a client (address and user agent) that come within so long land
+    /// together. With `mode = "cookie"` only. Absent: each goes where the balancer says.
+    pub coalesce: Option<Parsed<Duration>>,
     /// A backend with more than this times its fair share of the requests in flight is passed over
     /// for now. With `mode = "hash"` only. Absent: never.
     pub max_load: Option<Parsed<Factor>>,
@@ -54,6 +62,9 @@ impl Default for Affinity {
             when_unavailable: WhenUnavailable::Rebalance,
             wait: None,
             overload: None,
+            rebalance: None,
+            establish: Establish::Always,
+            coalesce: None,
             max_load: None,
             max_sessions: 1_000_000,
         }
@@ -257,6 +268,45 @@ pub struct Overload {
 impl Default for Overload {
     fn default() -> Self {
         Overload { factor: Parsed(Factor(1.25)), action: OverloadAction::Detour }
+    }
+}
+
+/// Moving sessions toward an even distribution.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rebalance {
+    /// How many sessions move a second at most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub moves_per_second: u32,
+    /// A backend gives sessions away while it has more than its fair share and so much of it.
+    pub margin: Parsed<Share>,
+    /// Only sessions that have paused for so long move, at their next request.
+    pub idle_for: Parsed<Duration>,
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        Rebalance { moves_per_second: 10, margin: Parsed(Share(0.1)), idle_for: seconds(60) }
+    }
+}
+
+/// When a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Establish {
+    /// With the first answer.
+    Always,
+    /// When the app answers `Stickler-Affinity: pin`: with the log-in, say. Until then requests
+    /// go wherever the balancer says, and no cookie is set.
+    OnDemand,
+}
+
+impl From<Establish> for affinity::Establish {
+    fn from(establish: Establish) -> Self {
+        match establish {
+            Establish::Always => affinity::Establish::Always,
+            Establish::OnDemand => affinity::Establish::OnDemand,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[pools.NAME]` and what is below it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -30,13 +31,19 @@ pub struct Pool {
     /// How long a backend that has come up takes to get its full share. Absent: it gets it at
     /// once.
     pub slow_start: Option<Parsed<Duration>>,
+    /// Is the cost of stickiness measured: what affinity costs next to even distribution?
+    pub measure_cost: bool,
+    /// How backends are emptied, unless the command that begins it says otherwise.
+    pub drain: Drain,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
     pub eject: Eject,
     /// How sessions stick to backends. Absent: they do not.
     pub affinity: Affinity,
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
-    /// The app servers. At least one.
+    /// Where further app servers are found: by DNS, or in a file that is watched.
+    pub discover: Vec<Discover>,
+    /// The app servers. At least one, unless they are discovered.
     pub backends: Vec<Backend>,
 }
 
@@ -50,9 +57,12 @@ impl Default for Pool {
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,
+            measure_cost: true,
+            drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
             health: None,
+            discover: Vec::new(),
             backends: Vec::new(),
         }
     }
@@ -103,6 +113,23 @@ impl Default for Queue {
     fn default() -> Self {
         Queue { length: 128, timeout: seconds(5) }
     }
+}
+
+/// How a backend is emptied. It gets no new sessions; those that it has stay until they end, unless
+/// this moves them. A drain that the app asks for in its health check goes like this, too.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// From so long after the beginning on all sessions move, each at its next request. Absent:
+    /// never.
+    pub deadline: Option<Parsed<Duration>>,
+    /// A session that has paused for so long moves at its next request. Absent: none does before
+    /// the deadline.
+    pub move_idle_after: Option<Parsed<Duration>>,
+    /// How many sessions move after the deadline, and how many tunnels are closed, a second.
+    /// Absent: all at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub moves_per_second: Option<u32>,
 }
 
 /// What backends are told about the client.
@@ -207,6 +234,43 @@ pub struct Ejection {
 impl Default for Ejection {
     fn default() -> Self {
         Ejection { connect_failures: 5, duration: seconds(10) }
+    }
+}
+
+/// Where app servers are found. One of `dns`, `srv` and `file`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Discover {
+    /// A host name with a port: a backend for each of its addresses (A, AAAA), named after it.
+    pub dns: Option<Parsed<Address>>,
+    /// The name of an SRV record: a backend for each of its targets, named after it, with its
+    /// port, weight and priority.
+    pub srv: Option<Parsed<Name>>,
+    /// A file with backends, relative to this file: TOML with `[[backends]]` tables as in here, or
+    /// JSON with the same in a list. Read again when it changes.
+    pub file: Option<Parsed<PathBuf>>,
+    /// The IP address and port of the name server. Absent: the system's.
+    pub nameserver: Option<Parsed<Address>>,
+    /// Names are looked up again when their time to live is over, but not sooner than this.
+    pub min_interval: Parsed<Duration>,
+    /// Nor later than this.
+    pub max_interval: Parsed<Duration>,
+    /// An answer, or a file, with fewer backends is not believed: the last ones stay.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub min_members: u32,
+}
+
+impl Default for Discover {
+    fn default() -> Self {
+        Discover {
+            dns: None,
+            srv: None,
+            file: None,
+            nameserver: None,
+            min_interval: seconds(5),
+            max_interval: seconds(60),
+            min_members: 1,
+        }
     }
 }
 

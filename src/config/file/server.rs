@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +24,23 @@ pub struct Server {
     /// `$STATE_DIRECTORY` (systemd sets it), else `$XDG_STATE_HOME/stickler`, else
     /// `$HOME/.local/state/stickler`, else `/var/lib/stickler`.
     pub state_dir: Option<Parsed<PathBuf>>,
+    /// Is the configuration read again when this file changes, or the file of token keys? It is
+    /// read again at a SIGHUP in any case.
+    pub watch_config: bool,
     /// May the names of request fields have underscores? Many app servers cannot tell them from
     /// hyphens, so that a client could say what only a proxy may; by default such fields are
     /// removed.
     pub underscores_in_headers: bool,
     /// Log lines, on standard error.
     pub log: Log,
+    /// A line for each request. Absent: none.
+    pub access_log: Option<AccessLog>,
+    /// The header field in which backends are told the id of a request, by which it is found in
+    /// logs and on error pages; `off`: they are not told. A client's own is replaced, unless the
+    /// client is a trusted proxy.
+    pub request_id_header: RequestIdHeader,
+    /// What becomes of requests without a W3C `traceparent`; those that have one keep it.
+    pub trace: Trace,
     /// How patient the proxy is with clients.
     pub timeouts: ClientTimeouts,
     /// How much a client may ask for.
@@ -41,8 +53,14 @@ impl Default for Server {
             workers: Workers::Auto(Auto::Auto),
             shutdown_timeout: seconds(30),
             state_dir: None,
+            watch_config: false,
             underscores_in_headers: false,
             log: Log::default(),
+            access_log: None,
+            request_id_header: RequestIdHeader::Named(Parsed(HeaderName::from_static(
+                "x-request-id",
+            ))),
+            trace: Trace::Pass,
             timeouts: ClientTimeouts::default(),
             limits: Limits::default(),
         }
@@ -83,6 +101,104 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// A line for each request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// `stdout`, `stderr`, or a file, relative to this one. A file that was given another name is
+    /// opened anew at SIGUSR1, and at a reload.
+    pub path: LogOutput,
+    /// What the lines look like.
+    pub format: AccessLogFormat,
+    /// Are the queries of targets and referers written down? They may hold what is not meant for
+    /// logs.
+    pub query: bool,
+    /// Which requests get a line.
+    pub lines: LinesKept,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        AccessLog {
+            path: LogOutput::Standard(StandardOutput::Stdout),
+            format: AccessLogFormat::Json,
+            query: true,
+            lines: LinesKept::All,
+        }
+    }
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum LogOutput {
+    /// What the process was started with.
+    Standard(StandardOutput),
+    /// A file.
+    File(Parsed<PathBuf>),
+}
+
+/// An output that the process was started with.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StandardOutput {
+    /// Standard output.
+    Stdout,
+    /// Standard error, where other log lines go as well.
+    Stderr,
+}
+
+/// What the lines of the access log look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// One JSON object a line, with everything.
+    Json,
+    /// As Apache and nginx write them.
+    Combined,
+}
+
+/// Which requests get a line in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinesKept {
+    /// All of them.
+    All,
+    /// Those that did not go as they should: answered with 5xx or by the proxy itself, moved,
+    /// detoured, tried more than once, or broken off.
+    Notable,
+}
+
+/// Where backends find the id of a request.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum RequestIdHeader {
+    /// Nowhere.
+    Off(Off),
+    /// In this field.
+    Named(Parsed<HeaderName>),
+}
+
+/// The word `off`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Off {
+    /// Turned off.
+    Off,
+}
+
+/// What becomes of requests without a `traceparent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trace {
+    /// They go on without one.
+    Pass,
+    /// A trace is started for each, and what is no valid `traceparent` is replaced.
+    Start,
 }
 
 /// How patient the proxy is with clients. None of these can be zero.

@@ -40,6 +40,26 @@ impl Leaf for ListenAddress {
     }
 }
 
+/// Where operators are let in, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminAddress(pub Option<SocketAddr>);
+
+impl Leaf for AdminAddress {
+    const FORMAT: &'static str = "admin-address";
+    const EXPECTED: &'static str = "an address such as \"127.0.0.1:9900\", or \"off\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(AdminAddress(None)),
+            _ => ListenAddress::parse(text).map(|address| AdminAddress(Some(address.0))),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or("off".into(), |address| address.to_string())
+    }
+}
+
 impl Leaf for Address {
     const FORMAT: &'static str = "backend-address";
     const EXPECTED: &'static str =
@@ -195,6 +215,14 @@ mod tests {
         for bad in ["", "80", "example.com:80", ":http", ":65536", "localhost", "1.2.3.4"] {
             assert_eq!(listen(bad), None, "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn the_admin_address_can_be_off() {
+        let parsed = |text| AdminAddress::parse(text).map(|address| address.show());
+        assert_eq!(parsed("off"), Ok("off".into()));
+        assert_eq!(parsed("localhost:9900"), Ok("127.0.0.1:9900".into()));
+        assert!(AdminAddress::parse("on").is_err());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `[pools.NAME.affinity]`.
 
+use std::num::NonZeroU32;
+
 use super::Resolver;
-use crate::balance::affinity::{AffinitySpec, Mode, Overload, WhenUnavailable};
+use crate::balance::affinity::{AffinitySpec, Mode, Overload, Rebalance, WhenUnavailable};
 use crate::balance::hashing;
 use crate::config::at::At;
 use crate::config::file::{self, KeyField, KeyPart};
@@ -33,6 +35,17 @@ impl Resolver<'_> {
                     factor: overload.factor.0.0,
                     action: overload.action.into(),
                 }),
+                rebalance: file.rebalance.as_ref().map(|rebalance| Rebalance {
+                    moves_per_second: NonZeroU32::new(rebalance.moves_per_second)
+                        .unwrap_or(NonZeroU32::MIN), // the range was checked
+                    margin: rebalance.margin.0.0 as f32,
+                    idle_for: rebalance.idle_for.0,
+                }),
+                establish: file.establish.into(),
+                coalesce: file
+                    .coalesce
+                    .as_ref()
+                    .map(|window| self.positive(window, at.key("coalesce"))),
                 max_load: file.max_load.as_ref().map(|factor| factor.0.0),
                 idle_timeout: file.idle_timeout.0,
                 absolute_timeout: file.absolute_timeout.0,
@@ -89,6 +102,15 @@ impl Resolver<'_> {
             let help = "write mode = \"cookie\", or remove the absolute_timeout";
             let why = "only mode = \"cookie\" knows when a session began";
             self.useless(at.key("absolute_timeout"), why, help, at_mode);
+            for key in ["rebalance", "establish", "coalesce"] {
+                let help = format!("write mode = \"cookie\", or remove the {key}");
+                let why = "only mode = \"cookie\" binds sessions with tokens";
+                self.useless(at.key(key), why, &help, at_mode);
+            }
+        } else if file.establish == file::Establish::OnDemand {
+            let help = "remove it, or write establish = \"always\"";
+            let why = "with establish = \"on_demand\" first requests begin no session";
+            self.useless(at.key("coalesce"), why, help, at.key("establish"));
         }
         if !is_hash {
             for key in ["key", "algorithm", "max_load"] {

@@ -63,7 +63,7 @@ impl Resolver<'_> {
 }
 
 /// Could only one of these addresses be bound?
-fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     let meet = a.ip() == b.ip() || any && a.is_ipv4() == b.is_ipv4();
     a.port() == b.port() && a.port() != 0 && meet
@@ -71,7 +71,7 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// Would a connection to `address` arrive at a listener on `own`, as far as can be said without a
 /// name server?
-fn arrives_at(address: &Address, own: SocketAddr) -> bool {
+pub(super) fn arrives_at(address: &Address, own: SocketAddr) -> bool {
     let Address::Tcp { host, port } = address else { return false };
     let ip = match host.parse::<IpAddr>() {
         Ok(ip) => ip,

@@ -1,11 +1,12 @@
 //! `[pools.NAME]`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 
 use super::Resolver;
 use crate::balance::outlier::Ejection;
 use crate::balance::queue::QueueSpec;
-use crate::balance::{BackendSpec, PoolSpec};
+use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 use crate::config::at::At;
 use crate::config::file::{self, Eject, ForwardHost, HostChoice};
 use crate::config::{BackendTimeouts, Forward, ForwardStyle, HostPolicy, Pool};
@@ -42,7 +43,9 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
-                backends: self.backends(&file.backends, at),
+                measures_cost: file.measure_cost,
+                drain: self.drain(&file.drain, at.key("drain")),
+                backends: self.backends(&file.backends, file.discover.is_empty(), at),
             },
             key: affinity.key,
             cookie: affinity.cookie,
@@ -50,13 +53,19 @@ impl Resolver<'_> {
             timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
             max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
             attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),
+            discover: self.discover(&file.discover, at.key("discover")),
             health: file.health.as_ref().map(|health| self.health(health, at.key("health"))),
         }
     }
 
-    fn backends(&mut self, file: &[file::Backend], at_pool: At<'_>) -> Vec<BackendSpec> {
+    fn backends(
+        &mut self,
+        file: &[file::Backend],
+        are_all: bool,
+        at_pool: At<'_>,
+    ) -> Vec<BackendSpec> {
         let at = at_pool.key("backends");
-        if file.is_empty() {
+        if file.is_empty() && are_all {
             let title = format!("{}: no backends", at_pool.path());
             let mistake = self.mistakes.error(at, title);
             mistake.label("requests would have nowhere to go");
@@ -64,7 +73,7 @@ impl Resolver<'_> {
                 "write\n[[{}.backends]]\nname = \"app-1\"\naddress = \"127.0.0.1:3000\"",
                 at_pool.path()
             ));
-        } else if file.iter().all(|backend| backend.weight == 0) {
+        } else if are_all && file.iter().all(|backend| backend.weight == 0) {
             let title = format!("{}: every backend has weight 0", at_pool.path());
             let mistake = self.mistakes.error(at, title);
             mistake.label("no new session could go anywhere");
@@ -117,6 +126,17 @@ impl Resolver<'_> {
             failures: file.connect_failures,
             duration: self.positive(&file.duration, at.key("duration")),
         })
+    }
+
+    fn drain(&mut self, file: &file::Drain, at: At<'_>) -> DrainPolicy {
+        let mut positive = |key, duration: &Option<_>| {
+            duration.as_ref().map(|duration| self.positive(duration, at.key(key)))
+        };
+        DrainPolicy {
+            deadline: positive("deadline", &file.deadline),
+            move_idle_after: positive("move_idle_after", &file.move_idle_after),
+            moves_per_second: file.moves_per_second.and_then(NonZeroU32::new),
+        }
     }
 
     fn backend_timeouts(&mut self, file: &file::BackendTimeouts, at: At<'_>) -> BackendTimeouts {

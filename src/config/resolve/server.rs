@@ -3,13 +3,18 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use http::header::HeaderName;
+
 use super::Resolver;
 use crate::balance::affinity::Key;
 use crate::config::at::At;
-use crate::config::file::{self, Limit, LogFormat, Workers};
+use crate::config::file::{
+    self, Limit, LogFormat, LogOutput, RequestIdHeader, StandardOutput, Trace, Workers,
+};
 use crate::config::leaf::{Leaf, Size};
 use crate::config::load;
-use crate::config::{ClientTimeouts, Limits, Log, Server};
+use crate::config::{AccessLog, AccessLogPath, ClientTimeouts, Limits, Log, Server};
+use crate::http::fields::Found;
 
 impl Resolver<'_> {
     pub(super) fn server(
@@ -33,6 +38,8 @@ impl Resolver<'_> {
                 None => self.default_state_dir(),
             },
             token_keys,
+            watch_config: file.watch_config,
+            token_keys_file: token.keys_file.as_ref().map(|path| self.directory.join(&path.0)),
             underscores_in_headers: file.underscores_in_headers,
             timeouts: self.client_timeouts(&file.timeouts, at.key("timeouts")),
             limits: self.limits(&file.limits, at.key("limits")),
@@ -40,6 +47,40 @@ impl Resolver<'_> {
                 filter: file.log.filter.0.0.clone(),
                 json: file.log.format == LogFormat::Json,
             },
+            access_log: file.access_log.as_ref().map(|log| self.access_log(log)),
+            request_id_header: match &file.request_id_header {
+                RequestIdHeader::Off(_) => None,
+                RequestIdHeader::Named(name) => {
+                    self.may_be_replaced(&name.0, at.key("request_id_header"));
+                    Some(name.0.clone())
+                }
+            },
+            starts_traces: file.trace == Trace::Start,
+        }
+    }
+
+    fn access_log(&self, file: &file::AccessLog) -> AccessLog {
+        AccessLog {
+            path: match &file.path {
+                LogOutput::Standard(StandardOutput::Stdout) => AccessLogPath::Stdout,
+                LogOutput::Standard(StandardOutput::Stderr) => AccessLogPath::Stderr,
+                LogOutput::File(path) => AccessLogPath::File(self.directory.join(&path.0)),
+            },
+            format: file.format,
+            query: file.query,
+            lines: file.lines,
+        }
+    }
+
+    /// A field of ours takes the place of the client's: that must not be one that means something.
+    fn may_be_replaced(&mut self, name: &HeaderName, at: At<'_>) {
+        let is_ours = Found::of_text(name.as_str()) == Found::REQUEST_ID;
+        if !is_ours && !Found::may_be_trailer(name.as_str()) {
+            let title = format!("server.request_id_header cannot be {name}");
+            let mistake = self.mistakes.error(at, title);
+            mistake
+                .label("this field has a meaning of its own")
+                .help("the usual one is x-request-id");
         }
     }
 

@@ -80,7 +80,7 @@ fn end_of_quoted(mut text: &[u8]) -> Option<&[u8]> {
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).
-pub(super) const fn is_token(b: u8) -> bool {
+pub(in crate::http) const fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(
             b,

@@ -2,6 +2,7 @@
 
 use super::chunk::{is_forbidden_trailer, is_token};
 use super::{HeadLimits, Refusal, content_length};
+use crate::http::fields::Found;
 
 /// What the lines of the current head, or trailer section, have said so far.
 #[derive(Debug, Default)]
@@ -54,58 +55,52 @@ impl Head {
 
     /// `method SP request-target SP HTTP-version`, with single spaces.
     pub(super) fn request_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
+        /// What a version looks like, with the space before it.
+        const VERSION: usize = " HTTP/1.1".len();
+
         self.has_start_line = true;
-        let mut parts = line.split(|&b| b == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let space = line.iter().position(|&b| !is_token(b)).ok_or(Refusal::RequestLine)?;
+        let (method, rest) = line.split_at(space);
+        let version = rest.len().checked_sub(VERSION).ok_or(Refusal::RequestLine)?;
+        let (target, version) = rest.split_at(version);
+        let (false, Some(target)) = (method.is_empty(), target.strip_prefix(b" ")) else {
             return Err(Refusal::RequestLine);
         };
-        if method.is_empty() || !method.iter().all(|&b| is_token(b)) || target.is_empty() {
-            return Err(Refusal::RequestLine);
-        }
-        if target.len() > limits.target {
-            return Err(Refusal::TargetTooLong);
-        }
-        // `/path`, `*`, or an absolute form. What else begins with a mark has no scheme.
-        let begins_well = target[0].is_ascii_alphanumeric() || matches!(target[0], b'/' | b'*');
-        if !begins_well || !target.iter().all(|&b| TARGET[b as usize]) {
-            return Err(Refusal::Target);
-        }
-        self.is_about_server = method == b"OPTIONS" && is_absolute_without_path(target);
         self.is_http10 = match version {
-            b"HTTP/1.1" => false,
-            b"HTTP/1.0" => true,
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            b" HTTP/1.1" => false,
+            b" HTTP/1.0" => true,
+            [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
                 return Err(Refusal::Version);
             }
             _ => return Err(Refusal::RequestLine),
         };
+        if target.len() > limits.target {
+            return Err(Refusal::TargetTooLong);
+        }
+        // `/path`, `*`, or an absolute form. What else begins with a mark has no scheme.
+        let begins_well = matches!(target.first(), Some(b) if b.is_ascii_alphanumeric() || matches!(b, b'/' | b'*'));
+        if !begins_well || !target.iter().all(|&b| TARGET[b as usize]) {
+            let is_one = !target.is_empty() && !target.contains(&b' ');
+            return Err(if is_one { Refusal::Target } else { Refusal::RequestLine });
+        }
+        self.is_about_server = method == b"OPTIONS" && is_absolute_without_path(target);
         Ok(())
     }
 
-    /// A field line. Only the two that frame a body are read.
-    pub(super) fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        match line[0] {
-            b'c' | b'C' => {
-                if let Some(value) = value_of(line, b"content-length") {
-                    // A repeated length is refused even if both agree: who sends two has lost
-                    // count.
-                    match (content_length(value), self.length) {
-                        (Some(length), None) => self.length = Some(length),
-                        _ => return Err(Refusal::ContentLength),
-                    }
-                }
+    /// One of the two fields that frame a body: which, and what it says.
+    pub(super) fn frame(&mut self, flag: Found, value: &[u8]) -> Result<(), Refusal> {
+        let value = trim_blanks(value);
+        if flag.has(Found::CONTENT_LENGTH) {
+            // A repeated length is refused even if both agree: who sends two has lost count.
+            match (content_length(value), self.length) {
+                (Some(length), None) => self.length = Some(length),
+                _ => return Err(Refusal::ContentLength),
             }
-            b't' | b'T' => match value_of(line, b"transfer-encoding") {
-                Some(value) if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") => {
-                    return Err(Refusal::TransferCoding);
-                }
-                Some(_) => self.is_chunked = true,
-                None => {}
-            },
-            b' ' | b'\t' => return Err(Refusal::FoldedLine),
-            _ => {}
+        } else {
+            if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::TransferCoding);
+            }
+            self.is_chunked = true;
         }
         Ok(())
     }
@@ -131,13 +126,6 @@ fn is_absolute_without_path(target: &[u8]) -> bool {
     let scheme = target.iter().position(|&b| b == b':');
     let authority = scheme.and_then(|colon| target[colon..].strip_prefix(b"://"));
     authority.is_some_and(|authority| !authority.iter().any(|b| matches!(b, b'/' | b'?')))
-}
-
-/// The value of a field line of this name (in lower case), without blanks around it.
-fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (found, rest) = line.split_at_checked(name.len())?;
-    let value = rest.strip_prefix(b":")?;
-    found.eq_ignore_ascii_case(name).then(|| trim_blanks(value))
 }
 
 fn trim_blanks(mut value: &[u8]) -> &[u8] {

@@ -9,11 +9,11 @@
 //! * a chunk size with blanks, a bare or malformed chunk extension (7.1.1);
 //! * framing fields among trailers (RFC 9110, 6.5.1);
 //! * lines that end in a bare line feed, folded lines (RFC 9112, 2.2 and 5.2);
-//! * a request target with bytes that none may have (3.2).
+//! * a request target with bytes that none may have (3.2);
+//! * field names that are none, and control bytes in field values (RFC 9110, 5.1 and 5.5).
 //!
-//! It does not check what the parser behind it checks anyway: field names, and control bytes in
-//! field values. It knows where every message ends, so its caller can hand over one message at a
-//! time, and it enforces the limits on heads while they arrive.
+//! It collects the [`FieldLines`] of a head, knows where every message ends, so that its caller can
+//! hand over one message at a time, and enforces the limits on heads while they arrive.
 
 pub(super) mod chunk;
 mod head;
@@ -21,6 +21,9 @@ mod head;
 use memchr::{memchr, memchr_iter};
 
 use head::Head;
+
+use super::field_lines::FieldLines;
+use super::fields::Found;
 
 /// Why a message is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,15 @@ enum State {
     Trailers,
 }
 
+/// What a look at some bytes has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// So many of them belong to the current message: all of them, unless it ends before.
+    pub taken: usize,
+    /// A head has ended in them, and all of its field lines stand here and nowhere else.
+    pub whole_fields: Option<usize>,
+}
+
 /// Follows what a client sends.
 #[derive(Debug)]
 pub struct Scanner {
@@ -168,9 +180,19 @@ impl Scanner {
         self.is_about_server
     }
 
-    /// Follows the next `bytes`. Gives how many of them belong to the current message: all of
-    /// them, unless it ends before.
-    pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    /// Follows the next `bytes`, and collects the field lines of a head in `fields`.
+    pub fn scan(&mut self, bytes: &[u8], fields: &mut FieldLines) -> Result<Scanned, Refusal> {
+        let mut whole_fields = None;
+        let taken = self.follow(bytes, fields, &mut whole_fields)?;
+        Ok(Scanned { taken, whole_fields })
+    }
+
+    fn follow(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut FieldLines,
+        whole_fields: &mut Option<usize>,
+    ) -> Result<usize, Refusal> {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -186,16 +208,18 @@ impl Scanner {
                     self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                 }
                 State::Head if self.partial.is_empty() => {
-                    at += self.field_lines(rest)?;
+                    let (start, is_first) = (at, fields.is_empty());
+                    at += self.field_lines(rest, fields)?;
                     if self.state == State::Head {
                         self.keep_partial(&bytes[at..])?;
                         return Ok(bytes.len());
                     }
+                    *whole_fields = is_first.then_some(start);
                 }
                 _ => match memchr(b'\n', rest) {
                     Some(end) => {
                         at += end + 1;
-                        self.whole_line(&rest[..end])?;
+                        self.whole_line(&rest[..end], fields)?;
                     }
                     None => {
                         self.keep_partial(rest)?;
@@ -211,29 +235,32 @@ impl Scanner {
     }
 
     /// The whole field lines at the beginning of `bytes`, up to the end of the head if it is
-    /// there. Gives how many bytes they are. Nearly every head passes through here in one go, so
-    /// a line costs a look at its two ends, and more only if it may frame something.
-    fn field_lines(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    /// there. Gives how many bytes they are. Nearly every head passes through here in one go.
+    fn field_lines(&mut self, bytes: &[u8], fields: &mut FieldLines) -> Result<usize, Refusal> {
         let mut start = 0;
-        let mut fields = 0;
+        let mut count = 0;
         let mut has_ended = false;
         for end in memchr_iter(b'\n', bytes) {
             if end == start || bytes[end - 1] != b'\r' {
                 return Err(Refusal::BareLineFeed);
             }
-            let first = bytes[start];
-            let line = start..end - 1;
-            start = end + 1;
+            let line = &bytes[start..end - 1];
             if line.is_empty() {
                 has_ended = true;
                 break;
             }
-            if matches!(first, b'c' | b'C' | b't' | b'T' | b' ' | b'\t') {
-                self.head.field(&bytes[line])?;
+            let (flag, value) = fields.note(line, start)?;
+            if flag.has(Found::FRAMING) {
+                self.head.frame(flag, value)?;
             }
-            fields += 1;
+            start = end + 1;
+            count += 1;
         }
-        self.head.grow(start, fields, &self.limits)?;
+        fields.add_text(&bytes[..start], count)?;
+        if has_ended {
+            start += 2;
+        }
+        self.head.grow(start, count, &self.limits)?;
         if has_ended {
             self.end_head()?;
         }
@@ -256,20 +283,20 @@ impl Scanner {
         HeadLimits { bytes: self.limits.bytes.min(chunk::MAX_TRAILERS), ..self.limits }
     }
 
-    fn whole_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn whole_line(&mut self, line: &[u8], fields: &mut FieldLines) -> Result<(), Refusal> {
         if self.partial.is_empty() {
-            return self.line(line);
+            return self.line(line, fields);
         }
         let mut whole = std::mem::take(&mut self.partial);
         whole.extend_from_slice(line);
-        let result = self.line(&whole);
+        let result = self.line(&whole, fields);
         whole.clear();
         self.partial = whole; // its capacity is of use for the next split line
         result
     }
 
     /// One line, without its line feed.
-    fn line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn line(&mut self, line: &[u8], fields: &mut FieldLines) -> Result<(), Refusal> {
         let line = without_carriage_return(line)?;
         match self.state {
             State::ChunkSize => self.chunk_size_line(line),
@@ -279,8 +306,11 @@ impl Scanner {
             }
             State::ChunkEnd => Err(Refusal::Chunk),
             State::Trailers => self.trailer_line(line),
-            State::Idle => self.start_line(line),
-            _ => self.field_line(line),
+            State::Idle => {
+                fields.clear();
+                self.start_line(line)
+            }
+            _ => self.field_line(line, fields),
         }
     }
 
@@ -293,13 +323,14 @@ impl Scanner {
         self.head.grow(line.len() + 2, 0, &self.limits)
     }
 
-    fn field_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn field_line(&mut self, line: &[u8], fields: &mut FieldLines) -> Result<(), Refusal> {
         if line.is_empty() {
             self.head.grow(2, 0, &self.limits)?;
             return self.end_head();
         }
         self.head.grow(line.len() + 2, 1, &self.limits)?;
-        self.head.field(line)
+        let (flag, value) = fields.push(line)?;
+        if flag.has(Found::FRAMING) { self.head.frame(flag, value) } else { Ok(()) }
     }
 
     fn end_head(&mut self) -> Result<(), Refusal> {

@@ -8,8 +8,8 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 10, target: 100 };
 fn messages(scanner: &mut Scanner, mut bytes: &[u8]) -> (Vec<usize>, Result<bool, Refusal>) {
     let mut lengths = Vec::new();
     while !bytes.is_empty() {
-        match scanner.scan(bytes) {
-            Ok(taken) => {
+        match scanner.scan(bytes, &mut FieldLines::default()) {
+            Ok(Scanned { taken, .. }) => {
                 lengths.push(taken);
                 bytes = &bytes[taken..];
             }

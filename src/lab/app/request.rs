@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::HeaderMap;
+use axum::http::header::{COOKIE, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
 use url::form_urlencoded;
 
@@ -26,7 +26,8 @@ impl FromRequestParts<Arc<App>> for Claim {
 }
 
 fn claim(headers: &HeaderMap, cookie: &CookieName) -> Claim {
-    match cookie.values(headers).next() {
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    match cookie.values(lines).next() {
         None => Claim::None,
         Some(sid) => {
             let sid = std::str::from_utf8(sid).ok().and_then(|sid| sid.parse().ok());
@@ -64,7 +65,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::app::answer::COOKIE;
+    use crate::lab::app::answer;
 
     #[test]
     fn the_session_is_found_among_other_cookies() {
@@ -72,9 +73,9 @@ mod tests {
         let claimed = |lines: &[String]| {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append(http::header::COOKIE, line.parse().unwrap());
+                headers.append(COOKIE, line.parse().unwrap());
             }
-            claim(&headers, &CookieName::new(COOKIE))
+            claim(&headers, &CookieName::new(answer::COOKIE))
         };
         assert_eq!(claimed(&[]), Claim::None);
         assert_eq!(claimed(&["notsid=1; theme=dark".into()]), Claim::None);

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::Broken;
 use crate::balance::{InFlight, Outcome};
 use crate::http::body_decoder::{BodyDecoder, Decoded};
+use crate::observe::access_log::Phase;
 use crate::proxy::client::Client;
 use crate::proxy::destination::Destination;
 use crate::proxy::upstream::{Failure, Upstream};
@@ -34,7 +35,7 @@ impl Lease {
     /// The whole response has arrived.
     fn end(self, is_reusable: bool) {
         let Lease { mut upstream, in_flight, destination, client } = self;
-        let backend = in_flight.backend().id();
+        let backend = in_flight.backend().id_at_address();
         in_flight.finish(Outcome::Success);
         let worker = &client.worker;
         if is_reusable && upstream.put_away(worker.tick(), worker.after(destination.timeouts.idle))
@@ -128,6 +129,7 @@ impl Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(first) = self.arrived.first.take() {
+            self.client.record.note_sent(first.len());
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if let Some(trailers) = self.arrived.trailers.take() {
@@ -141,7 +143,10 @@ impl Download {
                     self.end();
                 }
                 Poll::Ready(match decoded {
-                    Decoded::Data(data) => Some(Ok(Frame::data(data))),
+                    Decoded::Data(data) => {
+                        self.client.record.note_sent(data.len());
+                        Some(Ok(Frame::data(data)))
+                    }
                     Decoded::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
                     Decoded::Nothing | Decoded::End => None,
                 })
@@ -176,6 +181,7 @@ impl Download {
     /// The response cannot be completed, and the client must not take it for complete.
     fn give_up(&mut self, broken: Broken, failure: Option<Failure>) -> Broken {
         self.client.break_off();
+        self.client.record.note_broken(broken);
         if matches!(broken, Broken::Backend | Broken::BackendStalled)
             && let Some(lease) = self.lease.take()
         {
@@ -217,6 +223,10 @@ fn stop(uploader: Option<JoinHandle<()>>) {
 impl Drop for Download {
     fn drop(&mut self) {
         stop(self.uploader.take());
+        if !self.is_end_stream() {
+            self.client.record.note_left();
+        }
+        self.client.record.mark(Phase::Transfer);
         self.client.end_exchange();
     }
 }

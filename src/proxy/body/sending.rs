@@ -134,6 +134,9 @@ impl Sending {
         let of_head = rest_of_head.min(written);
         self.head_sent += of_head;
         written -= of_head;
+        if written == 0 {
+            return; // nearly always: there is no body
+        }
         for part in &mut self.piece {
             let of_part = part.len().min(written);
             part.advance(of_part);

@@ -83,6 +83,9 @@ impl Upload {
         }
         let frame = ready!(polled);
         self.progress.has_begun.set(true);
+        if let Some(Ok(frame)) = &frame {
+            self.client.record.note_received(frame.data_ref().map_or(0, Bytes::len));
+        }
         Poll::Ready(frame)
     }
 }
@@ -107,7 +110,7 @@ impl Pace {
         client: &Client,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let site = &client.worker.site;
+        let site = client.worker.site();
         self.began.get_or_insert_with(|| client.worker.tick());
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {

@@ -13,8 +13,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// With this configuration. What is left out of `[server]` and `[[listeners]]` is filled in:
-    /// two workers, a `state_dir` in here, and one listener on port 0.
+    /// With this configuration. What is left out of `[server]`, `[admin]` and `[[listeners]]` is filled in:
+    /// two workers, a `state_dir` in here, one listener on port 0, and no admin address.
     pub fn with(config: &str) -> Self {
         let files = Files { directory: tempfile::tempdir().unwrap() };
         files.configure(config);
@@ -26,6 +26,9 @@ impl Files {
         let mut text = String::new();
         if !config.contains("[server]") {
             text.push_str("[server]\nworkers = 2\nstate_dir = \"state\"\n");
+        }
+        if !config.contains("[admin]") {
+            text.push_str("[admin]\naddress = \"off\"\n");
         }
         if !config.contains("[[listeners]]") {
             text.push_str("[[listeners]]\naddress = \"127.0.0.1:0\"\n");
@@ -50,6 +53,13 @@ impl Files {
     /// Where the configuration is.
     pub fn config(&self) -> PathBuf {
         self.path().join("stickler.toml")
+    }
+
+    /// Writes another file in here, and gives where it is.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
     }
 
     /// Where the token key is, if there is one.

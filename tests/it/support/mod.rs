@@ -1,27 +1,33 @@
 //! Peers: a backend that does as it is told, a client that says exactly what it is told, and the
 //! proxy between them.
 
+mod admin;
 mod backend;
 mod black_hole;
 mod client;
 mod examined;
 mod files;
 mod gate;
+mod name_server;
 mod process;
 mod proxy;
+mod scrape;
 mod visitor;
 
 use std::net::TcpStream;
 use std::time::Duration;
 
+pub use admin::{Admin, ON};
 pub use backend::{Backend, Conversation, Request};
 pub use black_hole::BlackHole;
 pub use client::{Client, Response, get};
 pub use examined::{CHECKS, Examined};
 pub use files::Files;
 pub use gate::Gate;
+pub use name_server::{NameServer, Zone};
 pub use process::{Ended, Process, STICKLER, app_process, stickler};
 pub use proxy::{Proxy, pool};
+pub use scrape::Scrape;
 pub use visitor::{Visitor, app, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a

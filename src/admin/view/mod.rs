@@ -1,0 +1,21 @@
+//! What the API says, as types: the server writes them, the commands read them, and the OpenAPI
+//! document is made from them.
+//!
+//! Times are RFC 3339 in UTC, durations are written as in a configuration (`"10m"`), shares run
+//! from 0 to 1. Labels of states, causes, reasons and outcomes are those of logs and metrics.
+
+mod backend;
+mod event;
+mod order;
+mod pool;
+mod process;
+mod session;
+mod time;
+
+pub use backend::{Backend, BackendDetail, Drain, HistoryEntry, LastError, Latency};
+pub use event::{DrainOf, Event, Lag, Membership, Transition, WeightOf};
+pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightOrder};
+pub use pool::{Affinity, Pool, Pools};
+pub use process::{Process, Readiness, Reload};
+pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
+pub(crate) use time::rfc3339;

@@ -1,0 +1,206 @@
+//! How `stickler top` looks.
+
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Paragraph, Row, Table};
+
+use super::state::{State, lines};
+use crate::admin::view::{Backend, Pool};
+use crate::cli::drain::in_words;
+use crate::cli::table::{count, percent, rate};
+
+/// Heights of a column of load, from nothing to the most.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Columns before the load, and one blank after each.
+const WIDTHS: [u16; 8] = [18, 11, 9, 9, 9, 8, 8, 16];
+
+/// Draws all of it.
+pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, color: bool) {
+    let pools = state.pools.as_ref().map_or(&[][..], |pools| &pools.pools);
+    let head = pools.len() as u16 + 1;
+    let areas = Layout::vertical([
+        Constraint::Length(head),
+        Constraint::Min(3),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ]);
+    let [totals, table, said, keys] = areas.areas(frame.area());
+    let totals_lines: Vec<_> = pools.iter().map(|pool| of_pool(pool)).collect();
+    frame.render_widget(Paragraph::new(totals_lines), totals);
+    draw_table(frame, state, table, color);
+    frame.render_widget(below(state, color), said);
+    let help = "↑↓ choose  d drain  r ready  m maintenance  q end";
+    frame.render_widget(Paragraph::new(help).dim().alignment(Alignment::Left), keys);
+}
+
+fn of_pool(pool: &Pool) -> Line<'static> {
+    let mut parts = vec![
+        format!("affinity {}", pool.affinity.mode),
+        count(pool.sessions, "session"),
+        format!("{} in flight", pool.in_flight),
+        format!("{} requests/s", rate(pool.request_rate)),
+    ];
+    parts.extend((pool.waiting > 0).then(|| format!("{} waiting", pool.waiting)));
+    parts.extend((pool.unavailable > 0).then(|| format!("{} not placed", pool.unavailable)));
+    Line::from(vec![Span::from(pool.name.clone()).bold(), format!("  {}", parts.join(", ")).into()])
+}
+
+fn draw_table(frame: &mut Frame<'_>, state: &mut State, area: Rect, color: bool) {
+    let Some(pools) = &state.pools else { return };
+    let several = pools.pools.len() > 1;
+    let used: u16 = WIDTHS.iter().map(|width| width + 1).sum();
+    let room = usize::from(area.width.saturating_sub(used + 2));
+    // One scale for all, so that lines can be compared.
+    let most = state.loads.values().flatten().copied().max().unwrap_or_default();
+    let rows = lines(pools).map(|(pool, backend)| {
+        let name = match several {
+            true => format!("{pool}/{}", backend.name),
+            false => backend.name.clone(),
+        };
+        let key = (pool.to_owned(), backend.name.clone());
+        let load = state.loads.get(&key).into_iter().flatten().copied();
+        row(name, backend, sparkline(load, most, room), color)
+    });
+    let titles = [
+        "backend",
+        "state",
+        "sessions",
+        "in flight",
+        "req/s",
+        "share",
+        "fair",
+        "p50 / p99",
+        "load, last minute",
+    ];
+    let header = titles.iter().enumerate().map(|(i, title)| aligned(i, (*title).to_owned()));
+    let widths = WIDTHS.into_iter().map(Constraint::Length).chain([Constraint::Min(0)]);
+    let table = Table::new(rows, widths)
+        .header(Row::new(header).style(Style::new().add_modifier(Modifier::DIM)))
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+        .column_spacing(1);
+    frame.render_stateful_widget(table, area, &mut state.chosen);
+}
+
+/// Numbers stand on the right.
+fn aligned(column: usize, text: String) -> Cell<'static> {
+    let is_number = (2..8).contains(&column);
+    let side = if is_number { Alignment::Right } else { Alignment::Left };
+    Cell::from(Line::from(text).alignment(side))
+}
+
+fn row(name: String, backend: &Backend, load: String, color: bool) -> Row<'static> {
+    let fair = if backend.fair_share == 0.0 { "-".into() } else { percent(backend.fair_share) };
+    let latency = backend.latency.map_or("-".into(), |latency| {
+        format!("{} / {} ms", rate(latency.p50_ms), rate(latency.p99_ms))
+    });
+    let texts = [
+        backend.sessions.to_string(),
+        backend.in_flight.to_string(),
+        rate(backend.request_rate),
+        percent(backend.request_share),
+        fair,
+        latency,
+        load,
+    ];
+    let mut cells = vec![Cell::from(name), state_cell(&backend.state, color)];
+    cells.extend(texts.into_iter().enumerate().map(|(i, text)| aligned(i + 2, text)));
+    Row::new(cells)
+}
+
+fn state_cell(state: &str, color: bool) -> Cell<'static> {
+    let cell = Cell::from(state.to_owned());
+    let hue = match state {
+        "ready" => Color::Green,
+        "down" | "ejected" => Color::Red,
+        _ => Color::Yellow,
+    };
+    if color { cell.style(Style::new().fg(hue)) } else { cell }
+}
+
+/// The latest that fit, the last one on the right.
+fn sparkline(load: impl DoubleEndedIterator<Item = u64>, most: u64, room: usize) -> String {
+    let height = |n: u64| match (n * 8).checked_div(most) {
+        None | Some(0) if n == 0 => ' ',
+        eighths => BARS[usize::try_from(eighths.unwrap_or_default()).unwrap_or(7).min(7)],
+    };
+    let mut text: Vec<char> = load.rev().take(room).map(height).collect();
+    text.reverse();
+    text.into_iter().collect()
+}
+
+/// A question, a loss, what was said, or how the chosen backend drains.
+fn below(state: &State, color: bool) -> Paragraph<'static> {
+    let tinted = |text: String, hue: Color| {
+        let paragraph = Paragraph::new(text).bold();
+        if color { paragraph.fg(hue) } else { paragraph }
+    };
+    if let Some(wish) = &state.asked {
+        return tinted(format!("{}  y yes, any other key no", wish.question()), Color::Yellow);
+    }
+    if let Some(why) = &state.lost {
+        return tinted(format!("old figures: {why}"), Color::Red);
+    }
+    if !state.said.is_empty() {
+        return Paragraph::new(state.said.clone());
+    }
+    let pools = state.pools.as_ref();
+    let chosen = pools.zip(state.chosen.selected()).and_then(|(pools, i)| lines(pools).nth(i));
+    let drain = chosen.and_then(|(_, backend)| Some((backend, backend.drain.as_ref()?)));
+    match drain {
+        Some((backend, drain)) if drain.ended.is_none() => {
+            Paragraph::new(format!("{} drains: {}", backend.name, in_words(drain)))
+        }
+        _ => Paragraph::new(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::cli::top::state::tests::pools;
+
+    fn drawn(state: &mut State, width: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, 10)).unwrap();
+        terminal.draw(|frame| draw(frame, state, false)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn every_backend_has_a_line_with_its_load() {
+        let mut state = State::default();
+        state.show(pools(&[0, 0]));
+        state.show(pools(&[8, 4]));
+        let text = drawn(&mut state, 120);
+        assert!(text.contains("shop  affinity cookie, 24 sessions"), "{text}");
+        let line = text.lines().find(|line| line.contains("shop-1")).unwrap();
+        assert!(line.contains("ready") && line.contains("50.0 %") && line.contains('█'), "{line}");
+        let line = text.lines().find(|line| line.contains("shop-2")).unwrap();
+        assert!(line.contains("draining") && line.contains('▅'), "{line}");
+        assert!(drawn(&mut state, 40).contains("shop-1"), "a small screen is no reason to fail");
+        assert!(!drawn(&mut State::default(), 80).is_empty());
+    }
+
+    #[test]
+    fn a_question_stands_below_and_so_does_a_loss() {
+        let mut state = State::default();
+        state.show(pools(&[0]));
+        state.press(ratatui::crossterm::event::KeyCode::Char('d').into());
+        assert!(drawn(&mut state, 120).contains("Drain shop/shop-1?"));
+        state.asked = None;
+        state.lose("nobody answers".into());
+        assert!(drawn(&mut state, 120).contains("old figures: nobody answers"));
+    }
+
+    #[test]
+    fn a_sparkline_shows_the_latest_that_fit() {
+        assert_eq!(sparkline([0, 1, 4, 8].into_iter(), 8, 10), " ▂▅█");
+        assert_eq!(sparkline([0, 1, 4, 8].into_iter(), 8, 2), "▅█");
+        assert_eq!(sparkline([0, 0].into_iter(), 0, 2), "  ");
+    }
+}

@@ -1,0 +1,238 @@
+//! The dashboard in a real browser: headless Chromium, by way of chromedriver.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+
+use crate::support::{Admin, Files, ON, PATIENCE, Process, Proxy, Visitor, apps, wait_until};
+
+/// A browser and what drives it. Both end with it.
+struct Browser {
+    page: Client,
+    runtime: tokio::runtime::Runtime,
+    _driver: Process,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// At this page, with a window of this size.
+    #[track_caller]
+    fn open(url: &str, width: u32, height: u32) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("chromedriver");
+        let driver = Process::of_package("chromium-driver", command.arg(format!("--port={port}")));
+        wait_until("chromedriver listens", || driver.stdout().contains("started successfully"));
+        let profile = tempfile::tempdir().unwrap();
+        let options = json!({ "args": [
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-dev-shm-usage", "--no-proxy-server", "--hide-scrollbars",
+            format!("--user-data-dir={}", profile.path().display()),
+            format!("--window-size={width},{height}"),
+        ]});
+        let capabilities = Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let page = runtime.block_on(async {
+            let mut builder = ClientBuilder::new(HttpConnector::new());
+            let connected = builder
+                .capabilities(capabilities)
+                .connect(&format!("http://127.0.0.1:{port}"))
+                .await;
+            let page = connected.unwrap();
+            page.goto(url).await.unwrap();
+            page
+        });
+        Browser { page, runtime, _driver: driver, _profile: profile }
+    }
+
+    /// Waits for an element.
+    #[track_caller]
+    fn wait_for(&self, css: &str) {
+        let found = self.runtime.block_on(async {
+            let wait = self.page.wait().at_most(PATIENCE);
+            wait.for_element(Locator::Css(css)).await.map(drop)
+        });
+        assert!(found.is_ok(), "waited in vain for {css}: {}", self.text("body"));
+    }
+
+    #[track_caller]
+    fn text(&self, css: &str) -> String {
+        let text = async { self.page.find(Locator::Css(css)).await?.text().await };
+        self.runtime.block_on(text).unwrap_or_else(|error| format!("{css}: {error}"))
+    }
+
+    /// Waits until the text of an element contains this.
+    #[track_caller]
+    fn wait_for_text(&self, css: &str, wanted: &str) {
+        wait_until(&format!("{css} says {wanted:?}"), || self.text(css).contains(wanted));
+    }
+
+    #[track_caller]
+    fn click(&self, css: &str) {
+        let click = async { self.page.find(Locator::Css(css)).await?.click().await };
+        self.runtime.block_on(click).unwrap();
+    }
+
+    #[track_caller]
+    fn type_in(&self, css: &str, text: &str) {
+        let keys = async { self.page.find(Locator::Css(css)).await?.send_keys(text).await };
+        self.runtime.block_on(keys).unwrap();
+    }
+
+    /// What a script gives.
+    #[track_caller]
+    fn evaluate(&self, script: &str) -> serde_json::Value {
+        self.runtime.block_on(self.page.execute(script, Vec::new())).unwrap()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Else Chromium outlives chromedriver when a test fails.
+        let _ = self.runtime.block_on(self.page.clone().close());
+    }
+}
+
+const STICKY: &str = "[pools.pool.affinity]\nmode = \"cookie\"\n";
+
+fn proxy(tables: &str) -> (Proxy, Admin, [crate::support::Backend; 2]) {
+    let apps = apps::<2>();
+    let proxy = Proxy::configured(&format!("{ON}{tables}"), &[&apps[0], &apps[1]], STICKY);
+    let admin = proxy.admin();
+    (proxy, admin, apps)
+}
+
+#[test]
+fn it_shows_what_there_is_and_what_happens() {
+    let (proxy, admin, _apps) = proxy("");
+    let browser = Browser::open(&admin.url(), 1280, 900);
+    browser.wait_for("[data-backend='pool/b0'][data-state=ready]");
+    browser.wait_for_text("#link", "live");
+    assert_eq!(browser.text("[data-pool=pool] .facts div:first-child"), "sessions\n0");
+    let mut visitors: Vec<_> = (0..5).map(|_| Visitor::new(proxy.address())).collect();
+    visitors.iter_mut().for_each(|visitor| drop(visitor.visit()));
+    browser.wait_for_text("[data-pool=pool] .facts div:first-child", "5");
+    admin.post("/v1/pools/pool/backends/b1/maintenance", "");
+    browser.wait_for("[data-backend='pool/b1'][data-state=maintenance]");
+    browser.wait_for_text("#lately", "pool/b1 is maintenance");
+    // Nothing is asked of anybody else, and nothing was blocked.
+    let loaded =
+        browser.evaluate("return performance.getEntriesByType('resource').map(e => e.name)");
+    for name in loaded.as_array().unwrap() {
+        let name = name.as_str().unwrap();
+        assert!(name.starts_with(&admin.url()) || name.starts_with("data:"), "{name}");
+    }
+    // Bars are drawn, so the styles came through the policy.
+    let width =
+        browser.evaluate("return document.querySelector('.bar u').getBoundingClientRect().height");
+    assert!(width.as_f64().unwrap() > 5.0, "{width}");
+}
+
+#[test]
+fn a_click_drains_a_backend_and_the_end_is_shown() {
+    let (proxy, admin, _apps) = proxy("");
+    let mut visitor = Visitor::new(proxy.address());
+    let home = visitor.visit()[..2].to_owned();
+    let browser = Browser::open(&admin.url(), 1280, 900);
+    let row = format!("[data-backend='pool/{home}']");
+    browser.wait_for(&format!("{row}[data-state=ready]"));
+    browser.click(&format!("{row} button"));
+    browser.wait_for("#act[open]");
+    assert!(browser.text("#act-title").contains(&format!("pool/{home}")));
+    browser.click("#act-cancel");
+    assert_eq!(admin.backend(&home)["state"], "ready", "to look is not to act");
+    browser.click(&format!("{row} button"));
+    browser.type_in("#act-deadline", "nonsense");
+    browser.click("#act-confirm");
+    browser.wait_for_text("#act-problem", "expected");
+    browser.evaluate("document.getElementById('act-deadline').value = ''");
+    browser.type_in("#act-idle", "1ms");
+    browser.click("#act-confirm");
+    browser.wait_for(&format!("{row}[data-state=draining]"));
+    browser.wait_for_text(&format!("{row} .drain"), "1 of 1 session still here");
+    wait_until("the visitor has moved", || visitor.visit().contains("moved"));
+    browser.wait_for(&format!("{row}[data-state=drained]"));
+    browser.wait_for_text(&format!("{row} .drain"), "Drained in");
+    browser.wait_for_text(&format!("{row} .drain"), "1 moved");
+    browser.click(&format!("{row} button"));
+    browser.click("#act-confirm");
+    browser.wait_for(&format!("{row}[data-state=ready]"));
+}
+
+#[test]
+fn the_last_ready_backend_is_drained_only_by_who_insists() {
+    let (_proxy, admin, _apps) = proxy("");
+    admin.post("/v1/pools/pool/backends/b1/maintenance", "");
+    let browser = Browser::open(&admin.url(), 1280, 900);
+    browser.wait_for("[data-backend='pool/b0'][data-state=ready]");
+    browser.click("[data-backend='pool/b0'] button");
+    browser.click("#act-confirm");
+    browser.wait_for_text("#act-problem", "no other backend");
+    browser.click("#act-force");
+    browser.click("#act-confirm");
+    browser.wait_for("[data-backend='pool/b0'][data-state=drained]");
+}
+
+#[test]
+fn it_asks_for_the_token_once_for_each_tab() {
+    let files = Files::with("");
+    let token = files.write("token", "0123456789abcdef");
+    let (_proxy, admin, _apps) = proxy(&format!("token_file = \"{token}\"\n"));
+    let browser = Browser::open(&admin.url(), 1280, 900);
+    browser.wait_for("#ask[open]");
+    browser.type_in("#ask-token", "wrong\n");
+    browser.wait_for_text("#ask-problem", "not the token");
+    browser.type_in("#ask-token", "0123456789abcdef\n");
+    browser.wait_for("[data-backend='pool/b0']");
+    browser.runtime.block_on(browser.page.refresh()).unwrap();
+    browser.wait_for("[data-backend='pool/b0']");
+    assert_eq!(browser.evaluate("return document.getElementById('ask').open"), false);
+}
+
+/// With the keyboard alone, and on a narrow screen without scrolling sideways.
+#[test]
+fn it_can_be_used_with_a_keyboard_and_on_a_phone() {
+    let (_proxy, admin, _apps) = proxy("");
+    let browser = Browser::open(&admin.url(), 500, 900);
+    browser.wait_for("[data-backend='pool/b0'][data-state=ready]");
+    let tab = "\u{e004}";
+    for _ in 0..10 {
+        let focused = "return document.activeElement?.getAttribute('aria-label')";
+        if browser.evaluate(focused) == "Drain pool/b0" {
+            break;
+        }
+        browser.type_in("body", tab);
+    }
+    let focused = "return document.activeElement?.getAttribute('aria-label')";
+    assert_eq!(browser.evaluate(focused), "Drain pool/b0");
+    browser.type_in("[data-backend='pool/b0'] button", "\n");
+    browser.wait_for("#act[open]");
+    browser.type_in("#act-deadline", "\n");
+    browser.wait_for("[data-backend='pool/b0'][data-state=drained]");
+    // Every control has a name, and nothing sticks out.
+    let unnamed = "return [...document.querySelectorAll('button, input')].filter(e => \
+                   !(e.ariaLabel || e.textContent.trim() || e.labels?.length)).length";
+    assert_eq!(browser.evaluate(unnamed), 0);
+    let excess =
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    assert_eq!(browser.evaluate(excess), 0);
+}
+
+/// Renews the README's picture: `SCREENSHOT=docs/dashboard.png cargo nextest run --run-ignored only screenshot`.
+#[test]
+#[ignore = "makes a picture of a demo that runs, at STICKLER_ADMIN"]
+#[expect(clippy::disallowed_methods, reason = "what a person wants of this run")]
+fn screenshot() {
+    let url = std::env::var("STICKLER_ADMIN").unwrap_or("http://127.0.0.1:9900".into());
+    let file = PathBuf::from(std::env::var("SCREENSHOT").unwrap_or("docs/dashboard.png".into()));
+    let browser = Browser::open(&url, 1240, 800);
+    browser.wait_for("[data-backend]");
+    std::thread::sleep(Duration::from_secs(2));
+    let picture = browser.runtime.block_on(browser.page.screenshot()).unwrap();
+    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), picture).unwrap();
+}

@@ -1,0 +1,103 @@
+//! Another process takes over, and nobody notices.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use crate::support::{Client, Files, Process, STICKLER, Visitor, apps, get, pool, wait_until};
+
+/// With affinity, and as many workers as said.
+fn config(backends: &[String], workers: usize) -> String {
+    let server = format!(
+        "[server]\nworkers = {workers}\nstate_dir = \"state\"\nshutdown_timeout = \"4s\"\n"
+    );
+    format!("{server}{}", pool(backends, "[pools.pool.affinity]\nmode = \"cookie\""))
+}
+
+fn take_over(files: &Files) -> Process {
+    let mut command = Command::new(STICKLER);
+    let process = Process::start(command.arg("run").arg(files.config()).arg("--takeover"));
+    wait_until("it has taken over", || process.stderr().contains("has taken over"));
+    process
+}
+
+/// A session's requests, over one connection for as long as that is kept, and over new ones.
+fn visit(address: SocketAddr, is_over: &AtomicBool, visits: &AtomicUsize) {
+    let mut visitor = Visitor::new(address);
+    let home = visitor.visit().split(' ').next().unwrap().to_owned();
+    let mut client = Client::connect(address);
+    while !is_over.load(Ordering::Relaxed) {
+        let kept_alive = client.get("/", &visitor.cookie_line());
+        assert_eq!((kept_alive.status, kept_alive.text()), (200, format!("{home} bound")));
+        if kept_alive.field("connection") == Some("close") {
+            client = Client::connect(address);
+        }
+        assert_eq!(visitor.visit(), format!("{home} bound"));
+        visits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_chain_of_processes_takes_over_under_load_and_loses_nothing() {
+    let [a, b] = apps();
+    let backends = [a.address.to_string(), b.address.to_string()];
+    let files = Files::with(&config(&backends, 2));
+    let (mut running, address) = files.run();
+    let (is_over, visits) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| visit(address, &is_over, &visits));
+        }
+        // More workers than sockets, and fewer.
+        for workers in [3, 1, 2] {
+            let before = visits.load(Ordering::Relaxed);
+            wait_until("visits go on", || visits.load(Ordering::Relaxed) > before + 5);
+            files.configure(&config(&backends, workers));
+            let next = take_over(&files);
+            let former = std::mem::replace(&mut running, next).end();
+            assert_eq!(former.code, Some(0), "{former:?}");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(get(address, "/", "").status, 200);
+    running.signal("TERM");
+    assert_eq!(running.end().code, Some(0));
+}
+
+#[test]
+fn without_a_predecessor_it_says_so() {
+    let files = Files::with(&config(&["127.0.0.1:1".into()], 1));
+    let mut command = Command::new(STICKLER);
+    let ended = Process::start(command.arg("run").arg(files.config()).arg("--takeover")).end();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("cannot take over"), "{ended:?}");
+}
+
+#[test]
+fn a_successor_that_fails_changes_nothing() {
+    let [a] = apps();
+    let good = config(&[a.address.to_string()], 2);
+    let files = Files::with(&good);
+    let (running, address) = files.run();
+    // It gets the sockets, and cannot have another one that it wants.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = format!(
+        "[[listeners]]\naddress = \"{address}\"\n[[listeners]]\naddress = \"{}\"\n",
+        taken.local_addr().unwrap()
+    );
+    files.configure(&format!("{good}{listener}"));
+    let mut command = Command::new(STICKLER);
+    let failed = Process::start(command.arg("run").arg(files.config()).arg("--takeover")).end();
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    wait_until("it is noticed", || running.stderr().contains("does not serve"));
+    for _ in 0..20 {
+        assert_eq!(get(address, "/", "").status, 200);
+    }
+    files.configure(&good);
+    drop(taken);
+    let next = take_over(&files);
+    assert_eq!(running.end().code, Some(0));
+    assert_eq!(get(address, "/", "").status, 200);
+    drop(next);
+}
