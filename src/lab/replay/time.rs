@@ -84,7 +84,7 @@ fn assemble(date: [u64; 3], clock: [&str; 3], fraction: (u64, u64), zone: &str) 
     let of_day = hour * 3_600 + minute * 60 + second;
     let local = (days(year, month, day) * 86_400 + of_day) as i64;
     let seconds = u64::try_from(local - offset(zone)?).ok()?;
-    Some((seconds.checked_mul(SECOND)? + fraction.0, fraction.1))
+    Some((seconds.checked_mul(SECOND)?.checked_add(fraction.0)?, fraction.1))
 }
 
 /// Seconds that a zone is ahead of UTC.
@@ -152,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_moment_is_read_as_it_is_written(seconds in 0u64..32_000_000_000) {
+        fn any_moment_is_read_as_it_is_written(seconds in 0u64..18_000_000_000) {
             let written = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
             prop_assert_eq!(iso(&written.to_string()), Some((seconds * SECOND, SECOND)));
         }

@@ -120,8 +120,7 @@ impl Pattern {
                 Piece::Variable(variable) => {
                     let end = match pieces.peek() {
                         Some(Piece::Text(text)) => find(rest, text)?,
-                        // The last one ends with the line, or where a blank tells.
-                        _ => rest.find(' ').unwrap_or(rest.len()),
+                        _ => rest.len(), // the last one ends with the line
                     };
                     values.push((variable, &rest[..end]));
                     rest = &rest[end..];
