@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::plan::{Event as Planned, What};
 use super::server::Server;
 use super::site::{Event, Site, backend_spec};
-use crate::balance::Condition;
+use crate::balance::{Condition, DrainPolicy};
 
 /// A step of something that happens.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +77,10 @@ impl Site {
             Step::Begin(what) => self.begin_happening(what),
             Step::NoticeGone(server) => self.set(server, Condition::Down, true),
             Step::NoticeBack(server) => {
-                for condition in [Condition::Down, Condition::Drained, Condition::Draining] {
-                    self.set(server, condition, false);
+                self.set(server, Condition::Down, false);
+                if let Some(backend) = self.backend(server) {
+                    self.pool.make_ready(backend.id(), self.timestamp());
+                    self.hear();
                 }
             }
             Step::Return { server, noticed_after } => {
@@ -183,8 +185,12 @@ impl Site {
     }
 
     fn drain(&mut self, server: u32, drain: Duration, then: Then) {
-        self.set(server, Condition::Draining, true);
-        let sessions = self.backend(server).map_or(0, |backend| backend.sessions());
+        let Some(backend) = self.backend(server) else { return };
+        let sessions = backend.sessions();
+        // Without a deadline of the pool's: who is there at the end of ours is lost, not moved.
+        // Forced, since an operator of this scenario has said so; it cannot be refused then.
+        let _ = self.pool.drain(backend.id(), DrainPolicy::default(), true, self.timestamp());
+        self.hear();
         self.drains.push(Drain {
             server,
             since: self.now,

@@ -330,9 +330,9 @@ impl Site {
         if self.wants_latency {
             in_flight.answered(Duration::from_nanos(self.now - since), now);
         }
-        let grant = match self.pool.bind(&request.hint, &placement, now, &mut self.dice) {
+        let grant = match self.pool.bind(&request.hint, &placement, None, now, &mut self.dice) {
             Binding::Issue(grant) => Some(grant),
-            Binding::Keep => None,
+            Binding::Keep | Binding::Revoke => None,
         };
         in_flight.finish(Outcome::Success);
         self.hear();
