@@ -34,20 +34,20 @@ impl Stopwatch {
     }
 }
 
+/// This moment.
+#[inline]
+pub fn moment() -> Moment {
+    let now = clock_gettime(ClockId::Monotonic);
+    // Neither is ever negative, and 584 years go in.
+    Moment((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))
+}
+
 /// A point in time that durations are measured between. Unlike the time of day it never steps, and
 /// unlike a [`Stopwatch`] it is a plain number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// This moment.
-    #[inline]
-    pub fn now() -> Self {
-        let now = clock_gettime(ClockId::Monotonic);
-        // Neither is ever negative, and 584 years go in.
-        Moment((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))
-    }
-
     /// Nanoseconds since an earlier moment.
     #[inline]
     pub fn since(self, earlier: Moment) -> u64 {

@@ -12,17 +12,19 @@
 //! | [`balance`] | the pure core: where does a request go, and why? | none |
 //! | [`routing`] | pure: which pool takes which request | none |
 //! | [`http`] | pure: what RFC 9110 and 9112 say about single messages | none |
-//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `http` |
-//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `config`, `observe`, `clock` |
-//! | [`server`] | workers, listeners; start, reload, takeover and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
-//! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
+//! | [`tls`] | certificates, and what rustls is to do with them | none |
+//! | [`proxy_protocol`] | pure: who a connection is really from | none |
+//! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `http`, `tls` and `proxy_protocol` |
+//! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
+//! | [`server`] | workers, listeners; start, reload, takeover and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
+//! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `config`, `control`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, browsers that use them, and the simulator | `balance`, `config`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
 //! | [`observe`] | logs, the access log, metrics, and what has happened | `balance`, `config`, `clock` |
 //! | [`clock`] | the only reader of the real clock | `balance` |
 //!
-//! Not in here: TLS termination, HTTP/2 and caching.
+//! Not in here: HTTP/3 and caching.
 
 pub mod admin;
 pub mod balance;
@@ -34,5 +36,7 @@ pub mod http;
 pub mod lab;
 pub mod observe;
 mod proxy;
+pub mod proxy_protocol;
 pub mod routing;
 pub mod server;
+pub mod tls;

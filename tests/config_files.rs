@@ -24,6 +24,12 @@ fn files(directory: &str) -> Vec<PathBuf> {
 fn every_shipped_file_loads_without_a_warning() {
     let credentials = tempfile::tempdir().unwrap();
     std::fs::write(credentials.path().join("token.keys"), KEY).unwrap();
+    for name in ["shop", "api", "clients"] {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.example.com")]).unwrap();
+        let file = |extension: &str| credentials.path().join(name).with_extension(extension);
+        std::fs::write(file("pem"), made.cert.pem()).unwrap();
+        std::fs::write(file("key"), made.signing_key.serialize_pem()).unwrap();
+    }
     let environment = |name: &str| match name {
         "STICKLER_KEY" => Some(KEY.to_owned()),
         "CREDENTIALS_DIRECTORY" => Some(credentials.path().display().to_string()),

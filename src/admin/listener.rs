@@ -25,6 +25,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a head.
 const HEAD: usize = 32 * 1024;
 
+/// Bytes that wait in the kernel for a client that does not read.
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// How often the figures are taken, and shown to those who look.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,8 @@ async fn accept(listener: TcpListener, router: Router) {
 
 async fn talk(stream: TcpStream, router: Router, _place: OwnedSemaphorePermit) {
     let _ = stream.set_nodelay(true);
+    // Who does not read an event stream is told so sooner, and takes up no more than this.
+    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

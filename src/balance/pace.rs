@@ -13,6 +13,9 @@ use super::Timestamp;
 /// What was not used up is kept for so long.
 const SAVED: Duration = Duration::from_millis(500);
 
+/// Of two that ask, one may be so much behind the other.
+const SKEW: Duration = Duration::from_secs(1);
+
 /// Lets through so many a second.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -34,8 +37,9 @@ impl Pace {
     fn take_every(&self, interval: u64, now: u64) -> bool {
         let saved = (SAVED.as_nanos() as u64).max(interval);
         let next = |due: u64| {
-            // Later than one interval from now only if the clock has stepped back since.
-            let due = if due > now.saturating_add(interval) { now } else { due };
+            // So much later than one interval from now only if the clock has stepped back since.
+            let latest = now.saturating_add(interval).saturating_add(SKEW.as_nanos() as u64);
+            let due = if due > latest { now } else { due };
             (due <= now).then(|| due.max(now.saturating_sub(saved)) + interval)
         };
         self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
@@ -68,6 +72,13 @@ mod tests {
         assert!(take(0));
         assert_eq!((0..1_000).filter(|_| take(60_000)).count(), 51);
         assert_eq!((0..1_000).filter(|_| take(60_250)).count(), 25);
+    }
+
+    #[test]
+    fn who_is_a_little_behind_does_not_get_more() {
+        let take = taker(10);
+        let passed = (0..5_000).filter(|&ms| take(ms + if ms % 2 == 0 { 0 } else { 90 })).count();
+        assert!((50..=52).contains(&passed), "{passed} in five seconds");
     }
 
     #[test]

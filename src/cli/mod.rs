@@ -11,6 +11,7 @@ mod drain;
 mod failure;
 mod maintenance;
 mod output;
+mod plan;
 mod progress;
 mod ready;
 mod reload;
@@ -81,6 +82,8 @@ enum Command {
     Reload(reload::Args),
     /// Show where sessions are bound, or let them go
     Sessions(sessions::Args),
+    /// Say what a change would do, without doing it
+    Plan(plan::Args),
     /// Watch pools and backends, drain and restore them
     Top(top::Args),
     /// Print the JSON Schema of the configuration file
@@ -110,6 +113,7 @@ impl Cli {
             Command::Maintenance(args) => maintenance::run(&args, &terminal),
             Command::Reload(args) => reload::run(&args, &terminal),
             Command::Sessions(args) => sessions::run(&args, &terminal),
+            Command::Plan(args) => plan::run(&args, &terminal),
             Command::Top(args) => top::run(&args, &terminal),
             Command::Schema(args) => schema::run(&args, &terminal),
             Command::Demo(args) => demo::run(&args, &terminal),

@@ -7,7 +7,7 @@ use crate::admin::view::Reload;
 
 const EXAMPLES: &str = "\
 Examples:
-  stickler check stickler.toml && stickler reload
+  stickler reload                         the answer says what has changed
   stickler reload --last                  how the last one went, whoever asked for it
 
 A file with mistakes changes nothing, and what is wrong is said here. SIGHUP does the same without

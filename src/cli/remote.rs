@@ -59,7 +59,6 @@ impl FromStr for Base {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim_end_matches('/');
         let full = if text.contains("://") { text.into() } else { format!("http://{text}") };
         let uri: Uri = full.parse().map_err(|_| "expected a URL such as http://127.0.0.1:9900")?;
         if uri.scheme_str() != Some("http") {
@@ -71,7 +70,13 @@ impl FromStr for Base {
             return Err("the admin API has no path in front of it".into());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("there is no host in it")?;
-        Ok(Base { host: host.to_owned(), port: uri.port_u16().unwrap_or(80) })
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let port = match uri.port_u16() {
+            Some(port) => port,
+            None if authority.ends_with(host) => 80,
+            None => return Err("there is no such port".into()),
+        };
+        Ok(Base { host: host.to_owned(), port })
     }
 }
 

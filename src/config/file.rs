@@ -7,18 +7,19 @@
 mod admin;
 mod affinity;
 mod health;
+mod listener;
 mod pool;
 mod server;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::leaf::{ExactPath, HeaderCondition, ListenAddress, Parsed, PathPrefix};
+use super::leaf::{ExactPath, HeaderCondition, Parsed, PathPrefix};
 use crate::routing::HostMatch;
 
 pub use admin::Admin;
@@ -27,14 +28,18 @@ pub use affinity::{
     OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
 pub use health::{Health, Initial};
+pub use listener::{
+    Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
+};
 pub use pool::{
     Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
     ForwardStyle, HostChoice, Pool, Queue,
 };
 pub use server::{
-    AccessLog, AccessLogFormat, ClientTimeouts, Limit, Limits, LinesKept, Log, LogFormat,
+    AccessLog, AccessLogFormat, ClientTimeouts, Http2, Limit, Limits, LinesKept, Log, LogFormat,
     LogOutput, Off, RequestIdHeader, Server, StandardOutput, Token, Trace, Unlimited, Workers,
 };
+pub use transport::{BackendTls, ProxyProtocolVersion, Verify};
 
 /// The configuration of Stickler, a sticky-session-aware HTTP reverse proxy.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -57,42 +62,6 @@ pub struct File {
     /// The pools of backends, by name. At least one.
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub pools: BTreeMap<String, Pool>,
-}
-
-/// An address that clients connect to.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Listener {
-    /// Where to listen. `:8080` is every IPv4 address, `[::]:8080` every address, `localhost:8080`
-    /// is 127.0.0.1; other names are not looked up.
-    pub address: Parsed<ListenAddress>,
-    /// Connections at once. Further ones wait in the kernel's queue.
-    #[serde(default = "max_connections")]
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub max_connections: u32,
-    /// Proxies in front of this one, as ranges of addresses: what they say about their clients is
-    /// believed, what others say is removed.
-    #[serde(default)]
-    pub trusted_proxies: Vec<Parsed<IpNet>>,
-    /// The fields in which the trusted proxies say it. The others, which a proxy may pass on as it
-    /// got them from anybody, are removed.
-    #[serde(default)]
-    pub forwarded: Family,
-}
-
-/// Header fields in which a proxy speaks of its client.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// `X-Forwarded-For`, `-Proto` and the like.
-    #[default]
-    XForwarded,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
-
-fn max_connections() -> u32 {
-    65_536
 }
 
 /// Which requests go to a pool. What is absent is true of every request.

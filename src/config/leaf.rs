@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
-pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, Target};
+pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, ServerName, Target};
 pub use units::{Factor, Share, Size, StatusRange};
 
 /// A value that is written as text.
@@ -115,6 +115,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Name>(),
     Format::of::<PathPrefix>(),
     Format::of::<QueryName>(),
+    Format::of::<ServerName>(),
     Format::of::<Share>(),
     Format::of::<Size>(),
     Format::of::<StatusRange>(),

@@ -42,7 +42,9 @@ use ipnet::IpNet;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
+use crate::proxy_protocol;
 use crate::routing::{HostMatch, Rule};
+use crate::tls::{IncomingSpec, OutgoingSpec};
 
 pub(crate) use at::At;
 pub use file::{AccessLogFormat, LinesKept};
@@ -89,6 +91,8 @@ pub struct Server {
     pub timeouts: ClientTimeouts,
     /// How much a client may ask for.
     pub limits: Limits,
+    /// What HTTP/2 clients are told.
+    pub http2: Http2,
     /// Log lines.
     pub log: Log,
     /// A line for each request, if that is wanted.
@@ -97,6 +101,17 @@ pub struct Server {
     pub request_id_header: Option<HeaderName>,
     /// Does a request without a trace get one?
     pub starts_traces: bool,
+}
+
+/// What HTTP/2 clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams at once on one connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes of a body that may come before we have taken any of it, on a stream
+    pub stream_window: u32,
+    /// and on all of a connection together.
+    pub connection_window: u32,
 }
 
 /// How patient we are with clients. `Duration::ZERO` stands for no limit in none of them.
@@ -205,6 +220,49 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Which fields those are.
     pub forwarded: Family,
+    /// Whose connections begin with a PROXY protocol header, if any do.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// HTTPS; plain HTTP if absent.
+    pub tls: Option<ListenerTls>,
+    /// Is HTTP/2 spoken, too?
+    pub http2: bool,
+    /// The port of HTTPS that every client is sent to, if requests are not served here.
+    pub redirect_to_https: Option<u16>,
+}
+
+/// Connections that begin with a PROXY protocol header.
+#[derive(Clone, Debug)]
+pub struct ProxyProtocol {
+    /// Where they are from.
+    pub from: Vec<IpNet>,
+    /// How long the header may take.
+    pub timeout: Duration,
+}
+
+/// What is said to a backend before HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// HTTP/2 is spoken then.
+    pub is_http2: bool,
+    /// A PROXY protocol header.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// TLS. The files were readable when the configuration was.
+    pub tls: Option<OutgoingSpec>,
+}
+
+/// HTTPS on a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// What is said to clients. The files were readable when the configuration was.
+    pub incoming: IncomingSpec,
+    /// The field that tells the app a client certificate's subject.
+    pub subject_header: Option<HeaderName>,
+    /// `Strict-Transport-Security`, if it is to be said.
+    pub hsts: Option<HeaderValue>,
+    /// How long a client may take to agree on keys.
+    pub handshake_timeout: Duration,
+    /// Clients that do so at the same time.
+    pub max_handshakes: usize,
 }
 
 /// A match that names a pool.
@@ -227,6 +285,8 @@ pub struct Pool {
     pub cookie: Cookie,
     /// What we tell the backend about the client.
     pub forward: Forward,
+    /// What is said before HTTP.
+    pub transport: Transport,
     /// How patient we are with the backends.
     pub timeouts: BackendTimeouts,
     /// Idle connections kept to one backend by one worker.
@@ -419,6 +479,8 @@ pub struct HealthCheck {
     pub assumed_up: bool,
     /// Port to check, if it is not the backend's own.
     pub port: Option<u16>,
+    /// What is said before: the same as before requests.
+    pub transport: Transport,
 }
 
 /// What a health check asks.

@@ -14,6 +14,7 @@ mod listeners;
 mod pool;
 mod routes;
 mod server;
+mod tls;
 
 use std::ops::RangeInclusive;
 use std::path::Path;

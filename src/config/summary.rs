@@ -12,13 +12,16 @@ use super::leaf::{Leaf, Size, StatusRange};
 use super::{
     AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
     Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
-    KeySource, Limits, LinesKept, Listener, Lookup, Pool, Probe, SameSite, Secure, Server,
+    Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup, Pool, Probe, SameSite,
+    Secure, Server, Transport,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
 };
 use crate::balance::outlier::Ejection;
 use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
+use crate::proxy_protocol;
+use crate::tls::IncomingSpec;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +79,7 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("ids", ids(server)),
         row("timeouts", client_timeouts(&server.timeouts)),
         row("limits", limits(&server.limits)),
+        row("http/2", http2(&server.http2)),
         row("field names", names.into()),
     ]
 }
@@ -161,17 +165,61 @@ fn limits(limits: &Limits) -> String {
     )
 }
 
+fn http2(http2: &Http2) -> String {
+    let size = |bytes: u32| Size(bytes.into()).show();
+    format!(
+        "{} streams on a connection, windows of {} and {}",
+        http2.max_concurrent_streams,
+        size(http2.stream_window),
+        size(http2.connection_window)
+    )
+}
+
 fn listener(listener: &Listener) -> [String; 3] {
     let trusted: Vec<_> = listener.trusted_proxies.iter().map(Leaf::show).collect();
+    let mut about = Vec::new();
+    about.extend(listener.proxy_protocol.as_ref().map(|protocol| {
+        let from: Vec<_> = protocol.from.iter().map(Leaf::show).collect();
+        let timeout = protocol.timeout.show();
+        format!("PROXY protocol from {} within {timeout}", from.join(", "))
+    }));
+    about.extend(listener.tls.as_ref().map(tls));
+    about.extend(listener.http2.then(|| "HTTP/2".to_owned()));
+    about
+        .extend(listener.redirect_to_https.map(|port| format!("sends clients to HTTPS on {port}")));
+    about.extend((!trusted.is_empty()).then(|| {
+        let family = match listener.forwarded {
+            Family::XForwarded => "X-Forwarded-*",
+            Family::Forwarded => "Forwarded",
+        };
+        format!("trusts {family} of {}", trusted.join(", "))
+    }));
     [
         listener.address.to_string(),
         format!("at most {} connections", listener.max_connections),
-        match (trusted.is_empty(), listener.forwarded) {
-            (true, _) => String::new(),
-            (_, Family::XForwarded) => format!("trusts X-Forwarded-* of {}", trusted.join(", ")),
-            (_, Family::Forwarded) => format!("trusts Forwarded of {}", trusted.join(", ")),
-        },
+        about.join("; "),
     ]
+}
+
+fn tls(tls: &ListenerTls) -> String {
+    let IncomingSpec { certificates, min_version, client_auth, .. } = &tls.incoming;
+    let files: Vec<_> = certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
+    let mut about =
+        vec![format!("TLS {} or later with {}", min_version.as_str(), files.join(", "))];
+    about.extend(client_auth.as_ref().map(|auth| {
+        let whose = if auth.required { "with a certificate" } else { "perhaps with a certificate" };
+        format!("clients {whose} of {}", auth.ca.display())
+    }));
+    about.extend(tls.subject_header.as_ref().map(|name| format!("their subject in {name}")));
+    about.extend(tls.hsts.as_ref().map(|hsts| {
+        format!("Strict-Transport-Security {}", String::from_utf8_lossy(hsts.as_bytes()))
+    }));
+    about.push(format!(
+        "handshakes within {}, {} at once",
+        tls.handshake_timeout.show(),
+        tls.max_handshakes
+    ));
+    about.join(", ")
 }
 
 fn pool(pool: &Pool) -> Vec<[String; 2]> {
@@ -184,6 +232,7 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("balance", format!("{}, {tries}", pool.spec.balance.as_str())),
         row("affinity", affinity(pool)),
         row("forward", forward(&pool.forward)),
+        row("transport", transport(&pool.transport)),
         row("timeouts", backend_timeouts(&pool.timeouts)),
         row("idle", format!("up to {idle} connections per worker and backend")),
         row("queue", queue(&pool.spec)),
@@ -198,9 +247,6 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
     }
-    if !pool.spec.measures_cost {
-        rows.push(row("cost", "of stickiness not measured".into()));
-    }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));
@@ -209,6 +255,32 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     let backends: Vec<_> = pool.spec.backends.iter().map(backend).collect();
     rows.extend(columns(&backends).map(|line| row("backend", line)));
     rows
+}
+
+fn transport(transport: &Transport) -> String {
+    let mut about = Vec::new();
+    about.extend(transport.proxy_protocol.map(|version| match version {
+        proxy_protocol::Version::V1 => "PROXY protocol version 1".to_owned(),
+        proxy_protocol::Version::V2 => "PROXY protocol version 2".to_owned(),
+    }));
+    about.push(match &transport.tls {
+        None => "no TLS".into(),
+        Some(tls) => {
+            let ca = tls.ca.as_ref().map(|ca| ca.display().to_string());
+            let ca = ca.unwrap_or_else(|| "the system's authorities".into());
+            let name = tls.server_name.as_deref().unwrap_or("each backend's own");
+            let whom = match tls.believes_anybody {
+                true => "BELIEVING ANYBODY".into(),
+                false => format!("verified by {ca}, name {name}"),
+            };
+            let shown = tls.certificate.as_ref();
+            let shown = shown.map(|pair| format!(", showing {}", pair.cert.display()));
+            let min_version = tls.min_version.as_str();
+            format!("TLS {min_version} or later, {whom}{}", shown.unwrap_or_default())
+        }
+    });
+    about.push(if transport.is_http2 { "HTTP/2" } else { "HTTP/1.1" }.into());
+    about.join(", ")
 }
 
 fn backend(backend: &BackendSpec) -> [String; 3] {

@@ -10,11 +10,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
 use super::keep_running;
-use super::probe::{self, Report};
+use super::probe::{self, Report, Way};
 use crate::balance::health::Health;
 use crate::balance::{Backend, BackendId, BackendState, Condition, Pool};
 use crate::clock;
-use crate::config::HealthCheck;
+use crate::config::{HealthCheck, Transport};
 use crate::observe::Events;
 
 /// The checks that are going on.
@@ -76,6 +76,7 @@ impl Checks {
                 pool: of_pool.clone(),
                 id,
                 check: check.clone(),
+                way: None,
                 events: events.clone(),
                 rng: StdRng::from_rng(&mut rng),
             };
@@ -85,10 +86,30 @@ impl Checks {
     }
 }
 
+/// Checks a backend once, the way that requests go.
+async fn ask(
+    known: &mut Option<(Transport, Way)>,
+    backend: &Backend,
+    check: &HealthCheck,
+) -> Report {
+    if !known.as_ref().is_some_and(|(transport, _)| *transport == check.transport) {
+        match Way::new(&check.transport) {
+            Ok(way) => *known = Some((check.transport.clone(), way)),
+            Err(error) => return Report::Ill(error.to_string()),
+        }
+    }
+    match known {
+        Some((_, way)) => probe::ask(backend, check, way).await,
+        None => Report::Ill("no way to it is known".into()),
+    }
+}
+
 struct Checker {
     pool: Arc<Pool>,
     id: BackendId,
     check: watch::Receiver<Arc<HealthCheck>>,
+    /// How it is spoken to, made for a check that may have changed since.
+    way: Option<(Transport, Way)>,
     health: Health,
     events: Arc<Events>,
     rng: StdRng,
@@ -111,7 +132,7 @@ impl Checker {
             let Some(backend) = self.pool.backend(self.id) else { return };
             let check = self.check.borrow().clone();
             let report = tokio::select! {
-                report = probe::ask(&backend, &check) => report,
+                report = ask(&mut self.way, &backend, &check) => report,
                 Err(_) = gone(&mut self.check) => return,
             };
             self.take(&backend, report);

@@ -10,11 +10,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use memchr::memmem;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::balance::{Address, Backend};
-use crate::config::{HealthCheck, HttpProbe, Probe};
+use crate::config::{HealthCheck, HttpProbe, Probe, Transport};
+use crate::proxy_protocol;
+use crate::tls::Outgoing;
 
 /// How much of a body is looked at.
 const MAX_BODY: usize = 64 * 1024;
@@ -31,25 +33,69 @@ pub(super) enum Report {
     Ill(String),
 }
 
+/// What is said to a backend before a check.
+#[derive(Debug)]
+pub(super) struct Way {
+    proxy_protocol: Option<proxy_protocol::Version>,
+    tls: Option<Outgoing>,
+}
+
+impl Way {
+    /// The same that requests go. The files are read.
+    pub(super) fn new(transport: &Transport) -> io::Result<Self> {
+        let tls = transport.tls.as_ref().map(Outgoing::new).transpose();
+        let tls = tls.map_err(io::Error::other)?;
+        Ok(Way { proxy_protocol: transport.proxy_protocol, tls })
+    }
+}
+
 /// Checks a backend once.
-pub(super) async fn ask(backend: &Backend, check: &HealthCheck) -> Report {
-    match tokio::time::timeout(check.timeout, connect_and_ask(backend, check)).await {
+pub(super) async fn ask(backend: &Backend, check: &HealthCheck, way: &Way) -> Report {
+    match tokio::time::timeout(check.timeout, connect_and_ask(backend, check, way)).await {
         Ok(Ok(report)) => report,
         Ok(Err(error)) => Report::Ill(error),
         Err(_) => Report::Ill(format!("no answer within {:?}", check.timeout)),
     }
 }
 
-async fn connect_and_ask(backend: &Backend, check: &HealthCheck) -> Result<Report, String> {
+async fn connect_and_ask(
+    backend: &Backend,
+    check: &HealthCheck,
+    way: &Way,
+) -> Result<Report, String> {
     let connect = |error: io::Error| format!("cannot connect: {error}");
     match backend.address() {
         Address::Tcp { host, port } => {
             let port = check.port.unwrap_or(*port);
             let stream = TcpStream::connect((&**host, port)).await.map_err(connect)?;
-            talk(stream, backend, check).await
+            introduce(stream, Some(host), backend, check, way).await
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(connect)?;
+            introduce(stream, None, backend, check, way).await
+        }
+    }
+}
+
+/// Says what comes before HTTP.
+async fn introduce<S>(
+    mut stream: S,
+    host: Option<&str>,
+    backend: &Backend,
+    check: &HealthCheck,
+    way: &Way,
+) -> Result<Report, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if let Some(version) = way.proxy_protocol {
+        let header = proxy_protocol::write(version, None);
+        stream.write_all(&header).await.map_err(|error| format!("PROXY protocol: {error}"))?;
+    }
+    match &way.tls {
+        None => talk(stream, backend, check).await,
+        Some(tls) => {
+            let stream = tls.secure(stream, host).await.map_err(|error| format!("TLS: {error}"))?;
             talk(stream, backend, check).await
         }
     }

@@ -171,6 +171,27 @@ impl FieldLines {
         lines.map(|line| line.start..line.end)
     }
 
+    /// Adds a field, of a name and a value that may be one's.
+    pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), Refusal> {
+        let mut line = Vec::with_capacity(name.len() + 2 + value.len());
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b": ");
+        line.extend_from_slice(value);
+        self.push(&line).map(drop)
+    }
+
+    /// Removes all fields of a name, however it is written: with underscores it is the same to some
+    /// app servers.
+    pub fn remove(&mut self, name: &str) {
+        let is_same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
+        for line in &mut self.lines {
+            let written = &self.text[line.start..line.colon];
+            if written.len() == name.len() && written.iter().zip(name.bytes()).all(is_same) {
+                line.flag = Found::REPLACED;
+            }
+        }
+    }
+
     /// Puts a field in the place of all those of its name.
     pub fn replace(&mut self, name: &str, value: &[u8]) {
         for line in &mut self.lines {
@@ -270,6 +291,22 @@ pub(crate) mod tests {
         assert!(lines.of_kind(Found::HOST).eq([b"a"]));
         assert_eq!(lines.found(), Found::HOST.or(Found::UNDERSCORE).or(Found::UNTIDY));
         assert_eq!(lines.len(), "Host: a\r\nX-B: 1\r\nx_c: \r\nx-b:  2\t\r\n".len());
+    }
+
+    #[test]
+    fn removed_fields_are_gone_however_they_are_written() {
+        let mut lines = field_lines(&[("X-Client-Subject", "CN=a"), ("x_client-subject", "CN=b")]);
+        lines.add("x-client", b"c").unwrap();
+        lines.remove("x-client-subject");
+        let mut written = Vec::new();
+        let fate = |line: FieldLine<'_>| match line.flag().has(Found::REPLACED) {
+            true => Fate::Ends,
+            false => Fate::Passes,
+        };
+        lines.write(&mut written, fate, |_, _| {});
+        assert_eq!(written, b"x-client: c\r\n");
+        assert_eq!(lines.get("x-client-subject"), None);
+        assert!(lines.add("a", b"b\r\nc: d").is_err());
     }
 
     #[test]

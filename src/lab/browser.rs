@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 use crate::clock::Stopwatch;
@@ -28,6 +33,8 @@ const LARGEST_BODY: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Browser {
     address: SocketAddr,
+    /// What it knows of TLS, if it speaks it.
+    tls: Option<Arc<ClientConfig>>,
     host: HeaderValue,
     /// Scheme and host, which the jar asks for.
     origin: Url,
@@ -93,6 +100,7 @@ impl Browser {
         let host = HeaderValue::from_str(host).map_err(|bad| BrowserError::Url(bad.to_string()))?;
         Ok(Browser {
             address,
+            tls: None,
             host,
             origin,
             jar: CookieStore::new(),
@@ -108,10 +116,19 @@ impl Browser {
         self
     }
 
+    /// Speaks HTTPS.
+    pub fn over_tls(mut self, tls: Arc<ClientConfig>) -> Result<Self, BrowserError> {
+        let https = self.origin.set_scheme("https");
+        https.map_err(|()| BrowserError::Url(self.origin.to_string()))?;
+        self.tls = Some(tls);
+        Ok(self)
+    }
+
     /// Another browser for the same place, with an empty jar and no connection.
     pub fn another(&self) -> Self {
         Browser {
             address: self.address,
+            tls: self.tls.clone(),
             host: self.host.clone(),
             origin: self.origin.clone(),
             jar: CookieStore::new(),
@@ -159,7 +176,8 @@ impl Browser {
         // Taken, so that every early return and the timeout lose it.
         let connection = self.connection.take();
         let request = self.request(method, &url, body)?;
-        let exchange = timeout(self.patience, exchange(connection, self.address, request)).await;
+        let exchange = exchange(connection, self.address, self.tls.clone(), request);
+        let exchange = timeout(self.patience, exchange).await;
         let (connection, status, headers, body) =
             exchange.map_err(|_| BrowserError::TimedOut)??;
         self.connection = connection.is_reusable().then_some(connection);
@@ -210,9 +228,25 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self, BrowserError> {
+    async fn open(
+        address: SocketAddr,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Self, BrowserError> {
         let stream = TcpStream::connect(address).await.map_err(BrowserError::Connect)?;
         stream.set_nodelay(true).map_err(BrowserError::Connect)?;
+        match tls {
+            None => Connection::over(stream).await,
+            Some(tls) => {
+                let name = ServerName::from(address.ip());
+                let stream = TlsConnector::from(tls).connect(name, stream).await;
+                Connection::over(stream.map_err(BrowserError::Connect)?).await
+            }
+        }
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self, BrowserError> {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(BrowserError::Exchange)?;
         let mut driver = JoinSet::new();
@@ -233,6 +267,7 @@ impl Connection {
 async fn exchange(
     kept: Option<Connection>,
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     request: Request<Full<Bytes>>,
 ) -> Result<(Connection, StatusCode, HeaderMap, Bytes), BrowserError> {
     let (connection, response) = match kept {
@@ -241,11 +276,11 @@ async fn exchange(
             // A kept connection may have been closed meanwhile. What was not sent is sent again;
             // what was sent might have had an effect.
             Err(mut failed) => match failed.take_message() {
-                Some(request) => send(address, request).await?,
+                Some(request) => send(address, tls, request).await?,
                 None => return Err(BrowserError::Exchange(failed.into_error())),
             },
         },
-        None => send(address, request).await?,
+        None => send(address, tls, request).await?,
     };
     let (head, body) = response.into_parts();
     let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(BrowserError::Body)?;
@@ -254,9 +289,10 @@ async fn exchange(
 
 async fn send(
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     request: Request<Full<Bytes>>,
 ) -> Result<(Connection, http::Response<hyper::body::Incoming>), BrowserError> {
-    let mut connection = Connection::open(address).await?;
+    let mut connection = Connection::open(address, tls).await?;
     let response = connection.sender.send_request(request).await;
     Ok((connection, response.map_err(BrowserError::Exchange)?))
 }

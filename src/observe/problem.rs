@@ -33,6 +33,10 @@ kinds! {
     MethodNotAllowed => "method_not_allowed",
     /// OPTIONS whose `Max-Forwards` ends here: no fault of anybody's.
     LastHop => "last_hop",
+    /// It came over plain HTTP where HTTPS is spoken: no fault of anybody's.
+    RedirectToHttps => "redirect_to_https",
+    /// An extended CONNECT for something other than a WebSocket.
+    NotImplemented => "not_implemented",
     /// No route matches.
     NoRoute => "no_route",
     /// No backend of the pool may take it.

@@ -147,7 +147,7 @@ impl<'a> Tokens<'a> {
         if is_of_this_pool && self.grant.is_none() {
             let site = self.client.worker.site();
             let pool = self.destination.pool.name();
-            self.grant = self.client.memo.borrow_mut().open(&site.keyring, pool, value);
+            self.grant = self.client.memo().borrow_mut().open(&site.keyring, pool, value);
             self.is_forged |= self.grant.is_none();
         }
     }
@@ -177,7 +177,7 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
 
 /// A number for a client that has no token yet: its address and what it says that it is.
 fn browser(client: &Client, fields: &FieldLines) -> u64 {
-    let agent = fields.get(USER_AGENT.as_str()).unwrap_or_default();
+    let agent = fields.get("user-agent").unwrap_or_default();
     address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
 }
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,13 +17,17 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::affinity;
-use super::body::{Begun, Broken, Download, Lease, Progress, RequestBody, SendError, Sending};
+use super::body::{
+    Begun, Broken, Download, Lease, Progress, RequestBody, ResponseBody, SendError, Sending,
+};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
 use super::request::{self, Rewritten};
+use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
+use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
@@ -36,7 +41,7 @@ use crate::http::fields::Found;
 use crate::http::framing::Refusal;
 use crate::http::response_head::ResponseHead;
 use crate::observe::access_log::Phase;
-use crate::observe::metrics::Tally;
+use crate::observe::metrics::{Meter, Tally};
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
@@ -54,15 +59,15 @@ pub(crate) struct Attempt<'a> {
     pub(crate) destination: &'a Arc<Destination>,
     /// The head, as bytes: what it has in common wherever it goes, then what the last attempt
     /// added.
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
     /// Length of the common part.
     common: usize,
-    body: RequestBody,
+    pub(super) body: RequestBody,
     is_chunked: bool,
     /// Of a body that streams.
-    progress: Option<Rc<Progress>>,
+    pub(super) progress: Option<Rc<Progress>>,
     is_head: bool,
-    is_idempotent: bool,
+    pub(super) is_idempotent: bool,
     /// The backend is to see another `Host` than the client sent.
     sets_host: bool,
     /// Backends that could not be reached.
@@ -70,9 +75,9 @@ pub(crate) struct Attempt<'a> {
     /// When it came.
     since: Timestamp,
     /// When it was placed, if its backend's latency is of interest.
-    placed_at: Option<Timestamp>,
+    pub(super) placed_at: Option<Timestamp>,
     /// The idle connections have proved stale: only a new one will do.
-    needs_new_connection: bool,
+    pub(super) needs_new_connection: bool,
     /// The session's home has been asked a second time.
     has_insisted: bool,
     /// Interim responses so far.
@@ -85,8 +90,18 @@ pub(crate) struct Attempt<'a> {
 pub(crate) enum Answered {
     /// An ordinary response.
     Plain(ResponseHead, Begun),
+    /// One that came over a shared connection.
+    Relayed(ResponseHead, ResponseBody),
     /// 101: the backend switches protocols.
     Switching(ResponseHead, Lease),
+}
+
+/// A way to a backend.
+pub(crate) enum Line {
+    /// A connection that is this request's for now.
+    Own(Upstream),
+    /// A place on a connection that others use, too.
+    Shared(Lane),
 }
 
 /// What a backend's connection says about a request.
@@ -218,15 +233,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// A connection to the backend, an idle one if there is any. `None` if it cannot be reached.
-    pub(crate) async fn acquire(
-        &mut self,
-        placement: &Placement,
-    ) -> Result<Option<Upstream>, Stop> {
+    pub(crate) async fn acquire(&mut self, placement: &Placement) -> Result<Option<Line>, Stop> {
         let backend = &placement.backend;
         let worker = &self.client.worker;
         let record = &self.client.record;
         while !self.needs_new_connection
-            && let Some(mut upstream) = worker.take_idle(backend.id_at_address())
+            && let Some(mut upstream) = self.take_idle(backend.id_at_address())
         {
             if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
@@ -236,16 +248,23 @@ impl<'a> Attempt<'a> {
             if upstream.is_alive() {
                 record.attempt(upstream.meter(), placement.cause);
                 record.count(Tally::Reused);
-                return Ok(Some(upstream));
+                return Ok(Some(Line::Own(upstream)));
             }
         }
         let timeout = self.destination.timeouts.connect;
         let pool = &self.destination.pool;
         let meter = worker.witness.meters.backend(pool, backend);
         record.attempt(&meter, placement.cause);
+        if self.destination.transport.is_http2
+            && !self.needs_new_connection
+            && let Some(lane) = worker.shared(backend.id_at_address())
+        {
+            record.count(Tally::Reused);
+            return Ok(Some(Line::Shared(lane)));
+        }
         let error = loop {
             // Boxed, since it is large, and most requests find an idle connection.
-            let connect = Box::pin(Upstream::connect(backend.address(), worker, &meter));
+            let connect = Box::pin(self.connect(backend, &meter));
             let connect = tokio::time::timeout(timeout, connect);
             let connected = self.client.unless_left(connect).await.ok_or(Stop::Left)?;
             record.mark(Phase::Connect);
@@ -253,7 +272,7 @@ impl<'a> Attempt<'a> {
                 if matches!(connected, Ok(Ok(_))) { Tally::Opened } else { Tally::ConnectFailures };
             record.count(tally);
             match connected {
-                Ok(Ok(upstream)) => return Ok(Some(upstream)),
+                Ok(Ok(line)) => return Ok(Some(line)),
                 // No fault of the backend's. What an idle connection to another one occupies may
                 // be all that is missing.
                 Ok(Err(error)) if is_shortage_of_ours(&error) => {
@@ -275,7 +294,30 @@ impl<'a> Attempt<'a> {
         Ok(None)
     }
 
-    fn could_not_reach(&mut self, backend: &Backend, error: &str) {
+    /// An idle connection to a backend. One that began with whom it is from is that client's.
+    fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
+        match self.destination.transport.proxy_protocol {
+            None => self.client.worker.take_idle(backend),
+            Some(_) => self.client.take_own(backend),
+        }
+    }
+
+    async fn connect(&self, backend: &Backend, meter: &Arc<Meter>) -> io::Result<Line> {
+        let from_to = (self.client.address, self.client.local);
+        let transport = &self.destination.transport;
+        let socket = Socket::connect(backend.address(), transport, from_to).await?;
+        let worker = &self.client.worker;
+        if !transport.is_http2 {
+            return Ok(Line::Own(Upstream::of(socket, worker, meter)));
+        }
+        let patience = self.destination.timeouts.idle;
+        let shared = SharedUpstream::begin(socket, meter, worker.tick(), patience).await?;
+        let lane = shared.lane();
+        worker.share(backend.id_at_address(), shared);
+        Ok(Line::Shared(lane))
+    }
+
+    pub(super) fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
         let (now, site) = (self.client.worker.now(), self.client.worker.site());
         site.events.unreachable(pool, backend, error, now);
@@ -291,10 +333,17 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn send(
         &mut self,
         placement: &Placement,
-        mut upstream: Upstream,
+        line: Line,
         in_flight: InFlight,
         map: &mut HeaderMap,
     ) -> Result<Option<Answered>, Stop> {
+        let mut upstream = match line {
+            Line::Own(upstream) => upstream,
+            // Boxed, since it is large, and most go the other way.
+            Line::Shared(lane) => {
+                return Box::pin(self.send_shared(placement, lane, in_flight)).await;
+            }
+        };
         self.finish_head(placement);
         let mut sending = Sending::new(self.is_chunked);
         let turn = poll_fn(|cx| self.poll_answer(&mut upstream, &mut sending, map, cx)).await;
@@ -324,7 +373,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Adds to the head what depends on where it goes.
-    fn finish_head(&mut self, placement: &Placement) {
+    pub(super) fn finish_head(&mut self, placement: &Placement) {
         self.head.truncate(self.common);
         if self.sets_host {
             request::write_host(&mut self.head, self.destination, placement.backend.address());
@@ -475,7 +524,7 @@ impl<'a> Attempt<'a> {
         Err(self.bad_gateway(&backend, failure).into())
     }
 
-    fn bad_gateway(&self, backend: &Backend, failure: &dyn fmt::Display) -> Problem {
+    pub(super) fn bad_gateway(&self, backend: &Backend, failure: &dyn fmt::Display) -> Problem {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }

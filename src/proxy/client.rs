@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::Version;
+use http::header::FORWARDED;
 
 use super::affinity::Memo;
 use super::body::Broken;
@@ -16,10 +17,13 @@ use super::destination::Entrance;
 use super::record::Record;
 use super::request;
 use super::tunnel::Tunnel;
+use super::upstream::Upstream;
 use super::watch::{Side, Tick, Watch, ticks};
 use super::worker::{FIRST_REQUEST, Worker};
+use crate::balance::BackendId;
 use crate::config::Family;
 use crate::http::field_lines::FieldLines;
+use crate::http::fields::X_FORWARDED_PROTO;
 use crate::http::forwarded::{self, Origin};
 use crate::http::framing::Refusal;
 use crate::observe::metrics::ListenerMeter;
@@ -48,16 +52,50 @@ pub(crate) enum Phase {
     Exchange,
 }
 
+/// Whether a client came over TLS to us.
+#[derive(Debug)]
+pub(crate) enum Security {
+    /// It did not.
+    None,
+    /// It did.
+    Tls {
+        /// The field line with its certificate's subject, if it has shown one.
+        subject_line: Box<[u8]>,
+    },
+}
+
+impl Security {
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Security::Tls { .. })
+    }
+
+    /// The field line with the subject of the client's certificate; empty if there is none.
+    pub(crate) fn subject_line(&self) -> &[u8] {
+        match self {
+            Security::None => &[],
+            Security::Tls { subject_line } => subject_line,
+        }
+    }
+}
+
 /// What the parts of one client connection (its socket, the requests on it, the worker's sweep)
 /// know of each other. One task, so cells.
 #[derive(Debug)]
 pub(crate) struct Client {
+    /// The connection, if this is a stream on one of HTTP/2.
+    parent: Option<Rc<Client>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) entrance: Arc<Entrance>,
-    /// The address of whoever connected.
+    /// Whoever connected.
+    pub(crate) address: SocketAddr,
+    /// Where it came in.
+    pub(crate) local: SocketAddr,
+    /// Its address, in the form in which it is compared and shown.
     pub(crate) peer: IpAddr,
+    /// Whether it came over TLS, and as whom.
+    pub(crate) security: Rc<Security>,
     /// The field lines that say so to a backend, for the usual case.
-    pub(crate) forward_lines: Box<[u8]>,
+    pub(crate) forward_lines: Rc<[u8]>,
     /// Are the peer's forwarding fields to be believed?
     pub(crate) is_trusted: bool,
     /// Deadlines.
@@ -66,6 +104,8 @@ pub(crate) struct Client {
     pub(crate) record: Record,
     /// What is counted about the listener.
     pub(crate) listener: Arc<ListenerMeter>,
+    /// Is it the one that the listener counts as an open connection?
+    is_counted: Cell<bool>,
     /// Why an upload that went on beside its response broke off.
     pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
@@ -73,7 +113,9 @@ pub(crate) struct Client {
     /// The field lines of the current request.
     pub(crate) fields: RefCell<FieldLines>,
     /// The last token that was opened: a browser sends the same one again and again.
-    pub(crate) memo: RefCell<Memo>,
+    memo: RefCell<Memo>,
+    /// Its own idle connection to a backend, where those are not shared.
+    own: RefCell<Option<(BackendId, Upstream)>>,
     /// Set by an exchange that ended in 101.
     pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     phase: Cell<Phase>,
@@ -93,6 +135,8 @@ pub(crate) struct Client {
     is_broken: Cell<bool>,
     /// We said `Connection: close`, not the client.
     closes: Cell<bool>,
+    /// The current request has been answered, or at least has a head of an answer.
+    has_answered: Cell<bool>,
     /// Not all of the current request's body has been read.
     owes_body: Cell<bool>,
     /// The current request is HTTP/1.1.
@@ -101,31 +145,108 @@ pub(crate) struct Client {
     is_about_server: Cell<bool>,
 }
 
+/// What is known of a client when it has come in.
+struct Known {
+    parent: Option<Rc<Client>>,
+    worker: Rc<Worker>,
+    entrance: Arc<Entrance>,
+    address: SocketAddr,
+    local: SocketAddr,
+    peer: IpAddr,
+    is_trusted: bool,
+    listener: Arc<ListenerMeter>,
+    forward_lines: Rc<[u8]>,
+    security: Rc<Security>,
+}
+
 impl Client {
     /// A connection that has just come in. It is given so much time to say something.
-    pub(crate) fn new(worker: Rc<Worker>, entrance: Arc<Entrance>, peer: SocketAddr) -> Rc<Self> {
-        let peer = forwarded::canonical(peer.ip());
-        let watch = Watch::default();
-        let patience = match worker.is_in_a_hurry() {
-            true => ticks(FIRST_REQUEST),
-            false => worker.site().timeouts.request_header,
-        };
-        watch.set(Side::ClientRead, worker.after(patience));
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        entrance: Arc<Entrance>,
+        address: SocketAddr,
+        local: SocketAddr,
+        security: Security,
+    ) -> Rc<Self> {
         let listener = worker.witness.meters.listener(entrance.address, entrance.max_connections);
         listener.accept();
-        Rc::new(Client {
+        Client::arrived(worker, entrance, listener, (address, local), security)
+    }
+
+    /// The same connection, of which more is known now.
+    pub(crate) fn known_as(&self, address: SocketAddr, security: Security) -> Rc<Self> {
+        self.is_counted.set(false);
+        let (worker, entrance) = (self.worker.clone(), self.entrance.clone());
+        Client::arrived(worker, entrance, self.listener.clone(), (address, self.local), security)
+    }
+
+    fn arrived(
+        worker: Rc<Worker>,
+        entrance: Arc<Entrance>,
+        listener: Arc<ListenerMeter>,
+        (address, local): (SocketAddr, SocketAddr),
+        security: Security,
+    ) -> Rc<Self> {
+        let peer = forwarded::canonical(address.ip());
+        let client = Client::quiet(Known {
+            parent: None,
             is_trusted: forwarded::is_trusted(peer, &entrance.trusted_proxies),
             worker,
             entrance,
+            address,
+            local,
             peer,
-            forward_lines: request::usual_lines(peer),
-            watch,
-            record: Record::default(),
             listener,
+            forward_lines: request::usual_lines(peer, &security),
+            security: Rc::new(security),
+        });
+        client.is_counted.set(true);
+        let patience = match client.worker.is_in_a_hurry() {
+            true => ticks(FIRST_REQUEST),
+            false => client.worker.site().timeouts.request_header,
+        };
+        client.watch.set(Side::ClientRead, client.worker.after(patience));
+        Rc::new(client)
+    }
+
+    /// A stream on a connection of HTTP/2. It counts as a request, not as a connection.
+    pub(crate) fn of_stream(connection: &Rc<Client>) -> Rc<Self> {
+        Rc::new(Client::quiet(Known {
+            parent: Some(connection.clone()),
+            worker: connection.worker.clone(),
+            entrance: connection.entrance.clone(),
+            address: connection.address,
+            local: connection.local,
+            peer: connection.peer,
+            is_trusted: connection.is_trusted,
+            listener: connection.listener.clone(),
+            forward_lines: connection.forward_lines.clone(),
+            security: connection.security.clone(),
+        }))
+    }
+
+    /// A client of whom so much is known, and who has said nothing.
+    fn quiet(known: Known) -> Self {
+        let Known { parent, worker, entrance, address, local, peer, is_trusted, .. } = known;
+        Client {
+            parent,
+            worker,
+            entrance,
+            address,
+            local,
+            peer,
+            is_trusted,
+            forward_lines: known.forward_lines,
+            security: known.security,
+            watch: Watch::default(),
+            record: Record::default(),
+            listener: known.listener,
+            is_counted: Cell::new(false),
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
             fields: RefCell::default(),
             memo: RefCell::default(),
+            own: RefCell::default(),
             tunnel: RefCell::default(),
             phase: Cell::new(Phase::Dozing),
             look_at: Cell::new(Tick::MAX),
@@ -136,10 +257,38 @@ impl Client {
             has_left: Cell::new(false),
             is_broken: Cell::new(false),
             closes: Cell::new(false),
+            has_answered: Cell::new(false),
             owes_body: Cell::new(false),
             speaks_interim: Cell::new(false),
             is_about_server: Cell::new(false),
-        })
+        }
+    }
+
+    /// The connection that it is, or is a stream on.
+    fn connection(&self) -> &Client {
+        self.parent.as_deref().unwrap_or(self)
+    }
+
+    /// Is it one of several on its connection?
+    pub(crate) fn is_stream(&self) -> bool {
+        self.parent.is_some()
+    }
+
+    /// The last token that was opened: a browser sends the same one again and again.
+    pub(crate) fn memo(&self) -> &RefCell<Memo> {
+        &self.connection().memo
+    }
+
+    /// Its own idle connection to a backend, which began with its address.
+    pub(crate) fn take_own(&self, backend: BackendId) -> Option<Upstream> {
+        let own = self.connection().own.take();
+        own.filter(|(to, _)| *to == backend).map(|(_, upstream)| upstream)
+    }
+
+    /// Keeps it for this client's next request.
+    pub(crate) fn keep_own(&self, backend: BackendId, upstream: Upstream) {
+        let former = self.connection().own.replace(Some((backend, upstream)));
+        drop(former);
     }
 
     /// What a trusted peer says about its client.
@@ -149,7 +298,14 @@ impl Client {
             Family::XForwarded => forwarded::Family::XForwarded,
             Family::Forwarded => forwarded::Family::Forwarded,
         };
-        Origin::behind(self.peer, fields, trusted_proxies, family)
+        let field = match family {
+            forwarded::Family::XForwarded => X_FORWARDED_PROTO,
+            forwarded::Family::Forwarded => FORWARDED,
+        };
+        let says_scheme = fields.get(field.as_str()).is_some();
+        let mut origin = Origin::behind(self.peer, fields, trusted_proxies, family);
+        origin.is_https |= self.security.is_tls() && !says_scheme;
+        origin
     }
 
     /// Is this peer believed in these fields?
@@ -168,7 +324,7 @@ impl Client {
 
     /// Has nothing come yet?
     pub(crate) fn is_new(&self) -> bool {
-        self.exchanges.get() == 0 && self.phase.get() == Phase::Dozing
+        !self.is_stream() && self.exchanges.get() == 0 && self.phase.get() == Phase::Dozing
     }
 
     /// May the connection end after what is going on? Not before its first request, nor while a
@@ -210,10 +366,10 @@ impl Client {
     pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
         self.record.open();
         self.owes_body.set(owes_body);
-        self.speaks_interim.set(version >= Version::HTTP_11);
-        let exchanges = self.exchanges.get() + 1;
-        self.exchanges.set(exchanges);
-        exchanges
+        self.speaks_interim.set(version == Version::HTTP_11); // in HTTP/2 nobody does
+        let counter = &self.connection().exchanges;
+        counter.set(counter.get() + 1);
+        counter.get()
     }
 
     /// All of the current request's body has been read.
@@ -358,6 +514,29 @@ impl Client {
         self.closes.get()
     }
 
+    /// The current request has an answer, or at least its head.
+    pub(crate) fn answered(&self) {
+        self.has_answered.set(true);
+    }
+
+    /// Has it?
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered.get()
+    }
+
+    /// The connection takes no more requests than those that it has begun.
+    pub(crate) fn use_up(&self) {
+        let connection = self.connection();
+        connection.closes.set(true);
+        connection.watch.wake();
+    }
+
+    /// The client has taken something, and gets its time again for what is left.
+    pub(crate) fn restart_write(&self) {
+        let deadline = self.worker.after(self.worker.site().timeouts.response_write);
+        self.watch.set(Side::ClientWrite, deadline);
+    }
+
     /// A future that also ends when the client leaves.
     pub(crate) async fn unless_left<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
@@ -368,12 +547,28 @@ impl Client {
         })
         .await
     }
+
+    /// A future that also ends when the client takes too long.
+    pub(crate) async fn unless_late<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.watch.attach(cx.waker());
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if self.watch.has_fired(Side::ClientRead) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
         self.record.note_left();
         self.record.close(self);
-        self.listener.close();
+        if self.is_counted.get() {
+            self.listener.close();
+        }
     }
 }

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client::{Client, Phase};
+use super::client_socket::{ClientSocket, Sight};
 use super::watch::Side;
 use crate::http::fields::Found;
 use crate::http::framing::{Scanned, Scanner};
@@ -24,7 +24,7 @@ const GATHERED: usize = 2048;
 /// A client's socket.
 #[derive(Debug)]
 pub(crate) struct ClientIo {
-    stream: TcpStream,
+    stream: ClientSocket,
     client: Rc<Client>,
     scanner: Scanner,
     /// Received bytes of the next message. Nearly always empty.
@@ -42,7 +42,7 @@ pub(crate) struct ClientIo {
 /// What is left of a [`ClientIo`] when HTTP is done with it.
 #[derive(Debug)]
 pub(crate) struct Remains {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: ClientSocket,
     /// Bytes that were received and belong to no message.
     pub(crate) held: Vec<u8>,
     /// Nothing more is expected of the client: it left, or it sent whole messages only.
@@ -52,7 +52,7 @@ pub(crate) struct Remains {
 }
 
 impl ClientIo {
-    pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
+    pub(crate) fn new(stream: ClientSocket, client: Rc<Client>) -> Self {
         let scanner = Scanner::new(client.worker.site().head_limits());
         ClientIo {
             stream,
@@ -66,6 +66,11 @@ impl ClientIo {
         }
     }
 
+    /// The socket, before anything was read from it.
+    pub(crate) fn into_socket(self) -> ClientSocket {
+        self.stream
+    }
+
     pub(crate) fn into_remains(self) -> Remains {
         Remains {
             is_clean: self.has_reached_eof || (self.scanner.is_idle() && self.held.is_empty()),
@@ -77,10 +82,7 @@ impl ClientIo {
 
     /// Waits for something to read. False if there is an end instead.
     pub(crate) fn poll_has_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        // A look, since being said to be readable is not enough: every new socket is.
-        let mut byte = [0];
-        let peeked = self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte));
-        peeked.map(|peeked| matches!(peeked, Ok(1..)))
+        self.stream.poll_has_more(cx)
     }
 
     /// Is everything that was received answered, and everything that was answered sent?
@@ -199,26 +201,31 @@ impl ClientIo {
         if self.is_flushed { self.poll_outbox(cx) } else { Poll::Ready(Ok(())) }
     }
 
-    /// Looks whether the client has left. An end behind bytes that were not read yet cannot be
-    /// seen; a reset can.
+    /// Looks whether the client has left.
     fn look_for_eof(&mut self, cx: &mut Context<'_>) {
         if !self.client.looks_for_eof() {
             return;
         }
-        let mut byte = [0];
-        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(0) | Err(_)) => {
+        match self.stream.look(cx) {
+            Sight::Waiting => {}
+            Sight::Gone => {
                 self.has_reached_eof = true;
                 self.client.leave();
                 cx.waker().wake_by_ref();
             }
-            Poll::Ready(Ok(_)) if !matches!(self.stream.take_error(), Ok(None)) => {
-                self.client.leave();
-                cx.waker().wake_by_ref();
-            }
-            Poll::Ready(Ok(_)) => self.client.look_again_later(),
+            Sight::Obscured => self.client.look_again_later(),
         }
+    }
+
+    /// Sends what TLS still holds.
+    fn poll_flush_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        match flushed {
+            Poll::Pending => self.client.waits_for_write(),
+            Poll::Ready(_) if self.client.is_blocked() => self.client.unblock(),
+            Poll::Ready(_) => {}
+        }
+        flushed
     }
 }
 
@@ -291,6 +298,9 @@ impl AsyncWrite for ClientIo {
     /// hyper flushes when its own buffer is empty, on every turn. That makes it the place for
     /// what must go out between its messages, and for a look at the client's side.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.stream.is_tls() {
+            ready!(self.poll_flush_stream(cx))?;
+        }
         self.is_flushed = true;
         if self.client.phase() == Phase::Exchange {
             ready!(self.poll_outbox(cx))?;

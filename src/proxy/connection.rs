@@ -20,11 +20,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{Client, Phase};
+use super::arrival::{self, Arrival};
+use super::client::{Client, Phase, Security};
 use super::client_io::{ClientIo, Remains};
+use super::client_socket::ClientSocket;
 use super::destination::Entrance;
 use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
+use super::multiplexed;
 use super::record;
 use super::watch::Side;
 use super::worker::{Entered, Worker};
@@ -32,7 +35,7 @@ use crate::http::framing::Refusal;
 use crate::observe::access_log::Phase as Spent;
 
 /// How long the end of a connection may take while the client may still be sending.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a connection's HTTP has come to an end.
 enum End {
@@ -57,11 +60,31 @@ pub(crate) fn serve(
     entrance: Arc<Entrance>,
     place: impl Sized,
 ) -> impl Future<Output = ()> {
-    let client = Client::new(worker, entrance, peer);
-    let entered = client.worker.enter(client.clone());
-    let mut io = ClientIo::new(stream, client.clone());
+    let has_preliminaries = arrival::is_needed(&entrance, peer);
+    // Only who tells backends about it asks the system.
+    let local = match worker.site().tells_local_address {
+        true => stream.local_addr().unwrap_or(entrance.address),
+        false => entrance.address,
+    };
+    let mut client = Client::new(worker, entrance, peer, local, Security::None);
+    let mut entered = client.worker.enter(client.clone());
+    let mut io = ClientIo::new(ClientSocket::Plain(stream), client.clone());
     async move {
         let _until_the_end = place;
+        if has_preliminaries {
+            if doze(&mut io, &client).await.is_some() {
+                return;
+            }
+            let ClientSocket::Plain(stream) = io.into_socket() else { return };
+            let arrival = Box::pin(arrival::receive(stream, client, entered)).await;
+            let Some(arrival) = arrival else { return };
+            if arrival.is_http2 {
+                let Arrival { socket, client, entered, .. } = arrival;
+                return Box::pin(multiplexed::serve(socket, client, entered)).await;
+            }
+            (client, entered) = (arrival.client, arrival.entered);
+            io = ClientIo::new(arrival.socket, client.clone());
+        }
         // Boxed, since both are large, and an idle connection has neither.
         let (end, unread) = loop {
             if let Some(end) = doze(&mut io, &client).await {
@@ -161,7 +184,9 @@ async fn finish(
 ) {
     let tunnel = client.tunnel.take();
     if let (End::Http(Ok(())), Some(tunnel)) = (&end, tunnel) {
-        tunnel.run(client, remains, unread).await;
+        // What the client sent early: first what hyper had, then what we had kept from it.
+        let early = [&unread[..], &remains.held].concat().into();
+        tunnel.run(client, remains.stream, early).await;
         client.record.mark(Spent::Transfer);
         return client.record.close(client);
     }
@@ -191,12 +216,15 @@ async fn finish(
     if may_be_sending && !client.has_left() {
         let _until_the_end = entered.linger();
         linger(&mut remains.stream).await;
+    } else if remains.stream.is_tls() {
+        // An end without a word would look like an attack.
+        let _ = tokio::time::timeout(LINGER, remains.stream.shutdown()).await;
     }
 }
 
 /// Lets the client read our last words before the connection is gone: closing a socket with
 /// unread input resets it, and a reset destroys what is on its way (RFC 9112, section 9.6).
-async fn linger(stream: &mut TcpStream) {
+pub(super) async fn linger(stream: &mut ClientSocket) {
     let drain = async {
         if stream.shutdown().await.is_ok() {
             let mut sink = [0; 4096];
@@ -208,8 +236,8 @@ async fn linger(stream: &mut TcpStream) {
 
 /// Ends a connection in the middle of a response. A reset, if need be: a body that ends with the
 /// connection would look complete after an orderly end.
-fn abort(stream: &TcpStream, reset: bool) {
+fn abort(stream: &ClientSocket, reset: bool) {
     if reset {
-        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        stream.reset_at_end();
     }
 }

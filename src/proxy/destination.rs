@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
 use super::request_id::RequestIds;
+use super::upstream_socket::Transport;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
@@ -16,6 +17,7 @@ use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
 use crate::observe::Events;
 use crate::routing::Table;
+use crate::tls;
 
 /// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
 #[derive(Debug)]
@@ -34,6 +36,12 @@ pub(crate) struct Site {
     pub(crate) request_ids: RequestIds,
     /// Does a request without a trace get one?
     pub(crate) starts_traces: bool,
+    /// What HTTP/2 clients are told.
+    pub(crate) http2: config::Http2,
+    /// Is some backend told where its client came in?
+    pub(crate) tells_local_address: bool,
+    /// Request fields that only we may write: those with the subjects of client certificates.
+    pub(crate) guarded: Vec<HeaderName>,
     /// Who hears of what happens to the backends.
     pub(crate) events: Arc<Events>,
 }
@@ -79,6 +87,8 @@ pub(crate) struct Destination {
     pub(crate) style: ForwardStyle,
     pub(crate) host: config::HostPolicy,
     pub(crate) timeouts: BackendTicks,
+    /// What is said to its backends before HTTP.
+    pub(crate) transport: Transport,
     pub(crate) max_idle_connections: usize,
     pub(crate) attempts: usize,
     /// Does the balancer want to know how long answers take?
@@ -154,7 +164,12 @@ impl Destination {
     }
 
     /// Compiles the shell's part of a pool, one of `all`.
-    pub(crate) fn new(pool: Arc<Pool>, config: &config::Pool, all: &[config::Pool]) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        config: &config::Pool,
+        all: &[config::Pool],
+        transport: Transport,
+    ) -> Self {
         let affinity = match config.spec.affinity.mode {
             Mode::None => Affinity::None,
             Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
@@ -188,6 +203,7 @@ impl Destination {
                 idle: ticks(timeouts.idle),
                 tunnel: ticks(timeouts.tunnel),
             },
+            transport,
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
             wants_latency: config.spec.balance.wants_latency(),
@@ -208,4 +224,27 @@ pub(crate) struct Entrance {
     pub(crate) max_connections: usize,
     /// Connections open now, over all workers.
     pub(crate) connections: Arc<std::sync::atomic::AtomicUsize>,
+    /// Whose connections begin with a PROXY protocol header, if any do.
+    pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
+    /// TLS, if it is spoken.
+    pub(crate) tls: Option<TlsEntrance>,
+    /// Is HTTP/2 spoken?
+    pub(crate) http2: bool,
+    /// The port of HTTPS that every client is sent to, if requests are not served here.
+    pub(crate) redirect_to_https: Option<u16>,
+}
+
+/// TLS on a listener.
+#[derive(Debug)]
+pub(crate) struct TlsEntrance {
+    /// The certificates.
+    pub(crate) incoming: Arc<tls::Incoming>,
+    /// The field that tells the app a client certificate's subject.
+    pub(crate) subject_header: Option<HeaderName>,
+    /// `Strict-Transport-Security`, if it is to be said.
+    pub(crate) hsts: Option<HeaderValue>,
+    /// How long a client may take to agree on keys.
+    pub(crate) handshake_timeout: Tick,
+    /// Places for those who do so at the same time, over all workers.
+    pub(crate) handshakes: tokio::sync::Semaphore,
 }

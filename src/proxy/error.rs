@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, RETRY_AFTER,
+    HeaderValue, LOCATION, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
 
@@ -20,6 +20,10 @@ use crate::observe::ProblemKind;
 
 /// `X-Request-Id`, by which a user's error page is found in our log.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Status and message of a call, in gRPC.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Seconds after which a client may try again when nobody could serve it.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -45,11 +49,13 @@ pub(crate) struct Problem {
     message: &'static str,
     /// For the log.
     detail: Option<String>,
+    /// Where the client is sent to.
+    location: Option<HeaderValue>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: ProblemKind, blame: Blame, message: &'static str) -> Self {
-        Problem { status, kind, blame, message, detail: None }
+        Problem { status, kind, blame, message, detail: None, location: None }
     }
 
     fn with(mut self, detail: impl fmt::Display) -> Self {
@@ -88,10 +94,25 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, ProblemKind::NoRoute, Blame::Client, message)
     }
 
+    /// It is served elsewhere, and the client has to go there with the same request.
+    pub(crate) fn moved(location: HeaderValue) -> Self {
+        let message = "this is served at another address";
+        let kind = ProblemKind::RedirectToHttps;
+        let moved = Problem::new(StatusCode::PERMANENT_REDIRECT, kind, Blame::Client, message);
+        Problem { location: Some(location), ..moved }
+    }
+
     /// CONNECT or TRACE.
     pub(crate) fn method() -> Self {
         let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, ProblemKind::MethodNotAllowed);
         Problem::new(status, kind, Blame::Client, "this method is not allowed through this proxy")
+    }
+
+    /// An extended CONNECT for something other than a WebSocket (RFC 9220, section 3).
+    pub(crate) fn protocol() -> Self {
+        let message = "this protocol is not spoken through this proxy";
+        let kind = ProblemKind::NotImplemented;
+        Problem::new(StatusCode::NOT_IMPLEMENTED, kind, Blame::Client, message)
     }
 
     /// OPTIONS whose `Max-Forwards` ends here: it is us that the client asks.
@@ -171,6 +192,35 @@ impl Problem {
         }
     }
 
+    /// The answer for a client that speaks gRPC: a status in its own terms, as a response that
+    /// consists of trailers only.
+    pub(crate) fn grpc_response(&self, id: &RequestId) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::Whole(None));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from_static(self.grpc_status()));
+        // Percent-encoded, which is nothing for our messages.
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(self.message));
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        response
+    }
+
+    /// <https://grpc.io/docs/guides/status-codes>: what a client may conclude is what counts.
+    fn grpc_status(&self) -> &'static str {
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => "14", // UNAVAILABLE
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => "4",  // DEADLINE_EXCEEDED
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "12",    // UNIMPLEMENTED
+            StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            | StatusCode::TOO_MANY_REQUESTS => "8", // RESOURCE_EXHAUSTED
+            StatusCode::FORBIDDEN => "7",                                      // PERMISSION_DENIED
+            _ => "13",                                                         // INTERNAL
+        }
+    }
+
     /// The answer for a client that sent this `Accept`.
     pub(crate) fn response(&self, accept: Option<&[u8]>, id: &RequestId) -> Response<ResponseBody> {
         let (media, body) = self.page(accept::prefers_json(accept), id);
@@ -185,6 +235,9 @@ impl Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(X_REQUEST_ID, id);
+        }
+        if let Some(location) = &self.location {
+            headers.insert(LOCATION, location.clone());
         }
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => {

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    STRICT_TRANSPORT_SECURITY, UPGRADE,
+};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -19,9 +22,11 @@ use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
+use super::http2_head;
 use super::record;
 use super::request::{self, Rewritten};
 use super::request_id;
+use super::websocket;
 use crate::balance::Placement;
 use crate::http::fields::Found;
 use crate::observe::access_log::Phase;
@@ -66,11 +71,11 @@ impl From<Broken> for Stop {
 /// Serves one request: the service that hyper calls.
 pub(crate) async fn exchange(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
+    let tunnel = websocket::wanted(&client, &mut request);
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
-    record::begin_line(&client, &head);
     let mut response = match serve(&client, &mut head, body).await {
         Ok(response) => response,
         Err(stop) => {
@@ -86,13 +91,33 @@ pub(crate) async fn exchange(
             let id = client.record.id(&client);
             client.record.note_problem(problem.kind());
             problem.log_request(&client, &id);
-            problem.response(client.fields.borrow().get(ACCEPT.as_str()), &id)
+            let fields = client.fields.borrow();
+            let content = fields.get(CONTENT_TYPE.as_str());
+            match content.is_some_and(|content| content.starts_with(b"application/grpc")) {
+                true if client.is_stream() => problem.grpc_response(&id),
+                _ => problem.response(fields.get(ACCEPT.as_str()), &id),
+            }
         }
     };
+    if let Some(hsts) = client.entrance.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {
+        let headers = response.headers_mut();
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+    }
     let is_last = count >= client.worker.site().limits.requests_per_connection;
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
+    client.answered();
+    client.record.note_status(response.status());
+    if client.is_stream() {
+        if is_last {
+            client.use_up();
+        }
+        if !websocket::open(tunnel, &client, &mut response) {
+            end_if_whole(&client, &response);
+        }
+        return Ok(response);
+    }
     // A tunnel ends with its connection anyway, and `close` would take the place of `upgrade`.
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let closes = is_last
@@ -110,12 +135,16 @@ pub(crate) async fn exchange(
             *response.version_mut() = Version::HTTP_10;
         }
     }
-    client.record.note_status(response.status());
+    end_if_whole(&client, &response);
+    Ok(response)
+}
+
+/// Ends the exchange, unless its body does so when it ends.
+fn end_if_whole(client: &Client, response: &Response<ResponseBody>) {
     if let ResponseBody::Whole(body) = response.body() {
         client.record.note_sent(body.as_ref().map_or(0, Bytes::len));
-        client.end_exchange(); // else the body does it when it ends
+        client.end_exchange();
     }
-    Ok(response)
 }
 
 /// Will the connection end with this response because nobody reads the rest of the request? Not if
@@ -131,8 +160,21 @@ async fn serve(
     head: &mut Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Stop> {
+    let site = &client.worker.site();
+    let adapted = match client.is_stream() {
+        true => http2_head::adapt(head, body.is_end_stream(), client),
+        false => Ok(()),
+    };
+    record::begin_line(client, head); // the fields are where they belong by now
+    adapted?;
+    if !site.guarded.is_empty() {
+        request::guard(&mut client.fields.borrow_mut(), &site.guarded);
+    }
     request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
     request_id::identify(client, &mut client.fields.borrow_mut());
+    if let Some(port) = client.entrance.redirect_to_https {
+        return Err(request::to_https(head, &client.fields.borrow(), port)?.into());
+    }
     let destination = route(client, head)?;
     if !body.is_end_stream() {
         client.record.note_pool(&destination.pool);

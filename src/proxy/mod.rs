@@ -10,13 +10,18 @@
 //! | module | what happens there |
 //! | --- | --- |
 //! | [`connection`] | a connection is served, from its first byte to a gentle end |
+//! | [`arrival`] | what comes before HTTP: the PROXY protocol, TLS |
 //! | [`client`] | what its parts know of each other |
+//! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
+//! | [`multiplexed`], [`http2_head`], [`websocket`] | the same for HTTP/2: streams, their heads, tunnels |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
 //! | [`upstream`] | the connection that it goes out on |
+//! | [`shared_attempt`], [`shared_upstream`] | the same over HTTP/2 |
+//! | [`upstream_socket`] | its socket, and what is said on it before HTTP |
 //! | [`body`] | the bodies, both ways |
 //! | [`response`] | the answer's head |
 //! | [`tunnel`] | what follows an upgrade |
@@ -25,24 +30,33 @@
 //! | [`watch`], [`worker`], [`destination`] | deadlines; what a thread shares; the compiled configuration |
 
 mod affinity;
+mod arrival;
 mod attempt;
 mod body;
 mod client;
 mod client_io;
+mod client_socket;
 mod connection;
 mod destination;
 mod error;
 mod exchange;
+mod http2_head;
+mod multiplexed;
 mod record;
 mod request;
 mod request_id;
 mod response;
+mod shared_attempt;
+mod shared_upstream;
 mod tunnel;
 mod upstream;
+mod upstream_socket;
 mod watch;
+mod websocket;
 mod worker;
 
 pub(crate) use connection::serve;
-pub(crate) use destination::{ClientTicks, Destination, Entrance, Site};
+pub(crate) use destination::{ClientTicks, Destination, Entrance, Site, TlsEntrance};
+pub(crate) use upstream_socket::Transport;
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

@@ -50,7 +50,7 @@ pub(crate) struct Record {
 impl Record {
     /// A request begins.
     pub(crate) fn open(&self) {
-        let now = Moment::now();
+        let now = clock::moment();
         self.is_open.set(true);
         self.began.set(now);
         self.marked.set(now);
@@ -144,14 +144,14 @@ impl Record {
 
     /// A phase has ended.
     pub(crate) fn mark(&self, phase: Phase) {
-        let now = Moment::now();
+        let now = clock::moment();
         let sum = &self.phases[phase as usize];
         sum.set(sum.get() + now.since(self.marked.replace(now)));
     }
 
     /// The head of the answer has come.
     pub(crate) fn answered(&self) {
-        let now = Moment::now();
+        let now = clock::moment();
         let nanos = now.since(self.marked.replace(now));
         self.phases[Phase::Head as usize].set(nanos);
         if let Some(meter) = &*self.meter.borrow() {
@@ -293,6 +293,7 @@ fn write_beginning(client: &Client, head: Option<&Parts>) {
             path: head.uri.path(),
             query: head.uri.query(),
             protocol: match head.version {
+                _ if client.is_stream() => "HTTP/2.0",
                 Version::HTTP_10 => "HTTP/1.0",
                 _ => "HTTP/1.1",
             },

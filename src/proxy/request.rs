@@ -1,14 +1,15 @@
 //! A request's head: may it come in, and as what does it go out?
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
-use http::header::{FORWARDED, HOST, MAX_FORWARDS, TE, UPGRADE};
+use http::header::{FORWARDED, HOST, HeaderName, HeaderValue, MAX_FORWARDS, TE, UPGRADE};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{Method, Uri, Version};
 
 use super::affinity::{self, Tokens};
-use super::client::Client;
+use super::client::{Client, Security};
 use super::destination::Destination;
 use super::error::Problem;
 use super::request_id;
@@ -57,6 +58,22 @@ pub(crate) fn admit(
 pub(crate) fn host(fields: &FieldLines) -> &str {
     let host = fields.of_kind(Found::HOST).next().unwrap_or_default();
     std::str::from_utf8(host).unwrap_or_default() // a valid one is ASCII
+}
+
+/// Where a client that came over plain HTTP is to come instead.
+pub(crate) fn to_https(head: &Parts, fields: &FieldLines, port: u16) -> Result<Problem, Problem> {
+    let host = host(fields).parse::<Authority>().map_err(|_| Problem::bad_host())?;
+    let host = host.host();
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let target = if target == "*" { "/" } else { target };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let location = HeaderValue::try_from(format!("https://{host}{port}{target}"));
+    Ok(Problem::moved(location.map_err(|_| Problem::malformed())?))
+}
+
+/// Takes out the fields that only we may write, however they are disguised.
+pub(crate) fn guard(fields: &mut FieldLines, guarded: &[HeaderName]) {
+    guarded.iter().for_each(|name| fields.remove(name.as_str()));
 }
 
 /// An absolute target without what names the server (RFC 9112, sections 3.2.1 and 3.2.4).
@@ -154,11 +171,12 @@ pub(crate) fn write(
         field(to, TE.as_str(), b"trailers");
     }
     let origin = client.is_trusted.then(|| client.origin(fields));
-    let is_https = origin.is_some_and(|origin| origin.is_https);
+    let is_https = origin.map_or(client.security.is_tls(), |origin| origin.is_https);
     forward(to, fields, client, destination, origin);
     // RFC 9110, 7.6.3: the version in which we received it.
     to.extend_from_slice(match head.version {
         Version::HTTP_10 => b"via: 1.0 stickler\r\n",
+        Version::HTTP_2 => b"via: 2.0 stickler\r\n",
         _ => b"via: 1.1 stickler\r\n",
     });
     request_id::write(to, client, fields);
@@ -167,10 +185,12 @@ pub(crate) fn write(
 
 /// The lines that say who the client is, where nothing special is asked for: no trusted proxy, the
 /// client's own `Host`, and the usual fields.
-pub(crate) fn usual_lines(peer: IpAddr) -> Box<[u8]> {
+pub(crate) fn usual_lines(peer: IpAddr, security: &Security) -> Rc<[u8]> {
     let mut lines = Vec::new();
     field(&mut lines, X_FORWARDED_FOR.as_str(), peer.to_string().as_bytes());
-    field(&mut lines, X_FORWARDED_PROTO.as_str(), b"http");
+    let scheme = if security.is_tls() { "https" } else { "http" };
+    field(&mut lines, X_FORWARDED_PROTO.as_str(), scheme.as_bytes());
+    lines.extend_from_slice(security.subject_line());
     lines.into()
 }
 
@@ -209,7 +229,9 @@ fn forward(
         return to.extend_from_slice(&client.forward_lines);
     }
     let is_kept = |flag| client.trusts(Family::XForwarded) && fields.found().has(flag);
-    let scheme = if origin.is_some_and(|origin| origin.is_https) { "https" } else { "http" };
+    to.extend_from_slice(client.security.subject_line());
+    let is_https = origin.map_or(client.security.is_tls(), |origin| origin.is_https);
+    let scheme = if is_https { "https" } else { "http" };
     // Who was named in the other family's fields, which do not go on.
     let named = origin.map(|origin| origin.client).filter(|named| *named != client.peer);
     if destination.sends_x_forwarded() {

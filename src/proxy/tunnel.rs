@@ -19,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::pipe::Pipe;
 use super::client::Client;
-use super::client_io;
 use super::upstream::Upstream;
 use super::watch::{Side, Tick};
 use crate::balance::{self, InFlight, Outcome};
@@ -52,15 +51,13 @@ impl Tunnel {
     pub(crate) async fn run(
         self: Box<Self>,
         client: &Rc<Client>,
-        remains: client_io::Remains,
-        unread: Bytes,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        early: Bytes,
     ) {
         let Tunnel { backend, tunnel, timeout, is_websocket } = *self;
-        // What the client sent early: first what hyper had, then what we had kept from it.
-        let early = [&unread[..], &remains.held].concat();
         let (socket, unread) = backend.into_parts();
         let mut ends = Ends {
-            client: End::new(remains.stream, early.into(), client, timeout),
+            client: End::new(stream, early, client, timeout),
             backend: End::new(socket, unread.freeze(), client, timeout),
             up: Pipe::new(),
             down: Pipe::new(),

@@ -18,12 +18,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
+use super::upstream_socket::Socket;
 use super::watch::Tick;
 use super::worker::Worker;
-use crate::balance::Address;
 use crate::http::body_decoder::{BodyDecoder, Decoded};
 use crate::http::framing::Refusal;
 use crate::http::response_head::{self, Parsed, ResponseHead};
@@ -107,23 +106,6 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Connects to a backend.
-    pub(crate) async fn connect(
-        address: &Address,
-        worker: &Rc<Worker>,
-        meter: &Arc<Meter>,
-    ) -> io::Result<Self> {
-        let socket = match address {
-            Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((&**host, *port)).await?;
-                stream.set_nodelay(true)?;
-                Socket::Tcp(stream)
-            }
-            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
-        };
-        Ok(Upstream::of(socket, worker, meter))
-    }
-
     /// A connection on this socket.
     pub(crate) fn of(socket: Socket, worker: &Rc<Worker>, meter: &Arc<Meter>) -> Self {
         Upstream {
@@ -242,6 +224,7 @@ impl Upstream {
 
     /// Reads what there is, at least one byte.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.socket.push(cx)?;
         if self.input.capacity() == 0 {
             self.input = self.worker.take_buffer();
         }
@@ -286,14 +269,7 @@ impl Upstream {
     /// Is an idle connection still good, as far as is known? Whatever there is to be read on it
     /// is an end, or an answer that nobody asked for.
     pub(crate) fn is_alive(&mut self) -> bool {
-        // Asked without a task to be woken: that would cost more, and nobody wants to be.
-        let mut byte = [0];
-        let read = match &self.socket {
-            Socket::Tcp(stream) => stream.try_read(&mut byte),
-            Socket::Unix(stream) => stream.try_read(&mut byte),
-            Socket::Shared(_) | Socket::Gone => return false, // such a one is not kept
-        };
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.socket.is_quiet()
     }
 
     /// Lets a second task write while this one reads: both get the same socket.
@@ -313,87 +289,16 @@ impl Upstream {
     }
 }
 
-/// A backend's socket.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    /// One task reads, another one writes. Both are of this thread, and no borrow
-    /// outlives a poll, so they never meet.
-    Shared(Rc<RefCell<Socket>>),
-    /// It is elsewhere.
-    Gone,
-}
-
-impl Socket {
-    fn with<T>(&mut self, act: impl FnOnce(Pin<&mut dyn Stream>) -> T) -> T {
-        match self {
-            Socket::Tcp(stream) => act(Pin::new(stream)),
-            Socket::Unix(stream) => act(Pin::new(stream)),
-            Socket::Shared(shared) => shared.borrow_mut().with(act),
-            Socket::Gone => act(Pin::new(&mut tokio::io::empty())),
-        }
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            other => other.with(|stream| stream.poll_read(cx, buf)),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            other => other.with(|stream| stream.poll_write(cx, buf)),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().with(|stream| stream.poll_write_vectored(cx, bufs))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().with(|stream| stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().with(|stream| stream.poll_shutdown(cx))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use std::future::poll_fn;
+    use tokio::net::UnixStream;
 
     use super::*;
     use crate::balance::affinity::{Key, Keyring};
-    use crate::config::Limits;
+    use crate::config::{Http2, Limits};
     use crate::observe::Witness;
     use crate::proxy::destination::{ClientTicks, Site};
     use crate::proxy::request_id::RequestIds;
@@ -422,6 +327,13 @@ mod tests {
             underscores_in_headers: false,
             request_ids: RequestIds::Off,
             starts_traces: false,
+            http2: Http2 {
+                max_concurrent_streams: 1,
+                stream_window: 65_535,
+                connection_window: 65_535,
+            },
+            guarded: Vec::new(),
+            tells_local_address: false,
             events: Arc::default(),
         };
         Worker::new(Arc::new(site), rng, Arc::default(), Witness::default())

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::client::Client;
 use super::destination::Site;
+use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{READ_SIZE, Upstream};
 use super::watch::{Tick, ticks};
 use crate::balance::{BackendId, Timestamp};
@@ -58,9 +59,11 @@ pub(crate) struct Worker {
     pub(crate) copies: RefCell<Copies>,
     /// Idle connections by backend, the latest used last.
     caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
-    /// Every open client connection, for the sweep.
+    /// Connections of HTTP/2 by backend.
+    shared: RefCell<HashMap<BackendId, Vec<SharedUpstream>, FixedState>>,
+    /// Every open client connection, and every stream on one, for the sweep.
     clients: RefCell<Slab<Rc<Client>>>,
-    /// How many those are, for whoever deals out new ones.
+    /// How many connections those are, for whoever deals out new ones.
     load: Arc<AtomicUsize>,
     /// What is counted and logged.
     pub(crate) witness: Witness,
@@ -95,6 +98,7 @@ impl Worker {
             names: RefCell::default(),
             copies: RefCell::default(),
             caches: RefCell::default(),
+            shared: RefCell::default(),
             clients: RefCell::default(),
             load,
             witness,
@@ -117,6 +121,9 @@ impl Worker {
         let former = self.site.replace(Rc::new(site));
         drop(former); // when nobody looks at it any more
         self.caches.borrow_mut().retain(|_, idle| !idle.is_empty());
+        // What is on them goes on. Others begin anew: it may be another protocol from now on.
+        let shared = std::mem::take(&mut *self.shared.borrow_mut());
+        drop(shared);
     }
 
     /// The current tick.
@@ -167,14 +174,9 @@ impl Worker {
         self.shutting_down.get()
     }
 
-    /// How many client connections are open.
-    pub(crate) fn connections(&self) -> usize {
-        self.clients.borrow().len()
-    }
-
     /// Is nobody connected any more, not even to read our last words?
     pub(crate) fn is_deserted(&self) -> bool {
-        self.connections() == 0 && self.lingering.get() == 0
+        self.clients.borrow().is_empty() && self.lingering.get() == 0
     }
 
     /// From now on every connection ends after the request in progress; one that is idle ends at
@@ -222,6 +224,9 @@ impl Worker {
 
     fn drop_old_connections(&self, tick: Tick) {
         let mut old = Vec::new();
+        for shared in self.shared.borrow_mut().values_mut() {
+            shared.retain_mut(|connection| connection.is_alive() && !connection.is_over(tick));
+        }
         for idle in self.caches.borrow_mut().values_mut() {
             // Taken out first and dropped last: what closing does must not find the caches
             // borrowed.
@@ -232,6 +237,19 @@ impl Worker {
     /// The idle connection to a backend that was used last: the others may grow old and go.
     pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
         self.caches.borrow_mut().get_mut(&backend)?.pop()
+    }
+
+    /// A place on a connection of HTTP/2 to a backend, if there is one with room.
+    pub(crate) fn shared(&self, backend: BackendId) -> Option<Lane> {
+        let mut shared = self.shared.borrow_mut();
+        let connections = shared.get_mut(&backend)?;
+        connections.retain_mut(SharedUpstream::is_alive);
+        connections.iter().find(|connection| connection.has_room()).map(SharedUpstream::lane)
+    }
+
+    /// Shares a connection of HTTP/2.
+    pub(crate) fn share(&self, backend: BackendId, connection: SharedUpstream) {
+        self.shared.borrow_mut().entry(backend).or_default().push(connection);
     }
 
     /// Keeps an idle connection, unless `limit` are kept already.
@@ -255,9 +273,11 @@ impl Worker {
         drop(idle);
     }
 
-    /// Enters a connection for the sweep; it leaves when the guard is dropped.
+    /// Enters a connection, or a stream on one, for the sweep; it leaves when the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>, client: Rc<Client>) -> Entered {
-        self.load.fetch_add(1, Ordering::Relaxed);
+        if !client.is_stream() {
+            self.load.fetch_add(1, Ordering::Relaxed);
+        }
         Entered { key: self.clients.borrow_mut().insert(client), worker: self.clone() }
     }
 }
@@ -295,7 +315,9 @@ impl Drop for Lingering {
 impl Drop for Entered {
     fn drop(&mut self) {
         let client = self.worker.clients.borrow_mut().remove(self.key);
+        if !client.is_stream() {
+            self.worker.load.fetch_sub(1, Ordering::Relaxed);
+        }
         drop(client);
-        self.worker.load.fetch_sub(1, Ordering::Relaxed);
     }
 }

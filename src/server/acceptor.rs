@@ -97,7 +97,7 @@ impl Acceptor {
             admit(stream, peer, place, worker, &mut dealer);
         }
         // Who has connected has been told that all is well: a closed socket would take that back.
-        for (stream, peer) in accept_waiting(&socket) {
+        for (stream, peer) in accept_waiting(socket) {
             let place = Place::squeeze_in(&entrance());
             admit(stream, peer, place, worker, &mut dealer);
         }

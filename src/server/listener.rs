@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,7 +11,8 @@ use tokio::net::TcpStream;
 use super::StartError;
 use super::sockets::{self, Inherited};
 use crate::config;
-use crate::proxy::Entrance;
+use crate::proxy::{Entrance, TlsEntrance};
+use crate::tls;
 
 /// A bound address that accepts client connections.
 pub(crate) struct Listener {
@@ -35,21 +35,24 @@ impl Listener {
         inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
         let configured = config.address;
-        let mut bind = || {
+        let tls = config.tls.as_ref().map(TlsEntrance::new).transpose()?;
+        let bind = || {
             let sockets = match inherited.take(configured) {
                 none if none.is_empty() => sockets::bind(configured, workers)?,
                 sockets => sockets,
             };
             let address = sockets.first().map_or(Ok(configured), TcpListener::local_addr)?;
-            let entrance = Arc::new(entrance(config, address, &Arc::default()));
+            let entrance = Arc::new(entrance(config, address, &Arc::default(), tls));
             Ok(Listener { id, configured, entrance, sockets })
         };
         bind().map_err(|source| StartError::Listen { address: configured, source })
     }
 
-    /// Where it listens, and how many connections it has.
-    pub(super) fn entrance_like(&self, config: &config::Listener) -> Entrance {
-        entrance(config, self.entrance.address, &self.entrance.connections)
+    /// Where it listens, and how many connections it has. Certificates are read again.
+    pub(super) fn entrance_like(&self, config: &config::Listener) -> Result<Entrance, tls::Error> {
+        let former = self.entrance.tls.as_ref();
+        let tls = config.tls.as_ref().map(|tls| TlsEntrance::like(tls, former)).transpose()?;
+        Ok(entrance(config, self.entrance.address, &self.entrance.connections, tls))
     }
 }
 
@@ -57,6 +60,7 @@ fn entrance(
     config: &config::Listener,
     address: SocketAddr,
     connections: &Arc<AtomicUsize>,
+    tls: Option<TlsEntrance>,
 ) -> Entrance {
     Entrance {
         address,
@@ -64,6 +68,10 @@ fn entrance(
         forwarded: config.forwarded,
         max_connections: config.max_connections,
         connections: connections.clone(),
+        proxy_protocol: config.proxy_protocol.clone(),
+        tls,
+        http2: config.http2,
+        redirect_to_https: config.redirect_to_https,
     }
 }
 
@@ -126,17 +134,21 @@ pub(super) async fn accept(
 }
 
 /// Those that wait in the kernel's queue, even if the entrance is full: nobody else will accept
-/// them.
+/// them. The kernel is asked, not the reactor, which may not have heard of them yet.
 pub(super) fn accept_waiting(
-    listener: &tokio::net::TcpListener,
+    listener: tokio::net::TcpListener,
 ) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
-    let mut cx = Context::from_waker(Waker::noop());
+    let listener = listener.into_std();
     std::iter::from_fn(move || {
+        let listener = listener.as_ref().ok()?;
         loop {
-            match listener.poll_accept(&mut cx) {
-                Poll::Ready(Ok(accepted)) => return Some(accepted),
-                Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
-                Poll::Ready(Err(_)) | Poll::Pending => return None,
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true).ok()?;
+                    return Some((TcpStream::from_std(stream).ok()?, peer));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return None,
             }
         }
     })

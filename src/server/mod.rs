@@ -7,6 +7,7 @@
 //! sockets over (`takeover`).
 
 mod acceptor;
+mod certificates;
 mod keys;
 mod listener;
 mod operators;
@@ -43,6 +44,7 @@ use crate::config::{Config, ConfigError, Loaded};
 use crate::control::{self, Controller, Guest};
 use crate::observe::Observer;
 use crate::observe::metrics::Format;
+use crate::tls;
 
 /// Why a proxy could not be started.
 #[derive(Debug, Error)]
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("cannot open the {0}")]
     AccessLog(#[source] io::Error),
+    /// A listener's certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The operating system has no randomness, threads or event queues to give.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -195,7 +200,8 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     controller.configure(&config.pools, &mut rng);
     let mut sites = Sites::new(config.server.state_dir.clone());
     let keyring = sites.keyring(&config, &mut rng)?;
-    let site = Arc::new(sites.site(&config, &controller, keyring));
+    let transports = site::transports(&config)?;
+    let site = Arc::new(sites.site(&config, &controller, keyring, transports));
 
     let observer =
         Observer::new(config.server.access_log.as_ref()).map_err(StartError::AccessLog)?;
@@ -229,7 +235,8 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
         rng: StdRng::from_rng(&mut rng),
     };
     let opening = reloader.opening();
-    let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests))];
+    let certificates = certificates::watch(listeners.clone());
+    let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests)), Box::pin(certificates)];
     guests.extend(operators.serve);
     if let Some(interval) = alive_every {
         let beats = workers.iter().map(|worker| worker.beat.clone()).collect();

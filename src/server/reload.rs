@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
 use super::listener::Listener;
-use super::site::Sites;
+use super::site::{self, Sites};
 use super::sockets::{self, Inherited};
 use super::watched::{self, Watched};
 use super::worker::Order;
@@ -125,12 +125,13 @@ impl Reloader {
             warnings.iter().map(|warning| warning.title().to_owned()).collect();
         self.keep_what_cannot_change(&mut config, &mut warnings);
         let keyring = self.sites.keyring(&config, &mut self.rng).map_err(|e| e.to_string())?;
+        let transports = site::transports(&config).map_err(|error| error.to_string())?;
         let plan = self.plan(&config.listeners).map_err(|error| error.to_string())?;
         let opening = self.opening();
         let open = opening.deal(&plan).map_err(|error| error.to_string())?;
 
         self.controller.configure(&config.pools, &mut self.rng);
-        let site = Arc::new(self.sites.site(&config, &self.controller, keyring));
+        let site = Arc::new(self.sites.site(&config, &self.controller, keyring, transports));
         *lock(&self.shutdown_timeout) = config.server.shutdown_timeout;
         let done = opening.order(&site, &plan, open);
         opening.keep(plan);
@@ -170,7 +171,7 @@ impl Reloader {
                 |l: &&Listener| l.configured == config.address && !plan.order.contains(&l.id);
             let id = match open.iter().find(is_same) {
                 Some(listener) => {
-                    plan.change.push((listener.id, Arc::new(listener.entrance_like(config))));
+                    plan.change.push((listener.id, Arc::new(listener.entrance_like(config)?)));
                     listener.id
                 }
                 None => {

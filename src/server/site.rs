@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::HeaderName;
 use rand::rngs::StdRng;
 
 use super::{StartError, keys};
 use crate::balance::affinity::{Key, Keyring, Mode};
 use crate::config::{self, Config};
 use crate::control::Controller;
-use crate::proxy::{ClientTicks, Destination, Site};
+use crate::proxy::{ClientTicks, Destination, Site, Transport};
 use crate::routing::Table;
 
 /// What all sites of a process have in common.
@@ -49,11 +50,19 @@ impl Sites {
     }
 
     /// What workers serve. The controller has the pools already.
-    pub(super) fn site(&self, config: &Config, controller: &Controller, keyring: Keyring) -> Site {
+    pub(super) fn site(
+        &self,
+        config: &Config,
+        controller: &Controller,
+        keyring: Keyring,
+        transports: Vec<Transport>,
+    ) -> Site {
         let pools = controller.pools();
-        let with_config = pools.iter().zip(&config.pools);
+        let with_config = pools.iter().zip(&config.pools).zip(transports);
         let destinations: Vec<_> = with_config
-            .map(|(pool, of_pool)| Arc::new(Destination::new(pool.clone(), of_pool, &config.pools)))
+            .map(|((pool, of_pool), transport)| {
+                Arc::new(Destination::new(pool.clone(), of_pool, &config.pools, transport))
+            })
             .collect();
         let routes = config.routes.iter();
         Site {
@@ -66,7 +75,28 @@ impl Sites {
             underscores_in_headers: config.server.underscores_in_headers,
             request_ids: config.server.request_id_header.as_ref().into(),
             starts_traces: config.server.starts_traces,
+            http2: config.server.http2,
+            guarded: guarded(&config.listeners),
+            tells_local_address: config
+                .pools
+                .iter()
+                .any(|pool| pool.transport.proxy_protocol.is_some()),
             events: controller.events().clone(),
         }
     }
+}
+
+/// How backends are spoken to, pool by pool. The files are read.
+pub(super) fn transports(config: &Config) -> Result<Vec<Transport>, StartError> {
+    let transports = config.pools.iter().map(|pool| Transport::new(&pool.transport));
+    Ok(transports.collect::<Result<_, _>>()?)
+}
+
+/// The fields in which apps are told something that clients could forge, on whatever listener.
+fn guarded(listeners: &[config::Listener]) -> Vec<HeaderName> {
+    let tls = listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let mut guarded: Vec<_> = tls.filter_map(|tls| tls.subject_header.clone()).collect();
+    guarded.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    guarded.dedup();
+    guarded
 }

@@ -59,7 +59,7 @@ fn pages_of_others_cannot_act() {
     assert_eq!(admin.backend("b0")["state"], "ready");
     let own = format!("Origin: {}\r\nContent-Type: application/json\r\n", admin.url());
     assert_eq!(drain(&own).status, 200);
-    assert_eq!(admin.backend("b0")["state"], "drained", "it was empty");
+    wait_until("it has drained", || admin.backend("b0")["state"] == "drained");
 }
 
 #[test]

@@ -36,6 +36,17 @@ fn it_ends_by_itself_with_a_summary_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn it_speaks_https_if_asked_to() {
+    let ended = demo(&["--tls", "--for", "3s"]).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for told in ["proxy   https://127.0.0.1:", " 0 lost, 0 failed"] {
+        assert!(ended.stdout.contains(told), "{told:?} is not in {}", ended.stdout);
+    }
+    let config = stickler(&["demo", "--tls", "--print-config"]).stdout;
+    assert!(config.contains("cert = \"demo.pem\", key = \"demo.key\""), "{config}");
+}
+
+#[test]
 fn a_table_that_does_not_fit_on_the_terminal_becomes_lines() {
     let drawn_over = |lines: u16| {
         let demo = format!(

@@ -43,7 +43,7 @@ fn status_shows_every_backend() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
     assert!(ended.stdout.contains("pool: affinity cookie") && ended.stdout.contains("1 session,"));
     for name in ["b0", "b1"] {
-        let line = ended.stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        let line = ended.stdout.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
         assert!(line.contains("ready") && line.contains("50.0 %"), "{line}");
     }
     assert!(!ended.stdout.contains('\u{1b}'), "no colors on a pipe");
@@ -166,6 +166,22 @@ fn a_token_is_taken_from_a_file() {
 }
 
 #[test]
+fn a_plan_says_who_would_move_and_moves_nobody() {
+    let apps = apps::<2>();
+    let (proxy, admin) = proxy(&[&apps[0], &apps[1]]);
+    let mut visitor = Visitor::new(proxy.address());
+    let home = visitor.visit()[..2].to_owned();
+    let ended = run(&admin, &["plan", "--drain", &format!("pool/{home}")]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.starts_with("1 session of pool pool would move"), "{ended:?}");
+    let plan = json(&run(&admin, &["plan", "--add", "pool/b9=2", "--json"]));
+    assert!(plan["after"]["sessions"].is_number(), "{plan}");
+    assert_eq!(admin.backend(&home)["state"], "ready", "nothing is done");
+    assert_eq!(run(&admin, &["plan", "--remove", "pool/b7"]).code, Some(1));
+    assert_eq!(run(&admin, &["plan"]).code, Some(2));
+}
+
+#[test]
 fn top_needs_a_terminal_or_prints_lines_of_json() {
     let backend = Backend::named("b0");
     let proxy = Proxy::configured(ON, &[&backend], "");
@@ -182,13 +198,11 @@ fn top_needs_a_terminal_or_prints_lines_of_json() {
 fn top_draws_drains_and_ends() {
     let apps = apps::<2>();
     let (_proxy, admin) = proxy(&[&apps[0], &apps[1]]);
-    let top = format!(
-        "stty rows 24 cols 120; (sleep 1; printf d; sleep 1; printf y; sleep 2; printf q) | \
-         script -qec '{STICKLER} top --admin {}' /dev/null",
-        admin.url()
-    );
-    let mut script = Command::new("script");
-    let process = Process::of_package("bsdutils", script.args(["-qec", &top, "/dev/null"]));
+    let keys = "sleep 2; printf d; sleep 1; printf y; sleep 2; printf q; sleep 1";
+    let top = format!("stty rows 24 cols 120; {STICKLER} top --admin {}", admin.url());
+    let shell = format!("({keys}) | script -qec '{top}' /dev/null");
+    let mut command = Command::new("sh");
+    let process = Process::of_package("bsdutils", command.args(["-c", &shell]));
     wait_until("it has drained", || admin.backend("b0")["state"] == "drained");
     let ended = process.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -191,7 +191,7 @@ fn who_has_connected_before_the_end_is_served() {
     }
     for client in &mut clients {
         let response = client.response();
-        assert_eq!((response.status, response.field("connection")), (200, Some("close")));
+        assert_eq!(response.status, 200); // and `close`, unless a worker had not heard of the end
     }
     drop(clients);
     assert_eq!(shutting_down.join().unwrap(), Shutdown::Complete);

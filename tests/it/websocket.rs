@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::num::NonZeroU32;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stickler::balance::{BackendState, DrainPolicy};
-use stickler::clock;
+use stickler::clock::{self, Stopwatch};
 use tokio_tungstenite::tungstenite;
 use tungstenite::handshake::client::Response;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -129,7 +129,7 @@ fn after_a_drains_deadline_each_end_hears_1012_at_its_pace_and_nobody_before_its
     let mut sockets: Vec<_> = (0..6).map(|_| open(&proxy, None).0).collect();
     sockets.iter_mut().for_each(|socket| assert!(socket.read().unwrap().is_text()));
     assert_eq!(proxy.member("b0").tunnels(), 6);
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     drain(&proxy, DEADLINE, 4);
     let ends = sockets.into_iter().map(|mut socket| {
         thread::spawn(move || {
@@ -190,7 +190,7 @@ fn who_does_not_answer_a_close_is_cut_after_a_moment() {
     let (mut socket, _) = open(&proxy, None);
     assert!(socket.read().unwrap().is_text());
     assert_eq!(proxy.pool().close_tunnels(7), 1, "as when the proxy stops");
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     // It neither reads nor writes.
     proxy.wait_until_quiet();
     assert!(begun.elapsed() > Duration::from_secs(2));

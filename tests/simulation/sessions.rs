@@ -18,6 +18,12 @@ pub struct First {
     at: Timestamp,
 }
 
+impl First {
+    fn is_fresh(&self, window: Duration, now: Timestamp) -> bool {
+        now.since(self.at).max(self.at.since(now)) < window
+    }
+}
+
 impl Shadow {
     /// Is the token from before its session was released?
     pub fn is_released(&self, grant: &Grant) -> bool {
@@ -67,7 +73,7 @@ impl Shadow {
         let lifetime = affinity.idle_timeout + affinity.refresh_interval();
         self.released.retain(|_, at| now.since(Timestamp::from_millis(*at)) <= lifetime);
         let window = self.affinity().coalesce.unwrap_or(Duration::ZERO);
-        self.firsts.retain(|_, first| now >= first.at && now.since(first.at) < window);
+        self.firsts.retain(|_, first| first.is_fresh(window, now));
     }
 
     /// May a session leave a home that is well, for evenness?
@@ -119,8 +125,7 @@ impl Shadow {
         };
         let id = placement.backend.id();
         if let Some(first) = self.firsts.get(&client)
-            && now >= first.at
-            && now.since(first.at) < window
+            && first.is_fresh(window, now)
             && self.member(first.backend).is_some_and(|b| b.takes_new() && b.has_room())
             && !tried.contains(&first.backend)
             && self.line(Line::Any) == 0

@@ -1,8 +1,10 @@
 //! The routes, each with its description, and the OpenAPI document that is made of both.
+#![allow(unused_qualifications, reason = "utoipa's macros write some")]
 
 mod backends;
 mod control;
 mod events;
+mod plan;
 mod pools;
 mod process;
 mod reload;
@@ -77,6 +79,7 @@ fn described() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(sessions::counts))
         .routes(routes!(sessions::show, sessions::release))
         .routes(routes!(sessions::release_all))
+        .routes(routes!(plan::plan))
         .routes(routes!(reload::last, reload::reload))
         .routes(routes!(events::stream))
 }

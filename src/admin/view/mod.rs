@@ -7,6 +7,7 @@
 mod backend;
 mod event;
 mod order;
+mod plan;
 mod pool;
 mod process;
 mod session;
@@ -15,6 +16,7 @@ mod time;
 pub use backend::{Backend, BackendDetail, Drain, HistoryEntry, LastError, Latency};
 pub use event::{DrainOf, Event, Lag, Membership, Transition, WeightOf};
 pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightOrder};
+pub use plan::{Evenness, Flow, Plan};
 pub use pool::{Affinity, Pool, Pools};
 pub use process::{Process, Readiness, Reload};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};

@@ -36,9 +36,10 @@ pub(in crate::balance) struct First {
 }
 
 impl First {
-    /// A clock that has stepped back ends it, too.
+    /// Of two workers one may be a little behind, and a clock that has stepped back by more than
+    /// that ends it, too.
     fn is_fresh(&self, window: Duration, now: Timestamp) -> bool {
-        now >= self.at && now.since(self.at) < window
+        now.since(self.at).max(self.at.since(now)) < window
     }
 }
 
@@ -119,7 +120,8 @@ mod tests {
         assert_eq!(place(&burst, 7, 2, at(1_999)), 1);
         assert_eq!(place(&burst, 8, 2, at(1_999)), 2, "another client");
         assert_eq!(place(&burst, 7, 3, at(2_000)), 3, "the first counts, not the last");
-        assert_eq!(place(&burst, 7, 4, at(1_000)), 4, "the clock has stepped back");
+        assert_eq!(place(&burst, 7, 4, at(1_900)), 3, "a worker that is behind");
+        assert_eq!(place(&burst, 7, 4, at(0)), 4, "the clock has stepped back");
     }
 
     #[test]

@@ -198,18 +198,19 @@ impl Pool {
             Some(drain) if !begins => {
                 drain.end(backend.left(), now, after & DRAINED == 0);
             }
-            Some(drain) => {
+            Some(drain) if change.since.is_none() => {
                 if let Some(policy) = change.policy {
                     backend.begin_drain(drain.under(policy, now));
                 }
             }
-            None if begins => {
+            // What the app had asked for is the drain that goes on.
+            _ if begins => {
                 let policy = change.policy.unwrap_or(self.drain_policy());
                 let patience = change.since.map_or(now, |_| now + self.affinity().idle_timeout);
                 let since = change.since.unwrap_or(now);
                 backend.begin_drain(Drain::new(policy, since, patience));
             }
-            None => {}
+            _ => {}
         }
         backend.set_conditions(after);
     }

@@ -3,14 +3,11 @@
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use rand_distr::{Distribution, Exp1};
-
 use super::super::affinity::{AffinitySpec, Grant, Mode};
 use super::super::balancer::Balance;
+use super::super::balancer::tests::rng;
 use super::super::cost::{Figures, Meter, Window};
-use super::super::{BackendId, BackendSpec, Hint, InFlight, PoolSpec, SessionId, Timestamp};
+use super::super::{BackendId, BackendSpec, Hint, InFlight, PoolSpec, Rng, SessionId, Timestamp};
 use super::{Ask, Decision, Pool};
 
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -52,12 +49,14 @@ impl Ord for Ending {
 
 /// Poisson arrivals at `rate` a second for a minute, each with exponential service of 10 ms.
 fn run(pool: &Pool, rate: f64, mut hint: impl FnMut(u64) -> Hint) -> Figures {
-    let mut rng = StdRng::seed_from_u64(7);
+    let mut rng = rng(7);
     let mut meter = Meter::default();
     let mut endings = BinaryHeap::<Ending>::new();
     let (mut now, mut read_at) = (START, START);
-    let draw = |rng: &mut StdRng, mean: f64| {
-        Duration::from_secs_f64(mean * <Exp1 as Distribution<f64>>::sample(&Exp1, rng))
+    // Exponential: the logarithm of a number from 0 to 1.
+    let draw = |rng: &mut dyn Rng, mean: f64| {
+        let uniform = (rng.next_u64() as f64 + 1.0) / (u64::MAX as f64 + 1.0);
+        Duration::from_secs_f64(-mean * uniform.ln())
     };
     for i in 0.. {
         now = now + draw(&mut rng, 1.0 / rate);
@@ -132,7 +131,7 @@ fn nothing_is_cast_where_the_cost_is_not_measured() {
     let backends = vec![BackendSpec::new("a", "127.0.0.1:1".parse().unwrap())];
     let pool = Pool::new(&PoolSpec::new("p", backends), 1);
     let ask = Ask { hint: Hint::Free, tried: &[], since: START };
-    let _placed = pool.place(&ask, START, &mut StdRng::seed_from_u64(1)).unwrap();
+    let _placed = pool.place(&ask, START, &mut rng(1)).unwrap();
     let backend = &pool.backends()[0];
     assert_eq!((backend.in_flight(), backend.in_flight_evenly()), (1, 0));
 }

@@ -4,6 +4,7 @@
 //! starts it, and what the browsers say is what real clients would see.
 
 mod apps;
+mod certificate;
 mod policy;
 mod screen;
 mod verdict;
@@ -11,13 +12,14 @@ mod verdict;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::sleep;
 
 use self::apps::{Apps, app_name};
+use self::certificate::Certificate;
 use self::policy::{Affinity, Policy};
 use self::screen::Screen;
 use super::failure::Failure;
@@ -38,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   stickler demo
   stickler demo --for 20s --affinity none      what would be lost without stickiness
+  stickler demo --tls                          the same over HTTPS
   stickler demo --backends 5 --sessions 200 --think exp:100ms
   stickler demo --print-config > stickler.toml
 
@@ -88,6 +91,9 @@ pub(super) struct Args {
     /// Makes what the users do repeatable
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Speak HTTPS, with a certificate made for this run
+    #[arg(long)]
+    tls: bool,
     /// Print only the summary
     #[arg(long, short)]
     quiet: bool,
@@ -97,21 +103,28 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
-    let policy = policy(args);
+    let mut policy = policy(args);
     if args.print_config {
+        policy.certificate = args.tls.then(PathBuf::new);
         return terminal.print(&example_config(args, &policy));
     }
     let mut entropy = super::entropy()?;
     // 32 bits of a new seed are enough, and shorter to type.
     let seed = args.seed.unwrap_or_else(|| entropy.next_u32().into());
     let token_key = Key::random(&mut entropy);
+    let state = StateDir::new();
     let runtime = super::runtime()?;
     let mut apps = runtime.block_on(Apps::start(args, seed))?;
-    let proxy = start_proxy(args, &policy, &apps, &token_key, terminal)?;
+    let listen = args.listen.unwrap_or_else(|| free_address(8080));
+    let certificate = args.tls.then(|| Certificate::make(listen, &mut entropy)).transpose()?;
+    policy.certificate = certificate.as_ref().map(|made| made.directory().to_owned());
+    let admin = args.admin.unwrap_or_else(|| free_address(9900));
+    let proxy = start_proxy([listen, admin], &policy, &apps, &token_key, &state, terminal)?;
     let mut screen = Screen::new(*terminal, args.quiet);
     screen.note(&introduction(args, seed, &apps, &proxy))?;
 
-    let summary = runtime.block_on(play(args, seed, &mut apps, &proxy, &mut screen));
+    let plan = plan(args, seed, &proxy, certificate.as_ref())?;
+    let summary = runtime.block_on(play(args, plan, &mut apps, &proxy, &mut screen));
     let shutdown = proxy.shut_down();
     let ended_early = apps.ended_early();
     runtime.block_on(apps.stop());
@@ -125,7 +138,12 @@ fn policy(args: &Args) -> Policy {
     let (balance, affinity) = (args.balance.clone(), args.affinity);
     // Nobody may think for longer than the proxy waits.
     let idle_timeout = Duration::from_secs(args.think.upper_bound().as_secs() + 1);
-    Policy { balance, affinity, idle_timeout: idle_timeout.max(SHORTEST_IDLE_TIMEOUT) }
+    Policy {
+        balance,
+        affinity,
+        idle_timeout: idle_timeout.max(SHORTEST_IDLE_TIMEOUT),
+        certificate: None,
+    }
 }
 
 /// The configuration as it would be if the app servers had well-known ports.
@@ -138,23 +156,36 @@ fn example_config(args: &Args, policy: &Policy) -> String {
 }
 
 fn start_proxy(
-    args: &Args,
+    at: [SocketAddr; 2],
     policy: &Policy,
     apps: &Apps,
     token_key: &Key,
+    state: &StateDir,
     terminal: &Terminal,
 ) -> Result<Running, Failure> {
-    let listen = args.listen.unwrap_or_else(|| free_address(8080));
-    let admin = args.admin.unwrap_or_else(|| free_address(9900));
-    let text = policy.config([listen, admin], &apps.addresses());
+    let text = policy.config(at, &apps.addresses());
     let environment = |name: &str| (name == policy::KEY_VARIABLE).then(|| token_key.to_base64());
     let loaded = Config::parse("demo.toml", &text, Path::new("."), &environment);
     let loaded = loaded.map_err(|error| Failure::Mistake(error.render(terminal.error_color())))?;
     let mut config = loaded.config;
-    // What operators say about other proxies is no business of the demo's.
-    config.server.state_dir =
-        std::env::temp_dir().join(format!("stickler-demo-{}", std::process::id()));
+    config.server.state_dir = state.0.clone();
     server::start(config).map_err(Failure::failed)
+}
+
+/// Where the demo's proxy keeps what it is told: nothing of it is for the next demo.
+struct StateDir(PathBuf);
+
+impl StateDir {
+    fn new() -> Self {
+        let name = format!("stickler-demo-{}", std::process::id());
+        StateDir(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // it may never have been made
+    }
 }
 
 /// This port of this machine, or the next one that nobody uses.
@@ -177,12 +208,14 @@ fn introduction(args: &Args, seed: u64, apps: &Apps, proxy: &Running) -> String 
         apps.introduction()
     );
     for address in proxy.addresses() {
-        let _ = writeln!(text, "  proxy   http://{address}");
+        let (scheme, trust) = if args.tls { ("https", "-k ") } else { ("http", "") };
+        let _ = writeln!(text, "  proxy   {scheme}://{address}");
         if let Some(admin) = proxy.admin() {
             let _ =
                 writeln!(text, "  admin   http://{admin}/  dashboard; for stickler top and status");
         }
-        let _ = writeln!(text, "\nTry  curl {}http://{address}/whoami", args.affinity.curl());
+        let curl = args.affinity.curl();
+        let _ = writeln!(text, "\nTry  curl {trust}{curl}{scheme}://{address}/whoami");
     }
     text.push_str("     kill PID    to see what the end of an app server costs\n");
     if args.affinity == Affinity::None {
@@ -197,14 +230,14 @@ fn introduction(args: &Args, seed: u64, apps: &Apps, proxy: &Running) -> String 
 /// Lets the crowd in and watches it until the end.
 async fn play(
     args: &Args,
-    seed: u64,
+    plan: Plan,
     apps: &mut Apps,
     proxy: &Running,
     screen: &mut Screen,
 ) -> Result<Summary, Failure> {
     let [pool] = &*proxy.pools() else { return Err(Failure::failed("the demo has one pool")) };
     let signal = stop::signal()?;
-    let crowd = Crowd::start(plan(args, seed, proxy)?);
+    let crowd = Crowd::start(plan);
     let stopwatch = Stopwatch::start();
     let mut board = Board::new(pool.clone());
     let end = async {
@@ -233,11 +266,19 @@ async fn play(
     Ok(Summary::new(pool, journal, stopwatch.elapsed()))
 }
 
-fn plan(args: &Args, seed: u64, proxy: &Running) -> Result<Plan, Failure> {
+fn plan(
+    args: &Args,
+    seed: u64,
+    proxy: &Running,
+    certificate: Option<&Certificate>,
+) -> Result<Plan, Failure> {
     let [address, ..] = *proxy.addresses() else {
         return Err(Failure::failed("the demo has one listener"));
     };
-    let browser = Browser::new(address, &address.to_string()).map_err(Failure::failed)?;
+    let mut browser = Browser::new(address, &address.to_string()).map_err(Failure::failed)?;
+    if let Some(certificate) = certificate {
+        browser = browser.over_tls(certificate.trust()?).map_err(Failure::failed)?;
+    }
     Ok(Plan {
         browser: browser.with_patience(PATIENCE + args.service_time.upper_bound()),
         sessions: args.sessions,

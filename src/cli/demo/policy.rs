@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -62,6 +63,8 @@ pub(super) struct Policy {
     pub(super) affinity: Affinity,
     /// When a session that has not been seen has ended.
     pub(super) idle_timeout: Duration,
+    /// Where `demo.pem` and `demo.key` are, if the proxy is to speak HTTPS.
+    pub(super) certificate: Option<PathBuf>,
 }
 
 impl Policy {
@@ -72,8 +75,14 @@ impl Policy {
         [listen, admin]: [SocketAddr; 2],
         backends: &[(String, SocketAddr)],
     ) -> String {
-        let Policy { balance, affinity, idle_timeout } = self;
-        let mut text = format!("[[listeners]]\naddress = \"{listen}\"\n\n");
+        let Policy { balance, affinity, idle_timeout, certificate } = self;
+        let mut text = format!("[[listeners]]\naddress = \"{listen}\"\n");
+        if let Some(directory) = certificate {
+            let [cert, key] = ["demo.pem", "demo.key"].map(|name| directory.join(name));
+            let _ =
+                writeln!(text, "tls = {{ certificates = [{{ cert = {cert:?}, key = {key:?} }}] }}");
+        }
+        text.push('\n');
         let _ = writeln!(text, "[admin]\naddress = \"{admin}\"\n");
         if *affinity == Affinity::Cookie {
             text.push_str("[token]\n# In base64, as `openssl rand -base64 32` prints it.\n");
@@ -117,7 +126,8 @@ mod tests {
         for &affinity in Affinity::value_variants() {
             for balance in BALANCERS {
                 let idle_timeout = Duration::from_secs(5);
-                let policy = Policy { balance: balance.into(), affinity, idle_timeout };
+                let policy =
+                    Policy { balance: balance.into(), affinity, idle_timeout, certificate: None };
                 let text = policy.config([listen, admin], &backends);
                 let loaded =
                     Config::parse("demo.toml", &text, Path::new("."), &|_| Some(key.clone()));

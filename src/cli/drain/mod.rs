@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::remote::{Remote, Target, Unanswered, in_words as problem_in_words};
+use super::remote::{Remote, Target, Unanswered};
 use super::table::count;
 use super::terminal::Terminal;
 use crate::admin::view::{Backend, Drain, DrainOrder, Span};
@@ -91,7 +91,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 pub(super) fn refused(unanswered: Unanswered) -> Failure {
     match unanswered {
         Unanswered::Refused(problem) if problem.kind.ends_with(":last-ready") => {
-            let text = format!("{}\n  or say --force", problem_in_words(&problem));
+            let text = format!(
+                "{}\n  make another backend of the pool ready first, or say --force",
+                problem.detail
+            );
             Failure::Because(REFUSED, text)
         }
         other => other.into(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, Health, seconds};
+use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
 use crate::config::leaf::{HostHeader, Name, Parsed};
 
@@ -24,6 +24,13 @@ pub struct Pool {
     pub max_idle_connections: u32,
     /// What backends are told about the client.
     pub forward: Forward,
+    /// Backends are spoken to over TLS. Absent: they are not.
+    pub tls: Option<BackendTls>,
+    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs it.
+    pub http2: bool,
+    /// Connections to backends begin with a PROXY protocol header of this version, which tells
+    /// whom they are from. Each is then used for one client only. Absent: they do not.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// How patient the proxy is with backends.
     pub timeouts: BackendTimeouts,
     /// Requests that wait for a backend that is at its limit.
@@ -31,8 +38,6 @@ pub struct Pool {
     /// How long a backend that has come up takes to get its full share. Absent: it gets it at
     /// once.
     pub slow_start: Option<Parsed<Duration>>,
-    /// Is the cost of stickiness measured: what affinity costs next to even distribution?
-    pub measure_cost: bool,
     /// How backends are emptied, unless the command that begins it says otherwise.
     pub drain: Drain,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
@@ -42,6 +47,7 @@ pub struct Pool {
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
     /// Where further app servers are found: by DNS, or in a file that is watched.
+    /// Absent: nowhere.
     pub discover: Vec<Discover>,
     /// The app servers. At least one, unless they are discovered.
     pub backends: Vec<Backend>,
@@ -54,10 +60,12 @@ impl Default for Pool {
             attempts: 3,
             max_idle_connections: 256,
             forward: Forward::default(),
+            tls: None,
+            http2: false,
+            proxy_protocol: None,
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
             slow_start: None,
-            measure_cost: true,
             drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
@@ -242,12 +250,13 @@ impl Default for Ejection {
 #[serde(deny_unknown_fields, default)]
 pub struct Discover {
     /// A host name with a port: a backend for each of its addresses (A, AAAA), named after it.
+    /// Absent: `srv` or `file` says where.
     pub dns: Option<Parsed<Address>>,
     /// The name of an SRV record: a backend for each of its targets, named after it, with its
-    /// port, weight and priority.
+    /// port, weight and priority. Absent: `dns` or `file` says where.
     pub srv: Option<Parsed<Name>>,
     /// A file with backends, relative to this file: TOML with `[[backends]]` tables as in here, or
-    /// JSON with the same in a list. Read again when it changes.
+    /// JSON with the same in a list. Read again when it changes. Absent: `dns` or `srv` says where.
     pub file: Option<Parsed<PathBuf>>,
     /// The IP address and port of the name server. Absent: the system's.
     pub nameserver: Option<Parsed<Address>>,

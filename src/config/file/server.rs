@@ -45,6 +45,8 @@ pub struct Server {
     pub timeouts: ClientTimeouts,
     /// How much a client may ask for.
     pub limits: Limits,
+    /// What HTTP/2 clients are told.
+    pub http2: Http2,
 }
 
 impl Default for Server {
@@ -63,6 +65,30 @@ impl Default for Server {
             trace: Trace::Pass,
             timeouts: ClientTimeouts::default(),
             limits: Limits::default(),
+            http2: Http2::default(),
+        }
+    }
+}
+
+/// What HTTP/2 clients are told.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// Requests at once on one connection.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_concurrent_streams: u32,
+    /// Bytes of a request body that may be on their way before any of it was taken, at most 16 MiB.
+    pub stream_window: Parsed<Size>,
+    /// The same for all requests of a connection together.
+    pub connection_window: Parsed<Size>,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Http2 {
+            max_concurrent_streams: 128,
+            stream_window: Parsed(Size::kib(256)),
+            connection_window: Parsed(Size::kib(1024)),
         }
     }
 }

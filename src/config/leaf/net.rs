@@ -60,6 +60,26 @@ impl Leaf for AdminAddress {
     }
 }
 
+/// A name in a backend's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName(pub String);
+
+impl Leaf for ServerName {
+    const FORMAT: &'static str = "server-name";
+    const EXPECTED: &'static str = "a host name or an IP address such as \"app.internal\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match rustls::pki_types::ServerName::try_from(text) {
+            Ok(_) => Ok(ServerName(text.into())),
+            Err(_) => Err(format!("{text:?} is neither a host name nor an IP address")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Leaf for Address {
     const FORMAT: &'static str = "backend-address";
     const EXPECTED: &'static str =

@@ -50,7 +50,7 @@ impl Resolver<'_> {
             let label = match cookie.secure {
                 Secure::Never => "must be true or \"auto\"",
                 Secure::Auto if !may_know_tls => {
-                    "must be true: without listeners.trusted_proxies nobody is known to use TLS"
+                    "must be true: without listeners.tls or trusted_proxies nobody is known to use TLS"
                 }
                 Secure::Auto | Secure::Always => return,
             };

@@ -6,10 +6,15 @@ use super::Resolver;
 use crate::balance::health::Thresholds;
 use crate::config::at::At;
 use crate::config::file::{self, Initial};
-use crate::config::{HealthCheck, HttpProbe, Probe};
+use crate::config::{HealthCheck, HttpProbe, Probe, Transport};
 
 impl Resolver<'_> {
-    pub(super) fn health(&mut self, file: &file::Health, at: At<'_>) -> HealthCheck {
+    pub(super) fn health(
+        &mut self,
+        file: &file::Health,
+        transport: &Transport,
+        at: At<'_>,
+    ) -> HealthCheck {
         let interval = self.positive(&file.interval, at.key("interval"));
         let fast_interval = self.positive(&file.fast_interval, at.key("fast_interval"));
         if fast_interval > interval && at.key("fast_interval").exists() {
@@ -28,6 +33,7 @@ impl Resolver<'_> {
             thresholds: Thresholds { rise: file.rise, fall: file.fall },
             assumed_up: file.initial == Initial::Up,
             port: file.port,
+            transport: transport.clone(),
         }
     }
 

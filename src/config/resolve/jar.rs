@@ -84,14 +84,16 @@ impl Resolver<'_> {
     }
 }
 
-/// Does some listener believe what a proxy says about the client's scheme, as far as it could be
-/// read?
+/// Does some listener speak HTTPS, or believe what a proxy says about the client's scheme, as far
+/// as it could be read?
 fn may_know_tls(listeners: &[Listener], at: At<'_>) -> bool {
     let mut each = listeners.iter().enumerate();
     at.is_doubtful()
         || each.any(|(i, listener)| {
-            let is_doubtful = at.index(i).key("trusted_proxies").is_doubtful();
-            is_doubtful || !listener.trusted_proxies.is_empty()
+            let at = at.index(i);
+            let is_doubtful =
+                at.key("trusted_proxies").is_doubtful() || at.key("tls").is_doubtful();
+            is_doubtful || listener.tls.is_some() || !listener.trusted_proxies.is_empty()
         })
 }
 

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::balance::Address;
 use crate::config::at::At;
 use crate::config::file;
-use crate::config::{Family, Listener, Pool};
+use crate::config::{Family, Listener, Pool, ProxyProtocol};
 
 impl Resolver<'_> {
     /// The listeners; `at` is the root.
@@ -38,9 +38,38 @@ impl Resolver<'_> {
                     file::Family::XForwarded => Family::XForwarded,
                     file::Family::Forwarded => Family::Forwarded,
                 },
+                proxy_protocol: listener
+                    .proxy_protocol
+                    .as_ref()
+                    .map(|file| self.proxy_protocol(file, at.index(i).key("proxy_protocol"))),
+                tls: listener
+                    .tls
+                    .as_ref()
+                    .map(|tls| self.tls(tls, listener.http2, at.index(i).key("tls"))),
+                http2: listener.http2.unwrap_or(listener.tls.is_some()),
+                redirect_to_https: self.redirect(listener, at.index(i)),
             });
         }
         listeners
+    }
+
+    fn proxy_protocol(&mut self, file: &file::ProxyProtocol, at: At<'_>) -> ProxyProtocol {
+        self.not_empty(&file.from, at.key("from"), "name the load balancers, or leave it all out");
+        ProxyProtocol {
+            from: file.from.iter().map(|range| range.0).collect(),
+            timeout: self.positive(&file.timeout, at.key("timeout")),
+        }
+    }
+
+    fn redirect(&mut self, file: &file::Listener, at: At<'_>) -> Option<u16> {
+        if file.redirect_to_https.is_some() {
+            let why = "a listener with it serves HTTPS already";
+            let help = "put it on the listener for plain HTTP";
+            if file.tls.is_some() {
+                self.useless(at.key("redirect_to_https"), why, help, at.key("tls"));
+            }
+        }
+        file.redirect_to_https
     }
 
     /// No backend is one of our own listeners: requests would go round in circles.

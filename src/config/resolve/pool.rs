@@ -28,6 +28,7 @@ impl Resolver<'_> {
     }
 
     fn pool(&mut self, name: &str, file: &file::Pool, at: At<'_>) -> Pool {
+        let transport = self.transport(file, at);
         let affinity = self.affinity(&file.affinity, at.key("affinity"));
         Pool {
             spec: PoolSpec {
@@ -43,18 +44,22 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
-                measures_cost: file.measure_cost,
+                measures_cost: false, // nobody shows it yet
                 drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, file.discover.is_empty(), at),
             },
             key: affinity.key,
             cookie: affinity.cookie,
             forward: forward(&file.forward),
+            transport: transport.clone(),
             timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
             max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
             attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),
             discover: self.discover(&file.discover, at.key("discover")),
-            health: file.health.as_ref().map(|health| self.health(health, at.key("health"))),
+            health: file
+                .health
+                .as_ref()
+                .map(|health| self.health(health, &transport, at.key("health"))),
         }
     }
 

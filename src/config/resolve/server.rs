@@ -13,7 +13,7 @@ use crate::config::file::{
 };
 use crate::config::leaf::{Leaf, Size};
 use crate::config::load;
-use crate::config::{AccessLog, AccessLogPath, ClientTimeouts, Limits, Log, Server};
+use crate::config::{AccessLog, AccessLogPath, ClientTimeouts, Http2, Limits, Log, Server};
 use crate::http::fields::Found;
 
 impl Resolver<'_> {
@@ -43,6 +43,7 @@ impl Resolver<'_> {
             underscores_in_headers: file.underscores_in_headers,
             timeouts: self.client_timeouts(&file.timeouts, at.key("timeouts")),
             limits: self.limits(&file.limits, at.key("limits")),
+            http2: self.http2(&file.http2, at.key("http2")),
             log: Log {
                 filter: file.log.filter.0.0.clone(),
                 json: file.log.format == LogFormat::Json,
@@ -104,6 +105,20 @@ impl Resolver<'_> {
             request_body: self.positive(&file.request_body, at.key("request_body")),
             response_write: self.positive(&file.response_write, at.key("response_write")),
             idle: self.positive(&file.idle, at.key("idle")),
+        }
+    }
+
+    fn http2(&mut self, file: &file::Http2, at: At<'_>) -> Http2 {
+        // The smallest is what every client may assume at first.
+        let windows = Size(65_535)..=Size::kib(16 * 1024);
+        let mut window = |size, key| {
+            let size = self.size(size, windows.clone(), at.key(key));
+            u32::try_from(size).unwrap_or(u32::MAX)
+        };
+        Http2 {
+            stream_window: window(&file.stream_window, "stream_window"),
+            connection_window: window(&file.connection_window, "connection_window"),
+            max_concurrent_streams: file.max_concurrent_streams,
         }
     }
 

@@ -31,7 +31,7 @@ pub use self::text::Format;
 use self::meter::Subject;
 use super::access_log::AccessLog;
 use crate::balance::{Backend, BackendId, Pool, Timestamp};
-use crate::clock::{self, Moment};
+use crate::clock;
 
 /// Everything that one proxy counts.
 #[derive(Debug, Default)]
@@ -129,7 +129,7 @@ impl Metrics {
             pool.backends.retain(is_there);
         }
         let listeners = listeners.into_values().collect();
-        Snapshot { at: Moment::now(), pools: figures, unrouted, listeners }
+        Snapshot { at: clock::moment(), pools: figures, unrouted, listeners }
     }
 
     /// All metrics as a scraper wants them.

@@ -40,7 +40,10 @@ impl Lease {
         let worker = &client.worker;
         if is_reusable && upstream.put_away(worker.tick(), worker.after(destination.timeouts.idle))
         {
-            worker.keep_idle(backend, upstream, destination.max_idle_connections);
+            match destination.transport.proxy_protocol {
+                None => worker.keep_idle(backend, upstream, destination.max_idle_connections),
+                Some(_) => client.keep_own(backend, upstream),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Bodies on their way through, both ways, with back-pressure and without copies.
 
 mod download;
+mod relay;
 mod sending;
 mod upload;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 pub(crate) use download::{Begun, Download, Lease};
+pub(crate) use relay::{Relay, upload};
 pub(crate) use sending::{RequestBody, SendError, Sending};
 pub(crate) use upload::{Pace, Progress, Upload};
 
@@ -52,6 +54,8 @@ pub(crate) enum ResponseBody {
     Whole(Option<Bytes>),
     /// As the backend sends it.
     Streamed(Box<Download>),
+    /// The same over a connection of HTTP/2.
+    Relayed(Box<Relay>),
 }
 
 impl ResponseBody {
@@ -72,6 +76,7 @@ impl Body for ResponseBody {
         match self.get_mut() {
             ResponseBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             ResponseBody::Streamed(download) => download.poll(cx),
+            ResponseBody::Relayed(relay) => relay.poll(cx),
         }
     }
 
@@ -79,6 +84,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Whole(bytes) => bytes.is_none(),
             ResponseBody::Streamed(download) => download.is_end_stream(),
+            ResponseBody::Relayed(relay) => relay.is_end_stream(),
         }
     }
 
@@ -88,6 +94,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             ResponseBody::Streamed(download) => download.size_hint(),
+            ResponseBody::Relayed(_) => SizeHint::default(),
         }
     }
 }

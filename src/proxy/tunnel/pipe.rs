@@ -26,6 +26,8 @@ pub(super) struct Pipe {
     /// Where the frames of what was read end, if these are frames.
     frames: Frames,
     farewell: Farewell,
+    /// Our Close frame is still to be said.
+    may_close: bool,
 }
 
 /// How far an orderly end is.
@@ -49,6 +51,7 @@ impl Pipe {
             is_shut: false,
             frames: Frames::default(),
             farewell: Farewell::Finishing,
+            may_close: false,
         }
     }
 
@@ -96,20 +99,25 @@ impl Pipe {
             }
             match self.farewell {
                 Farewell::Finishing if self.frames.are_complete() || self.has_ended => {
-                    self.farewell = Farewell::Closing;
                     // Into the middle of a frame nothing can be said, and after a Close nothing
                     // may be.
-                    let may_close = self.frames.are_complete() && !self.frames.have_closed();
-                    if may_close && !self.is_shut {
-                        self.buffer[..close.len()].copy_from_slice(close);
-                        self.full = 0..close.len();
-                    }
+                    self.may_close = self.frames.are_complete() && !self.frames.have_closed();
+                    self.farewell = Farewell::Closing;
                 }
                 Farewell::Finishing => {
                     let read = ready!(self.poll_read(cx, from))?;
-                    // Beyond its end there is nothing that could still be said.
                     let end = self.frames.see_frame(&self.buffer[..read]);
                     self.full = 0..end;
+                    if self.frames.are_complete() {
+                        self.may_close = !self.frames.have_closed();
+                        // The rest is lost, and it may be a Close all the same.
+                        self.frames.see(&self.buffer[end..read]);
+                        self.farewell = Farewell::Closing;
+                    }
+                }
+                Farewell::Closing if std::mem::take(&mut self.may_close) && !self.is_shut => {
+                    self.buffer[..close.len()].copy_from_slice(close);
+                    self.full = 0..close.len();
                 }
                 Farewell::Closing => {
                     if !self.is_shut {

@@ -4,8 +4,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use super::{PATIENCE, reset_at_end, text};
 
 /// A client that says exactly what it is told.
-pub struct Client {
-    pub stream: BufReader<TcpStream>,
+pub struct Client<S = TcpStream> {
+    pub stream: BufReader<S>,
 }
 
 /// A response as a client got it.
@@ -58,6 +58,19 @@ impl Client {
         Client { stream: BufReader::new(stream) }
     }
 
+    /// Says that it has nothing more to say.
+    pub fn finish(&mut self) -> &mut Self {
+        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
+        self
+    }
+
+    /// Leaves with a reset, in the middle of whatever is going on.
+    pub fn reset(self) {
+        reset_at_end(self.stream.get_ref());
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     /// Sends exactly this. Whether the proxy still listens shows in its answer.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
@@ -70,17 +83,6 @@ impl Client {
             self.send([*byte]);
         }
         self
-    }
-
-    /// Says that it has nothing more to say.
-    pub fn finish(&mut self) -> &mut Self {
-        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
-        self
-    }
-
-    /// Leaves with a reset, in the middle of whatever is going on.
-    pub fn reset(self) {
-        reset_at_end(self.stream.get_ref());
     }
 
     /// Sends a GET with these extra lines (each ended by CRLF) and reads the response.

@@ -8,10 +8,12 @@ mod client;
 mod examined;
 mod files;
 mod gate;
+pub mod http2;
 mod name_server;
 mod process;
 mod proxy;
 mod scrape;
+mod tls;
 mod visitor;
 
 use std::net::TcpStream;
@@ -28,6 +30,7 @@ pub use name_server::{NameServer, Zone};
 pub use process::{Ended, Process, STICKLER, app_process, stickler};
 pub use proxy::{Proxy, pool};
 pub use scrape::Scrape;
+pub use tls::{Authority, Pair, TlsBackend, TlsClient};
 pub use visitor::{Visitor, app, app_at, apps};
 
 /// How long a peer waits for something that must come. Far more than it ever takes, so that a

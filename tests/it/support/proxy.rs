@@ -163,7 +163,9 @@ fn completed(config: &str) -> String {
 fn parse(text: &str, state_dir: &Path) -> Result<Loaded, ConfigError> {
     let loaded = Config::parse("test.toml", text, Path::new("/nonexistent"), &|_| None);
     loaded.map(|mut loaded| {
-        loaded.config.server.state_dir = state_dir.to_owned();
+        if !text.contains("state_dir") {
+            loaded.config.server.state_dir = state_dir.to_owned();
+        }
         loaded
     })
 }

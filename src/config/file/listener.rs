@@ -1,0 +1,179 @@
+//! `[[listeners]]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::seconds;
+use crate::config::leaf::{ListenAddress, Parsed};
+
+/// An address that clients connect to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Where to listen. `:8080` is every IPv4 address, `[::]:8080` every address, `localhost:8080`
+    /// is 127.0.0.1; other names are not looked up.
+    pub address: Parsed<ListenAddress>,
+    /// Connections at once. Further ones wait in the kernel's queue.
+    #[serde(default = "max_connections")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: u32,
+    /// Proxies in front of this one, as ranges of addresses: what they say about their clients is
+    /// believed, what others say is removed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Parsed<IpNet>>,
+    /// The fields in which the trusted proxies say it. The others, which a proxy may pass on as it
+    /// got them from anybody, are removed.
+    #[serde(default)]
+    pub forwarded: Family,
+    /// Connections from some load balancers begin with a PROXY protocol header, version 1 or 2,
+    /// that says whom they are from. Absent: none do.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// HTTPS: the certificates, and what is asked of clients. Absent: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken, too: over TLS to clients that choose it (ALPN), without TLS to those
+    /// that begin with it. Absent: over TLS only.
+    pub http2: Option<bool>,
+    /// The port of an HTTPS listener that clients of this one are sent to, with 308; nothing else
+    /// is served here then. Absent: requests are served.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub redirect_to_https: Option<u16>,
+}
+
+/// Connections that begin with a PROXY protocol header.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Where from, as ranges of addresses. Connections from there must begin with a header, others
+    /// must not.
+    pub from: Vec<Parsed<IpNet>>,
+    /// How long the header may take.
+    #[serde(default = "header_timeout")]
+    pub timeout: Parsed<Duration>,
+}
+
+fn header_timeout() -> Parsed<Duration> {
+    seconds(5)
+}
+
+/// Header fields in which a proxy speaks of its client.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// `X-Forwarded-For`, `-Proto` and the like.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+fn max_connections() -> u32 {
+    65_536
+}
+
+/// HTTPS on a listener. The files are read again when they change, without losing a connection.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificates with their keys, at least one. A client gets the one for the name that it
+    /// asks for, wildcards included, else the first.
+    pub certificates: Vec<Certificate>,
+    /// The oldest protocol that is spoken.
+    #[serde(default)]
+    pub min_version: MinVersion,
+    /// Whether clients show a certificate, too. Absent: they are not asked for one.
+    pub client_auth: Option<ClientAuth>,
+    /// Tells browsers to come over HTTPS only, from now on. Absent: it does not.
+    pub hsts: Option<Hsts>,
+    /// How long a client may take to agree on a connection's keys.
+    #[serde(default = "handshake_timeout")]
+    pub handshake_timeout: Parsed<Duration>,
+    /// Clients that agree on keys at the same time, at most; further ones wait.
+    #[serde(default = "max_handshakes")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_handshakes: u32,
+}
+
+fn handshake_timeout() -> Parsed<Duration> {
+    seconds(10)
+}
+
+fn max_handshakes() -> u32 {
+    4096
+}
+
+/// A certificate and its key, in PEM files whose paths are relative to this file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate, followed by those that lead to its authority.
+    pub cert: Parsed<PathBuf>,
+    /// The private key.
+    #[schemars(extend("writeOnly" = false))]
+    pub key: Parsed<PathBuf>,
+}
+
+/// The oldest protocol that is spoken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+pub enum MinVersion {
+    /// TLS 1.2 and later.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 and later.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Clients show a certificate, too.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// The certificate authorities that may have issued it: a PEM file, its path relative to this
+    /// file.
+    pub ca: Parsed<PathBuf>,
+    /// Whether clients without a certificate are refused.
+    #[serde(default)]
+    pub mode: ClientAuthMode,
+    /// The header field that tells the app the certificate's subject. What clients send in this
+    /// field is removed, on every listener.
+    #[serde(default = "subject_header")]
+    pub subject_header: Parsed<HeaderName>,
+}
+
+fn subject_header() -> Parsed<HeaderName> {
+    Parsed(HeaderName::from_static("x-client-subject"))
+}
+
+/// Whether clients without a certificate are refused.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMode {
+    /// They are.
+    #[default]
+    Required,
+    /// They are not.
+    Optional,
+}
+
+/// `Strict-Transport-Security`, unless the app has said its own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hsts {
+    /// How long browsers keep to it.
+    pub max_age: Parsed<Duration>,
+    /// Whether all hosts below the one that says it are meant.
+    pub include_subdomains: bool,
+    /// Whether the host may be built into browsers. Taking that back takes months.
+    pub preload: bool,
+}
+
+impl Default for Hsts {
+    fn default() -> Self {
+        Hsts { max_age: seconds(365 * 24 * 3600), include_subdomains: false, preload: false }
+    }
+}
