@@ -4,10 +4,13 @@
 //! exit codes ([`failure`]).
 
 mod app;
+mod bench;
 mod check;
 mod completions;
 mod demo;
 mod failure;
+mod leash;
+mod report;
 mod run;
 mod schema;
 mod stop;
@@ -27,6 +30,7 @@ Examples:
   stickler demo                       see it at work, without any set-up
   stickler check stickler.toml        look for mistakes in a configuration
   stickler run stickler.toml          be a proxy
+  stickler bench --quick              measure what stickiness costs
 
 Exit codes:
   0  all is well
@@ -56,6 +60,13 @@ enum Command {
     Demo(demo::Args),
     /// Run one demo app server
     App(app::Args),
+    /// Measure what stickiness costs: real app servers, a real proxy, and open-loop load
+    Bench(bench::Args),
+    /// Show a saved report of `stickler bench`, or write it in another form
+    Report(report::Args),
+    /// Run a program until standard input ends
+    #[command(hide = true)]
+    Leash(leash::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -70,6 +81,9 @@ impl Cli {
             Command::Schema(args) => schema::run(&args, &terminal),
             Command::Demo(args) => demo::run(&args, &terminal),
             Command::App(args) => app::run(&args, &terminal),
+            Command::Bench(args) => bench::run(&args, &terminal),
+            Command::Report(args) => report::run(&args, &terminal),
+            Command::Leash(args) => leash::run(&args),
             Command::Completions(args) => completions::run(&args, &terminal),
         };
         match done {

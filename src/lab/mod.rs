@@ -12,6 +12,7 @@
 //! Nothing here reads the environment or writes to the terminal: that is for `cli`.
 
 pub mod app;
+pub mod bench;
 pub mod board;
 pub mod browser;
 pub mod crowd;

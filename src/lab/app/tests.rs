@@ -7,10 +7,12 @@ use crate::lab::browser::{Browser, Response};
 fn settings(name: &str) -> Settings {
     Settings {
         name: name.into(),
+        kind: Kind::Memory,
         service_time: Delay::Fixed(Duration::ZERO),
         concurrency: NonZeroU32::MIN,
         max_sessions: 100,
         session_timeout: Duration::from_secs(60),
+        drain_for: Duration::ZERO,
         seed: 1,
     }
 }
@@ -73,7 +75,7 @@ async fn what_makes_no_sense_is_refused() {
     assert_eq!(browser.get("/login").await.unwrap().status, 405);
     browser.post("/login", "user=ada").await.unwrap();
     assert_eq!(browser.post("/cart", "item=").await.unwrap().status, 400);
-    for _ in 0..sessions::CART_SIZE {
+    for _ in 0..store::CART_SIZE {
         assert_eq!(browser.post("/cart", "item=tea").await.unwrap().status, 200);
     }
     assert_eq!(browser.post("/cart", "item=tea").await.unwrap().status, 409);
