@@ -16,7 +16,7 @@
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `config`, `observe`, `clock` |
 //! | [`server`] | workers, listeners, start and shutdown | `balance`, `routing`, `config`, `proxy`, `control`, `clock` |
 //! | `control` | health checks, and what time alone brings about | `balance`, `config`, `observe`, `clock` |
-//! | [`lab`] | demo app servers, and browsers that use them | `balance`, `http`, `clock` |
+//! | [`lab`] | demo app servers, browsers that use them, the load test and its report | `balance`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
 //! | [`observe`] | log lines | `balance`, `config` |
 //! | [`clock`] | the only reader of the real clock | `balance` |

@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIMES")]
     service_time: Option<Delay>,
     /// How much of what the app servers can do is asked of them, in per cent
-    #[arg(long, value_name = "PERCENT", default_value_t = 60, value_parser = clap::value_parser!(u8).range(1..=150))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=150))]
     load: u8,
     /// Requests of a session on average; default: 12, quick: 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(4..=1000))]
@@ -208,9 +208,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
 }
 
 /// Every policy in every scenario.
-fn bouts(
-    args: &Args,
-) -> Result<Vec<(Contender, Scenario)>, bench::contender::NotAContender> {
+fn bouts(args: &Args) -> Result<Vec<(Contender, Scenario)>, bench::contender::NotAContender> {
     let contenders = match args.policy.as_slice() {
         [] => ["sticky", "redis", "none"].into_iter().map(str::parse).collect::<Result<_, _>>()?,
         chosen => chosen.to_vec(),

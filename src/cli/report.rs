@@ -48,18 +48,21 @@ impl Outputs {
 
     /// Writes the files, and prints the rest.
     pub(super) fn write(&self, report: &Report, terminal: &Terminal) -> Result<(), Failure> {
-        let forms: [(&Option<PathBuf>, &dyn Fn() -> Result<String, Failure>); 3] = [
-            (&self.json, &|| report.to_json().map_err(Failure::failed)),
-            (&self.html, &|| Ok(report.to_html())),
-            (&self.markdown, &|| Ok(report.to_markdown())),
-        ];
-        for (path, text) in forms {
-            if let Some(path) = path {
-                fs::write(path, text()?).map_err(|error| cannot_write(path, &error))?;
-            }
+        if let Some(path) = &self.json {
+            save(path, &report.to_json().map_err(Failure::failed)?)?;
+        }
+        if let Some(path) = &self.html {
+            save(path, &report.to_html())?;
+        }
+        if let Some(path) = &self.markdown {
+            save(path, &report.to_markdown())?;
         }
         terminal.print(&report.to_text())
     }
+}
+
+fn save(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| cannot_write(path, &error))
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {

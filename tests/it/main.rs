@@ -14,6 +14,7 @@ mod affinity_cookie;
 mod affinity_hash;
 mod app_is_told;
 mod bad_responses;
+mod bench;
 mod bodies;
 mod browsers;
 mod clients_leave;

@@ -24,7 +24,9 @@ impl Leashed {
     ) -> io::Result<Self> {
         let mut command = Command::new(stickler);
         command.arg("leash").arg("--").arg(program).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr);
+        // Not killed when dropped: a leash that is killed lets go. Its input ends then, and that
+        // is what it watches.
         // A group of its own: Ctrl-C at the terminal is for the parent, which ends us in order.
         #[cfg(unix)]
         command.process_group(0);

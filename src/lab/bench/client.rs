@@ -35,6 +35,8 @@ pub(super) struct Client {
     user: String,
     /// What must be in the cart; `None` after an error, when nobody knows.
     cart: Option<Vec<String>>,
+    /// When the answer before was complete: nothing can be sent earlier.
+    free_since: Duration,
     experience: Experience,
 }
 
@@ -70,7 +72,8 @@ struct Good {
 impl Client {
     pub(super) fn new(stage: Arc<Stage>, browser: Browser, user: String) -> Self {
         let (channel, cart) = (None, None);
-        Client { stage, browser, channel, user, cart, experience: Experience::default() }
+        let (free_since, experience) = (Duration::ZERO, Experience::default());
+        Client { stage, browser, channel, user, cart, free_since, experience }
     }
 
     /// The whole session; or what of it comes before everybody has to leave.
@@ -103,7 +106,7 @@ impl Client {
 
     /// Sends what is due. A user whose session is lost logs in again and goes on.
     async fn step(&mut self, due: Duration, act: Act) {
-        let sent = self.stage.clock.elapsed();
+        let late = self.stage.clock.elapsed().saturating_sub(due.max(self.free_since));
         let outcome = self.attempt(act).await;
         let is_out = match &outcome {
             Err(Trouble::Lost) => true,
@@ -111,18 +114,19 @@ impl Client {
             Err(Trouble::Failed { kind, .. }) => kind == NO_SESSION,
             Ok(_) => false,
         };
-        self.note(due, sent, outcome);
+        self.note(due, late, outcome);
         if is_out && act != Act::LogOut {
             let now = self.stage.clock.elapsed();
             let outcome = self.attempt(Act::LogIn).await;
-            self.note(now, now, outcome);
+            self.note(now, Duration::ZERO, outcome);
         }
         if self.stage.kind == Kind::Hybrid && act != Act::LogOut {
             self.keep_channel().await;
         }
+        self.free_since = self.stage.clock.elapsed();
     }
 
-    fn note(&mut self, due: Duration, sent: Duration, outcome: Result<Good, Trouble>) {
+    fn note(&mut self, due: Duration, late: Duration, outcome: Result<Good, Trouble>) {
         let record = &self.stage.record;
         if !record.measures(due) {
             return;
@@ -132,7 +136,7 @@ impl Client {
         match outcome {
             Ok(Good { answer, bytes, state }) => {
                 self.experience.servers.insert(answer.server);
-                record.answered(Answered { due, sent, done, bytes, state });
+                record.answered(Answered { due, late, done, bytes, state });
             }
             Err(Trouble::Lost) => {
                 self.experience.lost = true;

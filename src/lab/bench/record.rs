@@ -53,8 +53,8 @@ pub(super) struct Experience {
 pub(super) struct Answered {
     /// When the request was due, since the start.
     pub(super) due: Duration,
-    /// When it was really sent.
-    pub(super) sent: Duration,
+    /// By how much the load generator was late.
+    pub(super) late: Duration,
     /// When the answer was complete.
     pub(super) done: Duration,
     /// Bytes of the request, if known.
@@ -105,7 +105,7 @@ impl Record {
             counts.sent_bytes += answer.bytes as u64;
             // These fail only on values that a histogram which grows cannot take: none.
             let _ = counts.latency.record(micros(answer.done.saturating_sub(answer.due)));
-            let _ = counts.lateness.record(micros(answer.sent.saturating_sub(answer.due)));
+            let _ = counts.lateness.record(micros(answer.late));
             if let Some(state) = answer.state {
                 let _ = counts.state.record(micros(state));
             }
@@ -152,7 +152,7 @@ impl Counts {
         (!self.state.is_empty()).then(|| Percentiles::of(&self.state, MILLI))
     }
 
-    /// Milliseconds by which requests were sent too late.
+    /// Milliseconds by which the load generator was late.
     pub(super) fn lateness(&self) -> Percentiles {
         Percentiles::of(&self.lateness, MILLI)
     }
@@ -191,11 +191,11 @@ mod tests {
     fn latency_counts_from_when_a_request_was_due() {
         let record = Record::new(ms(100), ms(1000));
         assert!(!record.measures(ms(99)) && record.measures(ms(100)) && !record.measures(ms(1000)));
-        let (due, sent, done) = (ms(200), ms(250), ms(260));
-        record.answered(Answered { due, sent, done, bytes: 300, state: Some(ms(2)) });
+        let (due, late, done) = (ms(200), ms(5), ms(260));
+        record.answered(Answered { due, late, done, bytes: 300, state: Some(ms(2)) });
         record.with(|counts| {
             assert!((counts.latency().p50 - 60.0).abs() < 0.1);
-            assert!((counts.lateness().p50 - 50.0).abs() < 0.1);
+            assert!((counts.lateness().p50 - 5.0).abs() < 0.1);
             assert!((counts.state().unwrap().p50 - 2.0).abs() < 0.1);
             assert_eq!(counts.request_bytes(), Some(300.0));
         });

@@ -23,6 +23,8 @@ const SHORTEST_THOUGHT: f64 = 4.0;
 const HOT: f64 = 0.15;
 /// In the scenarios that change the size of the fleet its smaller half bears this load.
 const LOAD_OF_HALF: f64 = 0.75;
+/// What stopping and starting a server takes besides its drain.
+const STOPPING: Duration = Duration::from_millis(500);
 /// So many samples tell the mean of a distribution.
 const SAMPLES: u32 = 20_000;
 
@@ -81,7 +83,7 @@ impl Settings {
 
     /// How long a drain may take until it is given up: longer than nearly every session.
     pub fn drain_for(&self) -> Duration {
-        self.session_length().mul_f64(4.0) + Duration::from_secs(1)
+        self.session_length().mul_f64(3.0) + Duration::from_millis(500)
     }
 
     /// The longest that a run of a scenario may take, with warm-up.
@@ -91,7 +93,7 @@ impl Settings {
             Scenario::ScaleIn => 1,
             _ => 0,
         };
-        self.warm_up + self.length + (self.drain_for() + Duration::from_secs(2)) * drains
+        self.warm_up + self.length + (self.drain_for() + STOPPING) * drains
     }
 
     /// The load of a repetition.

@@ -81,6 +81,7 @@ pub(super) fn headroom_cost(policy: &Summary<'_>, baseline: &Summary<'_>) -> f64
     peak(policy) / peak(baseline).max(f64::MIN_POSITIVE) - 1.0
 }
 
+/// What each sticky policy costs next to even distribution.
 fn headroom(scenario: &str, summaries: &[Summary<'_>]) -> Vec<String> {
     let sticky = summaries.iter().filter(|summary| summary.policy.is_sticky());
     let compared = sticky.filter_map(|policy| {
@@ -127,6 +128,7 @@ fn losses(event: &str, summaries: &[Summary<'_>]) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{} loses {}.", sentence(event), list(&parts)))
 }
 
+/// How long servers took to be drained.
 fn drains(summaries: &[Summary<'_>]) -> Option<String> {
     let parts: Vec<String> = summaries
         .iter()
@@ -144,6 +146,7 @@ fn drains(summaries: &[Summary<'_>]) -> Option<String> {
     (!parts.is_empty()).then(|| format!("To drain one server takes {}.", list(&parts)))
 }
 
+/// What new servers took over at first.
 fn newcomers(summaries: &[Summary<'_>]) -> Option<String> {
     let mut fair = None;
     let mut parts = Vec::new();
@@ -230,6 +233,7 @@ fn bytes(all: &[Summary<'_>]) -> Option<String> {
     Some(format!("A request has {} on average.", list(&parts)))
 }
 
+/// How many requests failed in all.
 fn errors(all: &[Summary<'_>]) -> Option<String> {
     let requests: u64 = all.iter().map(|summary| summary.total(|run| run.requests)).sum();
     let errors: u64 = all.iter().map(|summary| summary.total(|run| run.errors)).sum();
