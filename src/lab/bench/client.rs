@@ -35,6 +35,8 @@ pub(super) struct Client {
     user: String,
     /// What must be in the cart; `None` after an error, when nobody knows.
     cart: Option<Vec<String>>,
+    /// Is this the only window that changes the cart?
+    knows_cart: bool,
     /// When the answer before was complete: nothing can be sent earlier.
     free_since: Duration,
     experience: Experience,
@@ -73,21 +75,58 @@ impl Client {
     pub(super) fn new(stage: Arc<Stage>, browser: Browser, user: String) -> Self {
         let (channel, cart) = (None, None);
         let (free_since, experience) = (Duration::ZERO, Experience::default());
-        Client { stage, browser, channel, user, cart, free_since, experience }
+        let knows_cart = true;
+        Client { stage, browser, channel, user, cart, knows_cart, free_since, experience }
     }
 
     /// The whole session; or what of it comes before everybody has to leave.
     pub(super) async fn play(mut self, session: Session) {
+        let mut windows = JoinSet::new();
+        let mut looks = session.windows;
         for step in &session.steps {
+            if step.act == Act::CheckOut {
+                self.close(&mut windows).await;
+                self.free_since = self.stage.clock.elapsed();
+            }
             if !self.wait_until(step.due).await {
                 break;
             }
             self.step(step.due, step.act).await;
+            for looks in std::mem::take(&mut looks) {
+                windows.spawn(self.window().look(looks));
+            }
         }
-        if !session.windows.is_empty() {
-            self.look_in_windows(session.windows).await;
-        }
+        self.close(&mut windows).await;
         self.stage.record.ended(&self.experience);
+    }
+
+    /// Another window of this browser, with its cookies and a connection of its own.
+    fn window(&self) -> Client {
+        let mut window = Client::new(self.stage.clone(), self.browser.window(), self.user.clone());
+        // What comes into the cart in one window, another one does not know.
+        window.knows_cart = false;
+        window
+    }
+
+    /// Looks at the cart at these times.
+    async fn look(mut self, looks: Vec<Duration>) -> Experience {
+        for due in looks {
+            if !self.wait_until(due).await {
+                break;
+            }
+            self.step(due, Act::Look).await;
+        }
+        self.experience
+    }
+
+    /// Waits until all windows are done, and takes over what they saw.
+    async fn close(&mut self, windows: &mut JoinSet<Experience>) {
+        while let Some(window) = windows.join_next().await {
+            let Ok(seen) = window else { continue };
+            self.experience.requests += seen.requests;
+            self.experience.lost |= seen.lost;
+            self.experience.servers.extend(seen.servers);
+        }
     }
 
     /// False if everybody has to leave.
@@ -170,7 +209,8 @@ impl Client {
             self.cart = None;
             return Err(Trouble::failed("wrong_user"));
         }
-        let expected = if act == Act::LogIn { None } else { self.cart.take() };
+        let is_known = self.knows_cart && act != Act::LogIn;
+        let expected = self.cart.take().filter(|_| is_known);
         let is_gone = expected.is_some_and(|cart| cart != good.answer.cart);
         self.cart = Some(match act {
             Act::CheckOut => Vec::new(),
@@ -246,30 +286,6 @@ impl Client {
             self.channel = Some(channel);
         } else if was_open && self.stage.record.measures(self.stage.clock.elapsed()) {
             self.stage.record.cut();
-        }
-    }
-
-    /// The same session in several windows, each with its own connection.
-    async fn look_in_windows(&mut self, windows: Vec<Vec<Duration>>) {
-        let mut open = JoinSet::new();
-        for looks in windows {
-            let (stage, browser) = (self.stage.clone(), self.browser.window());
-            let mut window = Client::new(stage, browser, self.user.clone());
-            open.spawn(async move {
-                for due in looks {
-                    if !window.wait_until(due).await {
-                        break;
-                    }
-                    window.step(due, Act::Look).await;
-                }
-                window.experience
-            });
-        }
-        while let Some(window) = open.join_next().await {
-            let Ok(seen) = window else { continue };
-            self.experience.requests += seen.requests;
-            self.experience.lost |= seen.lost;
-            self.experience.servers.extend(seen.servers);
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct Workload {
     pub users: usize,
     /// How heavy the heaviest users are.
     pub weights: Weights,
+    /// One window of a browser sends its requests one after the other, and so at most this many
+    /// times as often as a usual session. Heavier users have more windows open.
+    pub densest: f64,
     /// A session that sends this share of all requests, if any.
     pub hot: Option<f64>,
     /// For how long sessions arrive.
@@ -59,7 +62,7 @@ pub enum Weights {
     Zipf {
         /// 1 is what is often found.
         exponent: f64,
-        /// A session is sequential, so there is a limit to what it can send.
+        /// The limit.
         heaviest: f64,
     },
 }
@@ -73,7 +76,8 @@ pub struct Session {
     pub user: usize,
     /// What it does, in order of time.
     pub steps: Vec<Step>,
-    /// Windows that send requests side by side, besides the steps. Only the hot session has some.
+    /// When further windows of the same browser look at the cart, side by side with the steps: from
+    /// the log-in to the check-out. Only heavy users have some.
     pub windows: Vec<Vec<Duration>>,
 }
 
@@ -171,14 +175,17 @@ impl Workload {
         arrival: Duration,
         rng: &mut StdRng,
     ) -> Session {
-        let requests = self.length_of(weight, rng);
+        let all = self.length_of(weight, rng);
+        let density = weight.clamp(1.0, self.densest.max(1.0));
+        let requests = ((all as f64 * density / weight.max(1.0)).round() as usize).max(FEWEST);
+        let windows = self.windows(weight / density, arrival, all.saturating_sub(requests), rng);
         let mut due = arrival;
         let mut items = 0;
         let mut steps = Vec::with_capacity(requests);
         for i in 0..requests {
             if i > 0 {
                 // A heavy user's session takes as long as another's, and is denser.
-                due += self.think.sample(rng).div_f64(weight.max(1.0));
+                due += self.think.sample(rng).div_f64(density);
             }
             let act = match requests - i {
                 _ if i == 0 => Act::LogIn,
@@ -192,7 +199,28 @@ impl Workload {
             };
             steps.push(Step { due, act });
         }
-        Session { number, user: user + 1, steps, windows: Vec::new() }
+        Session { number, user: user + 1, steps, windows }
+    }
+
+    /// So many requests, in so many windows less the first.
+    fn windows(
+        &self,
+        count: f64,
+        arrival: Duration,
+        requests: usize,
+        rng: &mut StdRng,
+    ) -> Vec<Vec<Duration>> {
+        let count = count.ceil() as usize - 1;
+        let each = requests.checked_div(count).unwrap_or_default();
+        let window = |_| {
+            let mut due = arrival;
+            let looks = (0..each).map(|_| {
+                due += self.think.sample(rng).div_f64(self.densest.max(1.0));
+                due
+            });
+            looks.collect()
+        };
+        (0..count).map(window).collect()
     }
 
     /// A session that is there from the beginning to the end, with as many windows as it needs.
@@ -229,6 +257,7 @@ mod tests {
             think: "exp:300ms".parse().unwrap(),
             users: 200,
             weights: Weights::Equal,
+            densest: 3.0,
             hot: None,
             length: Duration::from_secs(100),
             seed: 7,
@@ -278,17 +307,19 @@ mod tests {
         assert!((weights[0] / weights[9] - 10.0).abs() < 1e-6, "rank 10 weighs a tenth");
         let mean = weights.iter().sum::<f64>() / 200.0;
         assert!((mean - 1.0).abs() < 1e-9);
-        let limited = Weights::Zipf { exponent: 1.0, heaviest: 5.0 };
+        let limited = Weights::Zipf { exponent: 1.0, heaviest: 12.0 };
         let weights = limited.of(200);
-        assert!(weights.iter().all(|weight| *weight <= 5.01), "{:?}", &weights[..5]);
+        assert!(weights.iter().all(|weight| *weight <= 12.02), "{:?}", &weights[..5]);
         assert!((weights.iter().sum::<f64>() / 200.0 - 1.0).abs() < 0.01);
 
         let sessions = Workload { weights: limited, ..workload() }.sessions();
         let requests = all_requests(&sessions) as f64;
         assert!((requests / 50_000.0 - 1.0).abs() < 0.08, "{requests}");
-        let of_heaviest: usize =
-            sessions.iter().filter(|s| s.user <= 20).map(|s| s.steps.len()).sum();
-        assert!(of_heaviest as f64 / requests > 0.25, "a tenth of the users, {of_heaviest}");
+        let heavy: Vec<_> = sessions.into_iter().filter(|session| session.user <= 20).collect();
+        let of_heaviest = all_requests(&heavy);
+        assert!(of_heaviest as f64 / requests > 0.4, "a tenth of the users, {of_heaviest}");
+        let heaviest = heavy.iter().find(|session| session.user == 1).unwrap();
+        assert_eq!(heaviest.windows.len(), 3, "three times what a window can, and the first");
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::lab::delay::Delay;
 const USERS: usize = 200;
 /// Zipf's exponent in the skewed scenario.
 const SKEW: f64 = 1.0;
-/// A heavy user thinks for at least this many service times, since a session is sequential.
+/// Nobody sends more than this times the mean.
+const HEAVIEST: f64 = 20.0;
+/// In one window a user thinks for at least this many service times.
 const SHORTEST_THOUGHT: f64 = 4.0;
 /// The share of all requests that the hot session sends.
 const HOT: f64 = 0.15;
@@ -99,16 +101,17 @@ impl Settings {
     /// The load of a repetition.
     pub(super) fn workload(&self, scenario: Scenario, repetition: u16) -> Workload {
         let work = mean(self.service_time).as_secs_f64() * SHORTEST_THOUGHT;
-        let heaviest = mean(self.think).as_secs_f64() / work.max(1e-6);
+        let densest = mean(self.think).as_secs_f64() / work.max(1e-6);
         Workload {
             rate: self.rate(scenario),
             requests: self.requests,
             think: self.think,
             users: USERS,
             weights: match scenario {
-                Scenario::Skewed => Weights::Zipf { exponent: SKEW, heaviest },
+                Scenario::Skewed => Weights::Zipf { exponent: SKEW, heaviest: HEAVIEST },
                 _ => Weights::Equal,
             },
+            densest,
             hot: (scenario == Scenario::HotSession).then_some(HOT),
             length: self.longest_run(scenario),
             seed: self.seed.wrapping_add(u64::from(repetition)),
