@@ -223,13 +223,15 @@ impl Backend {
 
     fn started(self: &Arc<Self>, cause: Cause) -> InFlight {
         self.load.hot.placed[cause.index()].fetch_add(1, Ordering::Relaxed);
-        self.shared.start();
-        InFlight::new(self.clone())
+        InFlight::new(self.clone(), self.shared.start())
     }
 
-    pub(super) fn finish(self: &Arc<Self>, outcome: Outcome) {
+    /// `in_total`: the pool has counted it in.
+    pub(super) fn finish(self: &Arc<Self>, outcome: Outcome, in_total: bool) {
         self.load.hot.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
-        self.shared.finish();
+        if in_total {
+            self.shared.finish();
+        }
         if self.shared.is_bounded() {
             self.load.finish_bounded();
             self.call_waiters();

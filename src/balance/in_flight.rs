@@ -34,12 +34,14 @@ impl Outcome {
 pub struct InFlight {
     backend: Arc<Backend>,
     outcome: Outcome,
+    /// It counts in the pool's total as well.
+    in_total: bool,
 }
 
 impl InFlight {
     /// The guard of a request that `backend` has just counted in.
-    pub(super) fn new(backend: Arc<Backend>) -> Self {
-        InFlight { backend, outcome: Outcome::Cancelled }
+    pub(super) fn new(backend: Arc<Backend>, in_total: bool) -> Self {
+        InFlight { backend, outcome: Outcome::Cancelled, in_total }
     }
 
     /// The head of the answer arrived after `elapsed`.
@@ -66,7 +68,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.backend.finish(self.outcome);
+        self.backend.finish(self.outcome, self.in_total);
     }
 }
 

@@ -154,42 +154,58 @@ impl Load {
 /// What the backends of a pool have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Requests in flight in the whole pool, if anybody asks for that: one count that all workers
-    /// write is not free.
-    total: Option<CachePadded<AtomicU32>>,
+    /// Requests in flight in the whole pool; only those that began while anybody asked for that:
+    /// one count that all workers write is not free.
+    total: CachePadded<AtomicU32>,
+    counts_total: AtomicBool,
     /// Can a backend be too full for a request? Only then can one be waited for.
     bounded: AtomicBool,
-    /// Sessions wait while their home has more in flight than this factor of its fair share.
-    queues_above: Option<f32>,
+    /// Sessions wait while their home has more in flight than this factor of its fair share: the
+    /// bits of an `f32`, which is infinite if they never do.
+    queues_above: AtomicU32,
     /// Requests that wait for any backend.
     queue: Arc<Queue>,
 }
 
 impl Shared {
     pub(super) fn new(counts_total: bool, queues_above: Option<f32>) -> Arc<Self> {
-        Arc::new(Shared {
-            total: counts_total.then(CachePadded::default),
-            bounded: AtomicBool::new(queues_above.is_some()),
-            queues_above,
+        let shared = Shared {
+            total: CachePadded::default(),
+            counts_total: AtomicBool::new(false),
+            bounded: AtomicBool::new(false),
+            queues_above: AtomicU32::default(),
             queue: Queue::new(),
-        })
+        };
+        shared.reconfigure(counts_total, queues_above);
+        Arc::new(shared)
+    }
+
+    pub(super) fn reconfigure(&self, counts_total: bool, queues_above: Option<f32>) {
+        let bits = queues_above.unwrap_or(f32::INFINITY).to_bits();
+        self.queues_above.store(bits, Ordering::Relaxed);
+        self.counts_total.store(counts_total, Ordering::Relaxed);
+        if queues_above.is_some() {
+            self.set_bounded();
+        }
     }
 
     /// Requests in flight in the pool; 0 if they are not counted.
     pub(super) fn in_flight(&self) -> u32 {
-        self.total.as_ref().map_or(0, |total| total.load(Ordering::Relaxed))
+        self.total.load(Ordering::Relaxed)
     }
 
-    pub(super) fn start(&self) {
-        if let Some(total) = &self.total {
-            total.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request in, if anybody asks; gives whether it was.
+    pub(super) fn start(&self) -> bool {
+        let counts = self.counts_total.load(Ordering::Relaxed);
+        if counts {
+            self.total.fetch_add(1, Ordering::Relaxed);
         }
+        counts
     }
 
+    /// One that was counted in has ended.
     pub(super) fn finish(&self) {
-        if let Some(total) = &self.total {
-            total.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.total.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -202,7 +218,8 @@ impl Shared {
     }
 
     pub(super) fn queues_above(&self) -> Option<f32> {
-        self.queues_above
+        let factor = f32::from_bits(self.queues_above.load(Ordering::Relaxed));
+        factor.is_finite().then_some(factor)
     }
 
     pub(super) fn queue(&self) -> &Arc<Queue> {

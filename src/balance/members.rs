@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::FixedState;
 
-use super::balancer::{Balance, Balancer, Candidates, Ready};
+use super::balancer::{Balancer, Candidates, Ready};
 use super::hashing::{self, Algorithm, Hashing};
+use super::pool::Policy;
 use super::{Backend, BackendId, Rng, Timestamp};
 
 /// Everything about the members that can be worked out before a request comes. Renewed as a whole
 /// when a backend changes, so that a reader never sees half a change.
 pub(super) struct Members {
+    policy: Policy,
     /// In configured order.
     all: Vec<Arc<Backend>>,
     by_id: HashMap<BackendId, usize, FixedState>,
@@ -35,19 +37,17 @@ struct Tier {
 
 /// How members are made.
 pub(super) struct Recipe<'a> {
-    pub(super) balance: Balance,
-    pub(super) algorithm: Option<Algorithm>,
+    pub(super) policy: Policy,
     pub(super) position: &'a Arc<AtomicUsize>,
-    /// Are there sessions that are served away from home for a while?
-    pub(super) has_stand_ins: bool,
     /// Effective weights in thousandths, by backend.
     pub(super) weight: &'a dyn Fn(&Backend) -> u32,
 }
 
 impl Members {
     /// No members.
-    pub(super) fn none() -> Self {
+    pub(super) fn none(policy: Policy) -> Self {
         Members {
+            policy,
             all: Vec::new(),
             by_id: HashMap::default(),
             tiers: Vec::new(),
@@ -62,6 +62,7 @@ impl Members {
         recipe: &Recipe<'_>,
         former: Option<&Members>,
     ) -> Self {
+        let policy = recipe.policy;
         let weights: Vec<u32> = all.iter().map(|backend| (recipe.weight)(backend)).collect();
         let mut by_priority: BTreeMap<u32, Vec<(Arc<Backend>, u32)>> = BTreeMap::new();
         for (backend, &weight) in all.iter().zip(&weights) {
@@ -76,8 +77,8 @@ impl Members {
         };
         let tier = |(priority, backends)| {
             let ready = Ready::new(backends);
-            let balancer = recipe.balance.prepare(&ready, recipe.position);
-            let stand_ins = recipe.has_stand_ins.then(|| {
+            let balancer = policy.balance.prepare(&ready, recipe.position);
+            let stand_ins = policy.has_detours().then(|| {
                 let members = ready.backends().iter().zip(ready.weights()).map(member);
                 Algorithm::Rendezvous.prepare(&members.collect::<Vec<_>>())
             });
@@ -86,14 +87,18 @@ impl Members {
         let tiers: Vec<Tier> = by_priority.into_iter().map(tier).collect();
         share_out(&all, &weights, tiers.first());
         let hashed: Vec<_> = all.iter().zip(&weights).map(member).collect();
-        let hashing = recipe.algorithm.map(|algorithm| match former {
-            Some(Members { hashing: Some(hashing), hashed: same, .. }) if *same == hashed => {
-                hashing.clone()
-            }
-            _ => algorithm.prepare(&hashed),
-        });
+        let is_same =
+            |m: &&Members| m.hashed == hashed && m.policy.algorithm() == policy.algorithm();
+        let known = former.filter(is_same).and_then(|members| members.hashing.clone());
+        let hashing =
+            policy.algorithm().map(|algorithm| known.unwrap_or_else(|| algorithm.prepare(&hashed)));
         let by_id = all.iter().enumerate().map(|(i, backend)| (backend.id(), i)).collect();
-        Members { all, by_id, tiers, hashing, hashed }
+        Members { policy, all, by_id, tiers, hashing, hashed }
+    }
+
+    /// What is done with them.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(super) fn all(&self) -> &[Arc<Backend>] {

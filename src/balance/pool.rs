@@ -1,6 +1,7 @@
 //! A named group of backends with one policy: its members, its policy, its counts.
 
 mod place;
+mod policy;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -13,15 +14,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 pub use self::place::{Ask, Decision};
-use super::affinity::{AffinitySpec, Binding, Grant, Hint, Ledger, Mode, SessionId};
+pub(super) use self::policy::Policy;
+use super::affinity::{AffinitySpec, Binding, Grant, Hint, Ledger, SessionId};
 use super::balancer::Balance;
-use super::hashing::Algorithm;
 use super::load::{Blocks, Shared};
 use super::members::{Members, Recipe};
 use super::outlier::Ejection;
 use super::queue::QueueSpec;
-use super::ready::WEIGHT_ONE;
-use super::slow_start;
 use super::state::Condition;
 use super::{Backend, BackendId, BackendSpec, BackendState, Cause, Reason, Rng, Timestamp};
 
@@ -63,12 +62,7 @@ impl PoolSpec {
 #[derive(Debug)]
 pub struct Pool {
     name: Box<str>,
-    affinity: AffinitySpec,
-    balance: Balance,
-    ejection: Option<Ejection>,
-    queue: QueueSpec,
-    slow_start: Option<Duration>,
-    /// What placements read, without a lock.
+    /// What placements read, without a lock: the policy and who it is for.
     members: ArcSwap<Members>,
     /// Held while a change is turned into new `members`.
     change: Mutex<Change>,
@@ -119,26 +113,19 @@ pub struct Transition {
 impl Pool {
     /// A pool of ready backends. `seed` is for its hash tables.
     pub fn new(spec: &PoolSpec, seed: u64) -> Self {
-        let AffinitySpec { idle_timeout, max_sessions, overload, max_load, .. } = spec.affinity;
-        let queues_above = overload
-            .filter(|overload| overload.action == super::affinity::OverloadAction::Queue)
-            .map(|overload| overload.factor);
+        let policy = Policy::from(spec);
+        let AffinitySpec { idle_timeout, max_sessions, .. } = policy.affinity;
         let pool = Pool {
             name: spec.name.as_str().into(),
-            affinity: spec.affinity,
-            balance: spec.balance,
-            ejection: spec.ejection,
-            queue: spec.queue,
-            slow_start: spec.slow_start,
-            members: ArcSwap::from_pointee(Members::none()),
+            members: ArcSwap::from_pointee(Members::none(policy)),
             change: Mutex::default(),
             position: Arc::default(),
-            shared: Shared::new(overload.is_some() || max_load.is_some(), queues_above),
+            shared: Shared::new(policy.counts_total(), policy.queues_above()),
             ledger: Ledger::new(idle_timeout, max_sessions, seed),
             reasons: Default::default(),
             unavailable: AtomicU64::new(0),
         };
-        pool.replace_backends(&spec.backends, None, Timestamp::ZERO);
+        pool.replace_backends(policy, &spec.backends, None, Timestamp::ZERO);
         pool
     }
 
@@ -148,13 +135,13 @@ impl Pool {
     }
 
     /// Its affinity policy.
-    pub fn affinity(&self) -> &AffinitySpec {
-        &self.affinity
+    pub fn affinity(&self) -> AffinitySpec {
+        self.members.load().policy().affinity
     }
 
     /// How its free requests are balanced.
     pub fn balance(&self) -> Balance {
-        self.balance
+        self.members.load().policy().balance
     }
 
     /// Its members, in configured order.
@@ -242,7 +229,7 @@ impl Pool {
                 if let Some(home) = members.get(grant.backend) {
                     self.ledger.see(grant.session, home, now);
                 }
-                match self.affinity.is_refresh_due(&grant, now) {
+                match members.policy().affinity.is_refresh_due(&grant, now) {
                     true => Binding::Issue(Grant {
                         issued: grant.issued.min(now),
                         refreshed: now,
@@ -297,31 +284,15 @@ impl Pool {
 
     /// New members from the current state of these backends. Under the change lock.
     fn renew(&self, all: Vec<Arc<Backend>>, now: Timestamp) {
-        let weight = |backend: &Backend| self.effective_weight(backend, now);
-        let recipe = Recipe {
-            balance: self.balance,
-            algorithm: algorithm(self.affinity.mode),
-            position: &self.position,
-            has_stand_ins: self.has_detours(),
-            weight: &weight,
-        };
+        let policy = *self.members.load().policy();
+        self.renew_as(policy, all, now);
+    }
+
+    fn renew_as(&self, policy: Policy, all: Vec<Arc<Backend>>, now: Timestamp) {
+        let weight = |backend: &Backend| policy.effective_weight(backend, now);
+        let recipe = Recipe { policy, position: &self.position, weight: &weight };
         let former = self.members.load();
         self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
-    }
-
-    /// In thousandths.
-    fn effective_weight(&self, backend: &Backend, now: Timestamp) -> u32 {
-        let part = match (self.slow_start, backend.ready_since()) {
-            (Some(duration), Some(since)) => slow_start::part(since, now, duration),
-            _ => WEIGHT_ONE,
-        };
-        backend.weight().saturating_mul(part)
-    }
-
-    fn has_detours(&self) -> bool {
-        use super::affinity::{Afterwards, OverloadAction};
-        self.affinity.when_unavailable.without_waiting() == Afterwards::Detour
-            || self.affinity.overload.is_some_and(|o| o.action == OverloadAction::Detour)
     }
 
     /// Tells those who wait what a change of state means for them. Not under the change lock.
@@ -361,11 +332,28 @@ impl Pool {
     /// Replaces the members. Who keeps the name (and incarnation) keeps load, state and sessions;
     /// who is new starts slowly, if the pool has a slow start.
     pub fn set_backends(&self, specs: &[BackendSpec], now: Timestamp) {
-        self.replace_backends(specs, Some(now), now);
+        let policy = *self.members.load().policy();
+        self.replace_backends(policy, specs, Some(now), now);
         self.call_waiters();
     }
 
-    fn replace_backends(&self, specs: &[BackendSpec], since: Option<Timestamp>, now: Timestamp) {
+    /// Another policy and other members, at once. What [`set_backends`](Pool::set_backends) keeps
+    /// is kept, and so are the sessions, the counts and the balancer's position. The name stays.
+    pub fn reconfigure(&self, spec: &PoolSpec, now: Timestamp) {
+        let policy = Policy::from(spec);
+        self.ledger.reconfigure(policy.affinity.idle_timeout, policy.affinity.max_sessions, now);
+        self.shared.reconfigure(policy.counts_total(), policy.queues_above());
+        self.replace_backends(policy, &spec.backends, Some(now), now);
+        self.call_waiters();
+    }
+
+    fn replace_backends(
+        &self,
+        policy: Policy,
+        specs: &[BackendSpec],
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let mut change = self.lock();
         let former = self.members.load();
         let backend = |spec: &BackendSpec| {
@@ -388,7 +376,7 @@ impl Pool {
         if all.iter().any(|backend| backend.max_connections().is_some()) {
             self.shared.set_bounded();
         }
-        self.renew(all, now);
+        self.renew_as(policy, all, now);
         let members = self.members.load();
         for emptied in members.all().iter().filter(|backend| backend.weight() == 0) {
             emptied.queue().send_away(); // only the bound may stay: let them ask
@@ -403,7 +391,7 @@ impl Pool {
     /// A backend could not be connected to. Ejects it if that was once too often.
     pub fn connect_failed(&self, backend: &Backend, now: Timestamp) -> Option<Transition> {
         let consecutive = backend.count_failure();
-        let ejection = self.ejection?;
+        let ejection = self.members.load().policy().ejection?;
         if consecutive < ejection.failures {
             return None;
         }
@@ -452,10 +440,14 @@ impl Pool {
     }
 
     fn go_on_starting(&self, now: Timestamp) {
-        let Some(duration) = self.slow_start else { return };
+        if self.members.load().policy().slow_start.is_none() {
+            return;
+        }
         let _change = self.lock();
         let members = self.members.load();
-        let weight = |backend: &Arc<Backend>| self.effective_weight(backend, now);
+        let policy = members.policy();
+        let Some(duration) = policy.slow_start else { return };
+        let weight = |backend: &Arc<Backend>| policy.effective_weight(backend, now);
         let has_changed = !members.weights().eq(members.all().iter().map(weight));
         for backend in members.all() {
             if backend.ready_since().is_some_and(|since| now.since(since) >= duration) {
@@ -465,12 +457,5 @@ impl Pool {
         if has_changed {
             self.renew(members.all().to_vec(), now);
         }
-    }
-}
-
-fn algorithm(mode: Mode) -> Option<Algorithm> {
-    match mode {
-        Mode::Hash(algorithm) => Some(algorithm),
-        Mode::None | Mode::Cookie => None,
     }
 }

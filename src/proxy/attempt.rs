@@ -146,7 +146,7 @@ impl<'a> Attempt<'a> {
                 reason = placement.cause.reason().map(tracing::field::display),
                 "placed"
             );
-            if self.destination.pool.balance().wants_latency() {
+            if self.destination.wants_latency {
                 self.placed_at = Some(clock::now());
             }
             return Ok((placement, in_flight));

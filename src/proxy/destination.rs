@@ -70,6 +70,8 @@ pub(crate) struct Destination {
     pub(crate) timeouts: BackendTicks,
     pub(crate) max_idle_connections: usize,
     pub(crate) attempts: usize,
+    /// Does the balancer want to know how long answers take?
+    pub(crate) wants_latency: bool,
 }
 
 /// How a request of this destination is recognized.
@@ -176,6 +178,7 @@ impl Destination {
             },
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
+            wants_latency: config.spec.balance.wants_latency(),
         }
     }
 }

@@ -28,15 +28,24 @@ pub struct Ledger {
     sessions: DashMap<SessionId, Stay, FixedState>,
     /// Sessions in `sessions`; counting the map itself would lock every shard.
     len: AtomicUsize,
-    capacity: usize,
+    capacity: AtomicUsize,
     /// Sessions that found the ledger full.
     untracked: AtomicU64,
-    idle_timeout: Duration,
-    /// Time to which last sights and ends are kept.
-    grain: Duration,
+    /// In nanoseconds; both change together, under the lock of `due`.
+    idle_timeout: AtomicU64,
+    /// Time to which last sights and ends are kept, in nanoseconds.
+    grain: AtomicU64,
     /// When to look at which session again, by end of grain. A session is in exactly one bucket,
     /// at or before its end. Locked when a session begins and by [`Ledger::expire`].
     due: Mutex<BTreeMap<u64, Vec<SessionId>>>,
+}
+
+fn grain(idle_timeout: Duration) -> Duration {
+    (idle_timeout / 64).max(Duration::from_millis(1))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug)]
@@ -52,12 +61,35 @@ impl Ledger {
         Ledger {
             sessions: DashMap::with_hasher(FixedState::with_seed(seed)),
             len: AtomicUsize::new(0),
-            capacity,
+            capacity: AtomicUsize::new(capacity),
             untracked: AtomicU64::new(0),
-            idle_timeout,
-            grain: (idle_timeout / 64).max(Duration::from_millis(1)),
+            idle_timeout: AtomicU64::new(nanos(idle_timeout)),
+            grain: AtomicU64::new(nanos(grain(idle_timeout))),
             due: Mutex::default(),
         }
+    }
+
+    /// Another idle timeout, which counts for the sessions of today, too, and another capacity:
+    /// whoever is in stays in.
+    pub(in crate::balance) fn reconfigure(
+        &self,
+        idle_timeout: Duration,
+        capacity: usize,
+        now: Timestamp,
+    ) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.idle_timeout.swap(nanos(idle_timeout), Ordering::Relaxed) == nanos(idle_timeout) {
+            return;
+        }
+        self.grain.store(nanos(grain(idle_timeout)), Ordering::Relaxed);
+        // Their buckets mean nothing any more: all of them are looked at in the next one.
+        let all = std::mem::take(&mut *due).into_values().flatten().collect();
+        due.insert(self.bucket(now), all);
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        Duration::from_nanos(self.idle_timeout.load(Ordering::Relaxed))
     }
 
     /// Sessions known.
@@ -88,7 +120,8 @@ impl Ledger {
         {
             let last = Timestamp::from_nanos(stay.last_seen.load(Ordering::Relaxed));
             // Either way: a clock that was ahead must not keep the session for ever.
-            if now.since(last).max(last.since(now)) >= self.grain {
+            let apart = nanos(now.since(last).max(last.since(now)));
+            if apart >= self.grain.load(Ordering::Relaxed) {
                 stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
             }
             return;
@@ -107,14 +140,15 @@ impl Ledger {
                 stay.last_seen = AtomicU64::new(now.as_nanos());
             }
             Entry::Vacant(vacant) => {
-                if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity {
+                if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity.load(Ordering::Relaxed)
+                {
                     self.len.fetch_sub(1, Ordering::Relaxed);
                     self.untracked.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 let last_seen = AtomicU64::new(now.as_nanos());
                 vacant.insert(Stay { backend: backend.clone(), last_seen });
-                self.look_again_at(now + self.idle_timeout, session);
+                self.look_again_at(now + self.idle_timeout(), session);
             }
         }
         backend.add_session();
@@ -134,7 +168,7 @@ impl Ledger {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
             let mut later = due.split_off(&self.bucket(now));
             // A clock that was ahead made these: nothing is due later than that by this one.
-            let too_late = later.split_off(&(self.bucket(now + self.idle_timeout) + 2));
+            let too_late = later.split_off(&(self.bucket(now + self.idle_timeout()) + 2));
             let mut over = std::mem::replace(&mut *due, later);
             over.extend(too_late);
             over
@@ -143,7 +177,7 @@ impl Ledger {
         for session in over.into_values().flatten() {
             // Under the shard's lock: nobody can see the session between the look and the end.
             let end = |last_seen: &AtomicU64| {
-                Timestamp::from_nanos(last_seen.load(Ordering::Relaxed)) + self.idle_timeout
+                Timestamp::from_nanos(last_seen.load(Ordering::Relaxed)) + self.idle_timeout()
             };
             match self.sessions.remove_if(&session, |_, stay| end(&stay.last_seen) < now) {
                 Some((_, stay)) => {
@@ -171,7 +205,7 @@ impl Ledger {
     }
 
     fn bucket(&self, time: Timestamp) -> u64 {
-        time.as_nanos() / self.grain.as_nanos() as u64
+        time.as_nanos() / self.grain.load(Ordering::Relaxed)
     }
 }
 

@@ -50,11 +50,11 @@ impl Pool {
         let placing = Placing { pool: self, members: &members, ask, now };
         let decision = match ask.hint {
             Hint::Free => {
-                let bound_from_now_on = matches!(self.affinity.mode, Mode::Cookie);
+                let bound_from_now_on = members.policy().affinity.mode == Mode::Cookie;
                 let cause = if bound_from_now_on { Cause::New } else { Cause::Free };
                 placing.anywhere(cause, None, rng)
             }
-            Hint::Bound(grant) if self.affinity.is_over(&grant, now) => {
+            Hint::Bound(grant) if members.policy().affinity.is_over(&grant, now) => {
                 placing.anywhere(Cause::New, None, rng)
             }
             Hint::Bound(grant) => placing.bound(grant.backend, grant.session, rng),
@@ -97,12 +97,13 @@ impl Placing<'_> {
         if !self.members.any_ready(self.ask.tried) {
             return Err(Unavailable::NoBackend);
         }
-        let deadline = self.ask.since + self.pool.queue.timeout;
+        let deadline = self.ask.since + self.members.policy().queue.timeout;
         if self.now >= deadline {
             return Err(Unavailable::Full);
         }
         let claim = Claim { cause, home, tried: self.ask.tried, since: self.ask.since };
-        let wait = self.pool.shared.queue().join(self.pool.queue.length, claim, deadline);
+        let wait =
+            self.pool.shared.queue().join(self.members.policy().queue.length, claim, deadline);
         let wait = wait.ok_or(Unavailable::Full)?;
         // A place may have become free before we were in the queue.
         let ready = self.members.all().iter().filter(|backend| backend.has_room());
@@ -133,7 +134,7 @@ impl Placing<'_> {
             return Ok(Decision::Wait(wait));
         }
         let policy = match lost.backend {
-            Some(_) => self.pool.affinity.when_unavailable.without_waiting(),
+            Some(_) => self.members.policy().affinity.when_unavailable.without_waiting(),
             None => Afterwards::Rebalance, // it will not come back
         };
         match policy {
@@ -160,7 +161,7 @@ impl Placing<'_> {
     }
 
     fn overload(&self, backend: &Backend) -> Option<Reason> {
-        let overload = self.pool.affinity.overload?;
+        let overload = self.members.policy().affinity.overload?;
         (backend.in_flight() >= backend.bound(overload.factor)).then_some(Reason::Overloaded)
     }
 
@@ -181,9 +182,9 @@ impl Placing<'_> {
             let full = Unavailable::Home { backend: home.id(), reason: Reason::Full };
             self.at_home(home, Cause::Bound).ok_or(full)
         };
-        match self.pool.affinity.overload.map(|overload| overload.action) {
+        match self.members.policy().affinity.overload.map(|overload| overload.action) {
             Some(OverloadAction::Queue) => {
-                let wait = self.wait_for(home, Cause::Bound, self.pool.queue.timeout);
+                let wait = self.wait_for(home, Cause::Bound, self.members.policy().queue.timeout);
                 let overloaded =
                     Unavailable::Home { backend: home.id(), reason: Reason::Overloaded };
                 wait.map(Decision::Wait).ok_or(overloaded)
@@ -222,7 +223,7 @@ impl Placing<'_> {
             if let Some(wait) = self.wait_for_return(&lost, self.kept_or_moved(last, home)) {
                 return Ok(Decision::Wait(wait));
             }
-            match self.pool.affinity.when_unavailable.without_waiting() {
+            match self.members.policy().affinity.when_unavailable.without_waiting() {
                 Afterwards::Reject => return Err(lost.unavailable()),
                 Afterwards::Detour => detour = Some(reason),
                 Afterwards::Rebalance => {}
@@ -231,7 +232,7 @@ impl Placing<'_> {
         } else if !is_open(home) {
             target = self.members.owner(key, serves).unwrap_or(home);
         }
-        if let Some(factor) = self.pool.affinity.max_load
+        if let Some(factor) = self.members.policy().affinity.max_load
             && target.in_flight() >= target.bound(factor)
         {
             let has_time = |b: &Backend| serves(b) && b.in_flight() < b.bound(factor);
@@ -244,7 +245,7 @@ impl Placing<'_> {
             return Ok(decision);
         }
         let full = Lost { home: target.id(), backend: None, reason: Reason::Full };
-        if self.pool.affinity.when_unavailable.without_waiting() == Afterwards::Reject {
+        if self.members.policy().affinity.when_unavailable.without_waiting() == Afterwards::Reject {
             return Err(full.unavailable());
         }
         let other = self.members.owner(key, |b| serves(b) && b.has_room());
@@ -275,7 +276,7 @@ impl Placing<'_> {
         {
             return Some(placed);
         }
-        self.wait_for(home, cause, self.pool.queue.timeout).map(Decision::Wait)
+        self.wait_for(home, cause, self.members.policy().queue.timeout).map(Decision::Wait)
     }
 
     fn wait_for(&self, home: &Arc<Backend>, cause: Cause, up_to: Duration) -> Option<Wait> {
@@ -284,7 +285,7 @@ impl Placing<'_> {
             return None;
         }
         let claim = Claim { cause, home: None, tried: self.ask.tried, since: self.ask.since };
-        let wait = home.queue().join(self.pool.queue.length, claim, deadline);
+        let wait = home.queue().join(self.members.policy().queue.length, claim, deadline);
         // A place may have become free before we were in the queue.
         home.call_waiters();
         wait
@@ -292,7 +293,8 @@ impl Placing<'_> {
 
     /// Waits for a home that is out of service, if that is the policy.
     fn wait_for_return(&self, lost: &Lost<'_>, cause: Cause) -> Option<Wait> {
-        let WhenUnavailable::Wait { up_to, .. } = self.pool.affinity.when_unavailable else {
+        let WhenUnavailable::Wait { up_to, .. } = self.members.policy().affinity.when_unavailable
+        else {
             return None;
         };
         let home = lost.backend.filter(|_| lost.reason != Reason::Full)?;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::balance::Unavailable;
-use crate::balance::affinity::WhenUnavailable;
+use crate::balance::affinity::{Mode, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
 use crate::balance::hashing::{self, Algorithm};
 
@@ -320,4 +320,38 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn another_policy_keeps_who_is_there_and_what_they_carry() {
+    let mut spec = spec(Mode::Cookie, &[1, 1]);
+    let pool = Pool::new(&spec, 0);
+    let mut rng = rng(1);
+    let grant = open_session(&pool, &mut rng);
+    let place = |hint, rng: &mut dyn Rng| {
+        let ask = Ask { hint, tried: &[], since: start() };
+        match pool.place(&ask, start(), rng).unwrap() {
+            Decision::Place(_, in_flight) => in_flight,
+            Decision::Wait(wait) => panic!("has to wait: {wait:?}"),
+        }
+    };
+    let before = place(Hint::Bound(grant), &mut rng);
+    pool.set(grant.backend, Condition::Draining, true, start());
+
+    spec.affinity.max_load = Some(1.5);
+    spec.affinity.mode = Mode::Hash(Algorithm::Ring);
+    spec.affinity.idle_timeout = Duration::from_secs(10);
+    pool.reconfigure(&spec, start());
+    assert_eq!(pool.affinity(), spec.affinity);
+    let home = pool.backend(grant.backend).unwrap();
+    assert_eq!((home.state(), home.in_flight()), (BackendState::Draining, 1));
+    assert_eq!((home.sessions(), pool.ledger().len()), (1, 1));
+    let during = place(Hint::Key(7), &mut rng);
+    drop(before); // it was not counted in the total, and does not leave it
+    assert_eq!(pool.shared.in_flight(), 1);
+    drop(during);
+    assert_eq!(pool.shared.in_flight(), 0);
+    pool.tick(start() + Duration::from_secs(11));
+    pool.tick(start() + Duration::from_secs(12));
+    assert_eq!(pool.ledger().len(), 0, "the new idle timeout counts for the old session, too");
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::tests::{id, spec, start};
 use super::*;
-use crate::balance::affinity::{Afterwards, Overload, OverloadAction, WhenUnavailable};
+use crate::balance::affinity::{Afterwards, Mode, Overload, OverloadAction, WhenUnavailable};
 use crate::balance::balancer::tests::rng;
+use crate::balance::hashing::Algorithm;
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{InFlight, Unavailable};
 
