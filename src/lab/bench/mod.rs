@@ -94,21 +94,20 @@ pub async fn bench(settings: &Settings, progress: &dyn Progress) -> Result<Repor
         None
     };
     let mut report = Report { setup: facts(settings), ..Report::default() };
-    let mut lateness: f64 = 0.0;
     for repetition in 0..settings.repeat.get() {
         for (contender, scenario) in &settings.bouts {
             progress.begins(&format!("{} / {}", scenario.as_str(), contender.name));
             let redis = redis.as_ref().map(RedisProcess::url);
             let bout = run::Bout { settings, contender, scenario: *scenario, repetition };
-            let (measured, late) = run(&bout, redis, directory.path(), progress).await?;
-            lateness = lateness.max(late.p99);
-            report.runs.push(measured);
+            report.runs.push(run(&bout, redis, directory.path(), progress).await?);
         }
     }
     if let Some(redis) = redis {
         redis.stop().await;
     }
-    let late = format!("{lateness:.1} ms late at the 99th percentile, in the worst run");
+    let late = report.runs.iter().filter_map(|run| run.details.generator_late_ms);
+    let worst = late.fold(0.0, f64::max);
+    let late = format!("{worst:.1} ms late at the 99th percentile, in the worst run");
     report.setup.push(Fact::new("load generator", late));
     Ok(report)
 }

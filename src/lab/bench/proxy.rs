@@ -112,7 +112,7 @@ pub(super) fn config(
     let _ = writeln!(
         text,
         "\n[pools.shop.health]\npath = \"/healthz\"\ninterval = \"{millis}ms\"\nfast_interval = \
-         \"{}ms\"\ntimeout = \"1s\"\ndrain_header = \"{DRAIN}\"",
+         \"{}ms\"\ntimeout = \"2s\"\ndrain_header = \"{DRAIN}\"",
         millis / 2,
     );
     for (name, address) in backends {

@@ -23,13 +23,16 @@ use super::{BenchError, Progress};
 use crate::balance::affinity::Key;
 use crate::clock::Stopwatch;
 use crate::lab::browser::Browser;
-use crate::lab::report::figures::{Imbalance, Percentiles};
+use crate::lab::report::figures::Imbalance;
 use crate::lab::report::{Details, Run};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A session of the proxy is over when it was idle for this part of its whole length, or so long.
 const SHORTEST_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// On a busy machine processes take their time to start, and a story that much longer.
+const SLOW_STARTS: Duration = Duration::from_secs(5);
 
 /// What is run.
 pub(super) struct Bout<'a> {
@@ -39,13 +42,13 @@ pub(super) struct Bout<'a> {
     pub(super) repetition: u16,
 }
 
-/// Runs it, and gives what was measured and how late the load generator was.
+/// Runs it, and gives what was measured.
 pub(super) async fn run(
     bout: &Bout<'_>,
     redis: Option<String>,
     directory: &Path,
     progress: &dyn Progress,
-) -> Result<(Run, Percentiles), BenchError> {
+) -> Result<Run, BenchError> {
     let Bout { settings, contender, scenario, repetition } = *bout;
     let workload = settings.workload(scenario, repetition);
     let drain_for = if scenario.drains() { settings.drain_for() } else { Duration::ZERO };
@@ -111,7 +114,7 @@ async fn watch_over(
         moment: settings.session_length() / 2,
     };
     let measured = Stopwatch::start();
-    let longest = settings.longest_run(scenario).saturating_sub(settings.warm_up);
+    let longest = settings.longest_run(scenario).saturating_sub(settings.warm_up) + SLOW_STARTS;
     let story = async { timeout(longest, scenario.play(scene)).await };
     tokio::pin!(story);
     let mut told = None;
@@ -149,16 +152,10 @@ impl Steps {
     }
 }
 
-fn result(
-    bout: &Bout<'_>,
-    stage: &Stage,
-    told: &Told,
-    gauge: &Gauge,
-    seconds: f64,
-) -> (Run, Percentiles) {
+fn result(bout: &Bout<'_>, stage: &Stage, told: &Told, gauge: &Gauge, seconds: f64) -> Run {
     stage.record.with(|counts| {
         let has_channels = matches!(stage.kind, super::Kind::Hybrid | super::Kind::Websocket);
-        let run = Run {
+        Run {
             policy: bout.contender.label(),
             scenario: bout.scenario.as_str().into(),
             seconds,
@@ -176,8 +173,8 @@ fn result(
                 recovery_seconds: told.failed_at.map(|at| counts.recovery(at).as_secs_f64()),
                 newcomers_share: told.newcomers_share,
                 channels_cut: has_channels.then_some(counts.channels_cut),
+                generator_late_ms: Some(counts.lateness().p99),
             },
-        };
-        (run, counts.lateness())
+        }
     })
 }

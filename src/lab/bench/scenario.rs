@@ -162,7 +162,7 @@ async fn scale_out(mut scene: Scene<'_>) -> Result<Told, BenchError> {
     let begun = Stopwatch::start();
     let before = loop {
         let now = requests(&mut scene.inspector).await;
-        if newcomers.clone().all(|i| now[i] > 0) || begun.elapsed() > scene.length {
+        if newcomers.clone().all(|i| now[i] > 0) || begun.elapsed() > scene.length / 2 {
             break now;
         }
         sleep(Duration::from_millis(20)).await;
