@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
+use stickler::clock::Stopwatch;
 
-use crate::support::{Process, stickler, wait_until};
+use crate::support::{Ended, PATIENCE, Process, stickler, wait_until};
 
 /// The runs of a short bench with these arguments.
 fn runs(arguments: &[&str]) -> Vec<Value> {
@@ -15,7 +17,7 @@ fn runs(arguments: &[&str]) -> Vec<Value> {
     let page = directory.path().join("report.html");
     let outputs = ["--json", json.to_str().unwrap(), "--html", page.to_str().unwrap()];
     let short = ["bench", "--quick", "--backends", "2", "--load", "20"];
-    let ended = stickler(&[&short[..], arguments, &outputs].concat());
+    let ended = finished(&[&short[..], arguments, &outputs].concat());
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
     assert!(ended.stdout.contains("\nVerdict\n"), "{}", ended.stdout);
     assert!(fs::read_to_string(page).unwrap().ends_with("</html>"));
@@ -23,6 +25,17 @@ fn runs(arguments: &[&str]) -> Vec<Value> {
     assert_eq!(shown.stdout, ended.stdout, "a kept report says the same");
     let report: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
     report["runs"].as_array().unwrap().clone()
+}
+
+/// Runs `stickler` until it ends: a bench is dozens of processes, one after the other, and takes
+/// its time on a busy machine.
+fn finished(arguments: &[&str]) -> Ended {
+    let mut process = Process::stickler(arguments);
+    let clock = Stopwatch::start();
+    while !process.has_ended() && clock.elapsed() < 5 * PATIENCE {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    process.end()
 }
 
 fn count(run: &Value, what: &[&str]) -> u64 {

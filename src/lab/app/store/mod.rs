@@ -126,7 +126,7 @@ impl Store {
             }
             Store::Redis(redis) => {
                 let sid = Sid::random(rng).to_string();
-                redis.write(&sid, &session).await?;
+                redis.begin(&sid, &session).await?;
                 sid
             }
             Store::Token(signer) => signer.sign(&session, now)?,
@@ -150,9 +150,11 @@ impl Store {
             }
             Store::Redis(redis) => {
                 let mut session = redis.read(value).await?;
-                session.requests += 1;
+                let cart = session.cart.clone();
                 let done = act(&mut session);
-                redis.write(value, &session).await?;
+                if session.cart != cart {
+                    redis.write(value, &session).await?;
+                }
                 (done, None)
             }
             Store::Token(signer) => {

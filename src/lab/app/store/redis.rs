@@ -1,5 +1,6 @@
-//! Sessions in Redis, each under a key of its own that expires, as JSON. Every request reads and
-//! writes, as the usual session middlewares do.
+//! Sessions in Redis, each under a key of its own that expires, as JSON. Every request reads the
+//! session and keeps it from expiring; one that changes it writes it, too. So do the usual session
+//! middlewares.
 
 use std::fmt;
 use std::time::Duration;
@@ -35,12 +36,21 @@ impl Redis {
         Ok(Redis { connection, timeout: timeout.max(Duration::from_secs(1)) })
     }
 
+    /// Reads a session, and counts the request in the same round trip. What only looks writes
+    /// nothing else, so that it cannot undo what a request beside it has changed.
     pub(super) async fn read(&self, sid: &str) -> Result<Session, Trouble> {
-        let json: Option<String> = self.connection.clone().get(key(sid)).await?;
-        let session = json.and_then(|json| serde_json::from_str(&json).ok());
-        session.ok_or(Trouble::Unknown)
+        let (key, counter, seconds) = (key(sid), counter(sid), self.timeout.as_secs());
+        let mut pipe = redis::pipe();
+        pipe.cmd("GETEX").arg(key).arg("EX").arg(seconds);
+        pipe.cmd("INCR").arg(&counter);
+        pipe.cmd("EXPIRE").arg(&counter).arg(seconds).ignore();
+        let (json, requests): (Option<String>, u64) =
+            pipe.query_async(&mut self.connection.clone()).await?;
+        let session = json.and_then(|json| serde_json::from_str::<Session>(&json).ok());
+        session.map(|session| Session { requests, ..session }).ok_or(Trouble::Unknown)
     }
 
+    /// Writes a session that has changed.
     pub(super) async fn write(&self, sid: &str, session: &Session) -> Result<(), Trouble> {
         let json = serde_json::to_string(session).map_err(|bad| Trouble::Store(bad.to_string()))?;
         let written: Result<(), RedisError> =
@@ -48,12 +58,27 @@ impl Redis {
         Ok(written?)
     }
 
+    /// Writes a session that begins: one request so far.
+    pub(super) async fn begin(&self, sid: &str, session: &Session) -> Result<(), Trouble> {
+        let mut connection = self.connection.clone();
+        let counted: Result<(), RedisError> =
+            connection.set_ex(counter(sid), 1, self.timeout.as_secs()).await;
+        counted?;
+        self.write(sid, session).await
+    }
+
     pub(super) async fn remove(&self, sid: &str) -> Result<(), Trouble> {
-        let removed: Result<(), RedisError> = self.connection.clone().del(key(sid)).await;
+        let removed: Result<(), RedisError> =
+            self.connection.clone().del(&[key(sid), counter(sid)]).await;
         Ok(removed?)
     }
 }
 
 fn key(sid: &str) -> String {
     format!("session:{sid}")
+}
+
+/// Where the requests of a session are counted.
+fn counter(sid: &str) -> String {
+    format!("session:{sid}:requests")
 }
