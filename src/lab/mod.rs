@@ -8,7 +8,7 @@
 //! Reading order: [`app`] (a shop, with its sessions in one of several places) and [`process`] (the
 //! shop as a child process); [`browser`], [`shopper`] (one session) and [`crowd`] (many of them);
 //! [`journal`] and [`latency`] (what they saw); [`board`] and [`summary`] (how it is shown);
-//! [`bench`] (the load test) and [`report`] (what it comes to).
+//! [`mod@bench`] (the load test) and [`report`] (what it comes to).
 //!
 //! Nothing here reads the environment or writes to the terminal: that is for `cli`.
 
