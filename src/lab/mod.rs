@@ -8,13 +8,15 @@
 //! them. What a [`Browser`](browser::Browser) sees is therefore what a user would see: in
 //! particular, a session that is *lost* is one whose app server says that it does not know it.
 //!
-//! Reading order: [`app`] (a shop that keeps its sessions in memory) and [`process`] (the shop as
-//! a child process); [`browser`], [`shopper`] (one session) and [`crowd`] (many of them);
-//! [`journal`] and [`latency`] (what they saw); [`board`] and [`summary`] (how it is shown).
+//! Reading order: [`app`] (a shop, with its sessions in one of several places) and [`process`] (the
+//! shop as a child process); [`browser`], [`shopper`] (one session) and [`crowd`] (many of them);
+//! [`journal`] and [`latency`] (what they saw); [`board`] and [`summary`] (how it is shown);
+//! [`mod@bench`] (the load test) and [`report`] (what it comes to).
 //!
 //! Nothing here reads the environment or writes to the terminal: that is for `cli`.
 
 pub mod app;
+pub mod bench;
 pub mod board;
 pub mod browser;
 pub mod crowd;

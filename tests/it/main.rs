@@ -19,6 +19,7 @@ mod affinity_hash;
 mod app_is_told;
 mod backend_tls;
 mod bad_responses;
+mod bench;
 mod bodies;
 mod browsers;
 mod clients_leave;

@@ -18,7 +18,10 @@ const INK: RGBColor = RGBColor(0x44, 0x4B, 0x55);
 /// Grid lines.
 const GRID: RGBColor = RGBColor(0xDD, 0xE1, 0xE6);
 
-const SIZE: (u32, u32) = (460, 250);
+/// Of most charts. Text is drawn for this width.
+const SIZE: (u32, u32) = (400, 230);
+/// What a group of bars needs for its name.
+const GROUP: u32 = 105;
 const FONT: (&str, u32) = ("sans-serif", 12);
 
 /// One line of a chart.
@@ -43,13 +46,13 @@ pub(super) fn lines(lines: &[Line], x_title: &str, y_title: &str) -> String {
     let all = || lines.iter().flat_map(|line| line.points.iter());
     let right = all().map(|(x, _)| *x).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let top = top(all().map(|(_, y)| *y));
-    svg(|area| {
+    svg(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(6)
             .x_label_area_size(34)
             .y_label_area_size(46)
             .build_cartesian_2d(0.0..right, 0.0..top)?;
-        mesh(&mut chart, x_title, y_title, &|x| format!("{x:.0}"), 6)?;
+        mesh(&mut chart, x_title, y_title, &tick, 6)?;
         for (i, line) in lines.iter().enumerate() {
             let style = rgb(i).stroke_width(2);
             chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
@@ -62,7 +65,7 @@ pub(super) fn lines(lines: &[Line], x_title: &str, y_title: &str) -> String {
 pub(super) fn steps(names: &[&str], series: &[Vec<f64>], y_title: &str) -> String {
     let top = top(series.iter().flatten().copied());
     let right = names.len() as f64 - 1.0;
-    svg(|area| {
+    svg(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(6)
             .x_label_area_size(22)
@@ -88,7 +91,8 @@ pub(super) fn bars(names: &[&str], series: &[Vec<Option<f64>>], y_title: &str) -
     const FILLED: f64 = 0.8;
     let top = top(series.iter().flatten().flatten().copied());
     let width = FILLED / series.len().max(1) as f64;
-    svg(|area| {
+    let wide = SIZE.0.max(names.len() as u32 * GROUP);
+    svg((wide, SIZE.1), |area| {
         let right = names.len() as f64 - 0.5;
         let mut chart = ChartBuilder::on(area)
             .margin(6)
@@ -105,8 +109,6 @@ pub(super) fn bars(names: &[&str], series: &[Vec<Option<f64>>], y_title: &str) -
                 let above = Pos::new(HPos::Center, VPos::Bottom);
                 let style = FONT.into_font().color(&INK).pos(above);
                 let text = super::words::digits(value);
-                let text = text.trim_end_matches("0.00").to_owned();
-                let text = if text.is_empty() { "0".to_owned() } else { text };
                 chart.draw_series([Text::new(text, (left + width * 0.46, value), style)])?;
             }
         }
@@ -119,10 +121,13 @@ type Failure<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::Erro
 
 /// What `draw` draws. A backend that writes into a string does not fail; if it did, the chart would
 /// be empty, and the tables would have the figures all the same.
-fn svg(draw: impl for<'a> FnOnce(&Area<'a>) -> Result<(), Failure<'a>>) -> String {
+fn svg(
+    size: (u32, u32),
+    draw: impl for<'a> FnOnce(&Area<'a>) -> Result<(), Failure<'a>>,
+) -> String {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         if draw(&area).and_then(|()| area.present()).is_err() {
             return String::new();
         }
@@ -150,7 +155,7 @@ where
         .x_labels(x_labels)
         .y_labels(6)
         .x_label_formatter(x_text)
-        .y_label_formatter(&|y| super::words::digits(*y).trim_end_matches(".00").to_owned())
+        .y_label_formatter(&tick)
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .axis_style(GRID)
@@ -158,6 +163,12 @@ where
         .x_desc(x_title)
         .y_desc(y_title)
         .draw()
+}
+
+/// A number at an axis: as short as it can be.
+fn tick(value: &f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A little above the highest value, so that what is there can be seen.

@@ -161,6 +161,10 @@ pub struct Details {
     /// Live channels that broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels_cut: Option<u64>,
+    /// Milliseconds by which the load generator was late at the 99th percentile. It has nothing to
+    /// do with what is measured: the machine was too busy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator_late_ms: Option<f64>,
 }
 
 /// A share, and the one that would be fair; both 0 to 1.

@@ -25,6 +25,10 @@ pub mod scenario {
     pub const SCALE_IN: &str = "scale-in";
 }
 
+/// A load generator that is later than this (in milliseconds) shares the machine with too much
+/// else.
+const TOO_LATE: f64 = 25.0;
+
 /// A difference of headroom below this is not worth mentioning.
 const NEGLIGIBLE: f64 = 0.01;
 
@@ -32,6 +36,7 @@ impl Report {
     /// The verdict, one sentence or two for each thing there is to say.
     pub fn verdict(&self) -> Vec<String> {
         let mut verdict = Vec::new();
+        verdict.extend(too_busy(&self.runs));
         for (scenario, summaries) in self.scenarios() {
             match scenario {
                 scenario::CRASH => {
@@ -60,6 +65,18 @@ impl Report {
     }
 }
 
+/// A warning, if the figures are about the machine rather than about the policies.
+fn too_busy(runs: &[Run]) -> Option<String> {
+    let late = runs.iter().filter_map(|run| run.details.generator_late_ms).fold(0.0, f64::max);
+    (late > TOO_LATE).then(|| {
+        format!(
+            "Do not trust these latencies: the machine was too busy, and the load generator was up \
+             to {} late at the 99th percentile.",
+            millis(late)
+        )
+    })
+}
+
 /// What a sticky policy is compared with: the same scenario without affinity, if possible with the
 /// same balancer, and on servers to which it is all the same where a request goes.
 pub(super) fn baseline<'a, 'b>(
@@ -81,6 +98,7 @@ pub(super) fn headroom_cost(policy: &Summary<'_>, baseline: &Summary<'_>) -> f64
     peak(policy) / peak(baseline).max(f64::MIN_POSITIVE) - 1.0
 }
 
+/// What each sticky policy costs next to even distribution.
 fn headroom(scenario: &str, summaries: &[Summary<'_>]) -> Vec<String> {
     let sticky = summaries.iter().filter(|summary| summary.policy.is_sticky());
     let compared = sticky.filter_map(|policy| {
@@ -127,6 +145,7 @@ fn losses(event: &str, summaries: &[Summary<'_>]) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{} loses {}.", sentence(event), list(&parts)))
 }
 
+/// How long servers took to be drained.
 fn drains(summaries: &[Summary<'_>]) -> Option<String> {
     let parts: Vec<String> = summaries
         .iter()
@@ -144,6 +163,7 @@ fn drains(summaries: &[Summary<'_>]) -> Option<String> {
     (!parts.is_empty()).then(|| format!("To drain one server takes {}.", list(&parts)))
 }
 
+/// What new servers took over at first.
 fn newcomers(summaries: &[Summary<'_>]) -> Option<String> {
     let mut fair = None;
     let mut parts = Vec::new();
@@ -230,6 +250,7 @@ fn bytes(all: &[Summary<'_>]) -> Option<String> {
     Some(format!("A request has {} on average.", list(&parts)))
 }
 
+/// How many requests failed in all.
 fn errors(all: &[Summary<'_>]) -> Option<String> {
     let requests: u64 = all.iter().map(|summary| summary.total(|run| run.requests)).sum();
     let errors: u64 = all.iter().map(|summary| summary.total(|run| run.errors)).sum();
@@ -327,6 +348,16 @@ mod tests {
         assert!(text.contains("takes 4.0 s with sticky (longest 11 s)"), "{text}");
         assert!(text.contains("first moments is 22 % with sticky; 50 % would be fair"), "{text}");
         assert!(text.contains("without it (none, steady) 98 % of them are lost"), "{text}");
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_first() {
+        let mut late = run("sticky", scenario::STEADY);
+        late.details.generator_late_ms = Some(3.0);
+        assert!(!verdict(vec![late.clone()]).contains("too busy"));
+        late.details.generator_late_ms = Some(80.0);
+        let text = verdict(vec![late]);
+        assert!(text.starts_with("Do not trust") && text.contains("up to 80 ms late"), "{text}");
     }
 
     #[test]
