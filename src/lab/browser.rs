@@ -30,6 +30,9 @@ use crate::clock::Stopwatch;
 /// Bytes of a response body that are read; more is an error.
 const LARGEST_BODY: usize = 16 << 20;
 
+/// What the body of a form is.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A client that keeps cookies and connections like a browser.
 ///
 /// It is a *session's* client: two sessions are two browsers. An error costs it its connection and
@@ -168,25 +171,33 @@ impl Browser {
 
     /// GETs `path`, which may have a query.
     pub async fn get(&mut self, path: &str) -> Result<Response, BrowserError> {
-        self.ask(Method::GET, path, Bytes::new()).await
+        self.ask(Method::GET, path, FORM, Bytes::new()).await
     }
 
     /// POSTs a form to `path`: fields as in a query, `name=value&...`.
     pub async fn post(&mut self, path: &str, form: &str) -> Result<Response, BrowserError> {
-        self.ask(Method::POST, path, Bytes::copy_from_slice(form.as_bytes())).await
+        self.ask(Method::POST, path, FORM, Bytes::copy_from_slice(form.as_bytes())).await
     }
 
+    /// POSTs JSON to `path`, as scripts of pages do.
+    pub async fn post_json(&mut self, path: &str, json: &str) -> Result<Response, BrowserError> {
+        let body = Bytes::copy_from_slice(json.as_bytes());
+        self.ask(Method::POST, path, "application/json", body).await
+    }
+
+    /// `kind` is what the body is, if there is one.
     async fn ask(
         &mut self,
         method: Method,
         path: &str,
+        kind: &'static str,
         body: Bytes,
     ) -> Result<Response, BrowserError> {
         let url = self.origin.join(path).map_err(|bad| BrowserError::Url(bad.to_string()))?;
         let stopwatch = Stopwatch::start();
         // Taken, so that every early return and the timeout lose it.
         let connection = self.connection.take();
-        let request = self.request(method, &url, body)?;
+        let request = self.request(method, &url, kind, body)?;
         let sent = size(&request);
         let exchange = exchange(connection, self.address, self.tls.clone(), request);
         let exchange = timeout(self.patience, exchange).await;
@@ -201,6 +212,7 @@ impl Browser {
         &self,
         method: Method,
         url: &Url,
+        kind: &'static str,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, BrowserError> {
         let has_body = !body.is_empty();
@@ -211,8 +223,7 @@ impl Browser {
         headers.clone_from(&self.headers);
         headers.insert(HOST, self.host.clone());
         if has_body {
-            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-            headers.insert(CONTENT_TYPE, form);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
         if let Some(cookies) = self.cookies(url) {
             headers.insert(COOKIE, cookies);

@@ -18,6 +18,12 @@ pub const STATE_METRIC: &str = "state";
 /// The field of a health check's answer by which a server asks to be drained.
 pub const DRAIN: &str = "x-drain";
 
+/// The field of an answer by which an app tells Stickler about the session,
+pub const AFFINITY: &str = "stickler-affinity";
+
+/// and its value when the session is over.
+pub const RELEASE: &str = "release";
+
 /// [`Refusal::error`] of a client that claims none.
 pub const NO_SESSION: &str = "no_session";
 

@@ -14,7 +14,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use url::form_urlencoded;
 
-use super::answer::{Answer, COOKIE, DRAIN, Refusal, STATE_METRIC, Standing, Stats, Whoami};
+use super::answer::{
+    AFFINITY, Answer, COOKIE, DRAIN, RELEASE, Refusal, STATE_METRIC, Standing, Stats, Whoami,
+};
 use super::request::Fields;
 use super::store::{CART_SIZE, Session, Visit};
 use super::{App, Claim, live};
@@ -161,11 +163,12 @@ pub(super) async fn purchase(app: &App, claim: &Claim) -> Result<Reply, Refusal>
     Ok(Reply::new(app, app.with_session(claim, buy).await?))
 }
 
-async fn log_out(State(app): Shared, claim: Claim) -> Result<Reply, Refusal> {
+/// Tells the proxy, too, that the session is over: whoever drains this server need not wait for it.
+async fn log_out(State(app): Shared, claim: Claim) -> Result<impl IntoResponse, Refusal> {
     let mut last = cart(&app, &claim).await?;
     app.log_out(&claim).await?;
     last.cookie = Some(String::new());
-    Ok(last)
+    Ok(([(AFFINITY, RELEASE)], last))
 }
 
 /// Says who answers, to clients with a session, without one and with one that is not known.

@@ -40,7 +40,9 @@ async fn a_session_from_log_in_to_log_out() {
     let bought: Answer = read(&browser.post("/checkout", "").await.unwrap());
     assert_eq!(bought.cart, ["tea", "a cup"]);
     assert!(read::<Answer>(&browser.get("/cart").await.unwrap()).cart.is_empty());
+    assert!(!login.headers.contains_key(answer::AFFINITY));
     let last = browser.post("/logout", "").await.unwrap();
+    assert_eq!(last.headers[answer::AFFINITY], answer::RELEASE);
     assert_eq!(read::<Answer>(&last).requests, 7);
     assert_eq!(browser.cookie(answer::COOKIE), None);
     let refusal: Refusal = read(&browser.get("/cart").await.unwrap());

@@ -14,7 +14,7 @@ use crate::lab::process::AppProcess;
 
 /// How long a server may take to say what it has done.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What a server may take to stop after its drain: requests that are in flight.
+/// What a server may take to stop: requests that are in flight.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// All app servers, running or not.
@@ -22,7 +22,6 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Fleet {
     stickler: PathBuf,
     options: Vec<OsString>,
-    drain_for: Duration,
     places: Vec<Place>,
 }
 
@@ -40,7 +39,6 @@ impl Fleet {
         settings: &Settings,
         kind: Kind,
         redis: Option<String>,
-        drain_for: Duration,
         seed: u64,
     ) -> Result<Self, BenchError> {
         let mut options: Vec<(&str, String)> = vec![
@@ -48,7 +46,6 @@ impl Fleet {
             ("--service-time", settings.service_time.to_string()),
             ("--concurrency", settings.concurrency.to_string()),
             ("--seed", seed.to_string()),
-            ("--drain-for", format!("{}ms", drain_for.as_millis())),
             // Made up for the occasion: it protects nothing.
             ("--secret", format!("bench-{seed}")),
         ];
@@ -67,7 +64,7 @@ impl Fleet {
             })
             .collect();
         let (stickler, options) = (settings.stickler.clone(), options.collect());
-        Ok(Fleet { stickler, options, drain_for, places: places? })
+        Ok(Fleet { stickler, options, places: places? })
     }
 
     /// Names and addresses, for the proxy's configuration.
@@ -90,11 +87,11 @@ impl Fleet {
         Ok(())
     }
 
-    /// Asks one to stop, which drains it first if it was told so, and waits until it has.
+    /// Asks one to stop, and waits until it has.
     pub(super) async fn stop(&mut self, index: usize) {
         let place = self.places.get_mut(index);
         if let Some(app) = place.and_then(|place| place.running.take()) {
-            app.stop_within(self.drain_for + GRACE).await;
+            app.stop_within(GRACE).await;
         }
     }
 

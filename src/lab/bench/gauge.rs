@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::BenchError;
 use super::fleet::{Fleet, Inspector};
 use crate::lab::app::answer::Stats;
+use crate::lab::report::figures::Imbalance;
 use crate::lab::report::{BackendLoad, Load};
 
 /// Between two looks.
@@ -37,9 +38,10 @@ impl Gauge {
         self.tally.step(&stats, length);
     }
 
-    /// Requests of each server since the beginning.
-    pub(super) fn totals(&self) -> Vec<f64> {
-        self.tally.totals.iter().map(|total| *total as f64).collect()
+    /// How uneven it was, by the requests of each server over the time that it was there.
+    pub(super) fn imbalance(&self) -> Imbalance {
+        let totals = self.tally.totals.iter().map(|total| *total as f64);
+        Imbalance::of_weighted(totals.zip(self.tally.present.iter().copied()))
     }
 
     pub(super) fn load(&self) -> Load {
@@ -58,12 +60,19 @@ impl Gauge {
 struct Tally {
     last: Vec<u64>,
     totals: Vec<u64>,
+    /// Seconds during which it answered.
+    present: Vec<f64>,
     rates: Vec<Vec<f64>>,
 }
 
 impl Tally {
     fn new(servers: usize) -> Self {
-        Tally { last: vec![0; servers], totals: vec![0; servers], rates: vec![Vec::new(); servers] }
+        Tally {
+            last: vec![0; servers],
+            totals: vec![0; servers],
+            present: vec![0.0; servers],
+            rates: vec![Vec::new(); servers],
+        }
     }
 
     fn begin(&mut self, stats: &[Option<Stats>]) {
@@ -73,14 +82,18 @@ impl Tally {
     }
 
     fn step(&mut self, stats: &[Option<Stats>], length: Duration) {
+        let seconds = length.as_secs_f64().max(1e-3);
         for (i, stats) in stats.iter().enumerate() {
+            if stats.is_some() {
+                self.present[i] += seconds;
+            }
             // A server that does not answer has done what it has done until the last look; when
             // it is back it begins at zero.
             let now = stats.as_ref().map_or(0, |stats| stats.requests);
             let done = if now >= self.last[i] { now - self.last[i] } else { now };
             self.last[i] = now;
             self.totals[i] += done;
-            self.rates[i].push(done as f64 / length.as_secs_f64().max(1e-3));
+            self.rates[i].push(done as f64 / seconds);
         }
     }
 }
@@ -100,5 +113,6 @@ mod tests {
         }
         assert_eq!(tally.totals, [100], "50 before, 50 after");
         assert_eq!(tally.rates[0], [100.0, 0.0, 0.0, 40.0, 60.0]);
+        assert_eq!(tally.present, [1.5], "three of five steps");
     }
 }

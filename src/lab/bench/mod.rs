@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`contender`] and [`settings`] (what is compared, and how); [`schedule`] (who
 //! comes when); `client` and `record` (what they see); `fleet`, `proxy`, `store` and `child` (the
-//! processes); `gauge` (load, as the app servers count it); [`scenario`] (what happens meanwhile).
+//! processes); `gauge` (load, as the app servers count it); [`scenario`] (what happens meanwhile);
+//! `prediction` (what the simulator says about the same run).
 //!
 //! Load goes to the loopback interface only and ends by itself; no process outlives the bench.
 
@@ -17,6 +18,7 @@ mod client;
 pub mod contender;
 mod fleet;
 mod gauge;
+mod prediction;
 mod proxy;
 mod record;
 mod run;
@@ -50,6 +52,14 @@ pub enum BenchError {
     NoProxy {
         /// The last lines of its log.
         log: String,
+    },
+    /// The proxy does not do what it is told over its admin API.
+    #[error("the proxy refuses to {order}: {answer}")]
+    Refused {
+        /// What it was told.
+        order: &'static str,
+        /// What it said.
+        answer: String,
     },
     /// Redis did not start.
     #[error(
@@ -110,6 +120,11 @@ pub async fn bench(settings: &Settings, progress: &dyn Progress) -> Result<Repor
     let late = format!("{worst:.1} ms late at the 99th percentile, in the worst run");
     report.setup.push(Fact::new("load generator", late));
     Ok(report)
+}
+
+/// The name by which a user logs in, and which hash affinity hashes.
+fn user_name(user: usize) -> String {
+    format!("user-{user}")
 }
 
 /// What a reader must know.

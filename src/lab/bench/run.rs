@@ -15,7 +15,8 @@ use super::client::{Client, Stage};
 use super::contender::Contender;
 use super::fleet::{Fleet, Inspector};
 use super::gauge::{Gauge, STEP};
-use super::proxy::{self, ProxyProcess};
+use super::prediction::predict;
+use super::proxy::{self, Configuration, Operator, ProxyProcess};
 use super::record::Record;
 use super::scenario::{Scenario, Scene, Told};
 use super::settings::Settings;
@@ -23,13 +24,10 @@ use super::{BenchError, Progress};
 use crate::balance::affinity::Key;
 use crate::clock::Stopwatch;
 use crate::lab::browser::Browser;
-use crate::lab::report::figures::Imbalance;
 use crate::lab::report::{Details, Run};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A session of the proxy is over when it was idle for this part of its whole length, or so long.
-const SHORTEST_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// On a busy machine processes take their time to start, and a story that much longer.
 const SLOW_STARTS: Duration = Duration::from_secs(5);
@@ -51,16 +49,22 @@ pub(super) async fn run(
 ) -> Result<Run, BenchError> {
     let Bout { settings, contender, scenario, repetition } = *bout;
     let workload = settings.workload(scenario, repetition);
-    let drain_for = if scenario.drains() { settings.drain_for() } else { Duration::ZERO };
-    let mut fleet = Fleet::new(settings, contender.kind, redis, drain_for, workload.seed)?;
-    for index in 0..scenario.servers_at_first(fleet.len()) {
+    let mut fleet = Fleet::new(settings, contender.kind, redis, workload.seed)?;
+    let at_first = scenario.servers_at_first(fleet.len());
+    for index in 0..at_first {
         fleet.start(index).await?;
     }
-    let mut rng = StdRng::seed_from_u64(workload.seed);
-    let idle_timeout = settings.session_length().max(SHORTEST_IDLE_TIMEOUT);
-    let (policy, key) = (&contender.policy, Key::random(&mut rng));
-    let config = proxy::config(policy, &fleet.addresses(), directory, &key, idle_timeout);
-    let proxy = ProxyProcess::start(&settings.stickler, &config, directory).await?;
+    // One of its own: what an operator said to the proxy of another run must not be remembered.
+    let directory = tempfile::tempdir_in(directory)?;
+    let configuration = Configuration {
+        policy: contender.policy,
+        state_dir: directory.path().into(),
+        key: Key::random(&mut StdRng::seed_from_u64(workload.seed)),
+        idle_timeout: settings.idle_timeout(),
+    };
+    let backends = &fleet.addresses()[..at_first];
+    let (proxy, mut operator) =
+        ProxyProcess::start(&settings.stickler, configuration, backends).await?;
 
     let longest = settings.longest_run(scenario);
     let stage = Arc::new(Stage {
@@ -71,7 +75,7 @@ pub(super) async fn run(
     });
     let mut clients = JoinSet::new();
     for session in workload.sessions() {
-        let user = format!("user-{}", session.user);
+        let user = super::user_name(session.user);
         let address = proxy.address();
         let browser = Browser::new(address, &address.to_string())?.with_patience(PATIENCE);
         let browser = match HeaderValue::try_from(user.as_str()) {
@@ -81,7 +85,7 @@ pub(super) async fn run(
         clients.spawn(Client::new(stage.clone(), browser, user).play(session));
     }
 
-    let watched = watch_over(bout, &stage, &mut fleet, progress).await;
+    let watched = watch_over(bout, &stage, &mut fleet, &mut operator, progress).await;
     stage.stop.send_replace(true);
     // Everybody waits for no more than one answer, or perhaps a log-in after it.
     let leave = async { while clients.join_next().await.is_some() {} };
@@ -99,6 +103,7 @@ async fn watch_over(
     bout: &Bout<'_>,
     stage: &Stage,
     fleet: &mut Fleet,
+    operator: &mut Operator,
     progress: &dyn Progress,
 ) -> Result<(Told, Gauge, f64), BenchError> {
     let Bout { settings, scenario, .. } = *bout;
@@ -109,9 +114,11 @@ async fn watch_over(
     let scene = Scene {
         inspector: Inspector::new(fleet)?,
         fleet,
+        operator,
         clock: stage.clock,
         length: settings.length,
         moment: settings.session_length() / 2,
+        drain_for: settings.drain_for(),
     };
     let measured = Stopwatch::start();
     let longest = settings.longest_run(scenario).saturating_sub(settings.warm_up) + SLOW_STARTS;
@@ -164,7 +171,7 @@ fn result(bout: &Bout<'_>, stage: &Stage, told: &Told, gauge: &Gauge, seconds: f
             requests_lost: counts.requests_lost,
             latency: counts.latency(),
             sessions: counts.sessions,
-            imbalance: Imbalance::of(&gauge.totals()),
+            imbalance: gauge.imbalance(),
             load: gauge.load(),
             details: Details {
                 state_ms: counts.state(),
@@ -174,6 +181,7 @@ fn result(bout: &Bout<'_>, stage: &Stage, told: &Told, gauge: &Gauge, seconds: f
                 newcomers_share: told.newcomers_share,
                 channels_cut: has_channels.then_some(counts.channels_cut),
                 generator_late_ms: Some(counts.lateness().p99),
+                predicted: predict(bout.settings, bout.contender, bout.scenario, bout.repetition),
             },
         }
     })

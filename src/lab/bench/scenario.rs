@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::BenchError;
 use super::fleet::{Fleet, Inspector};
-use super::proxy::HEALTH_INTERVAL;
+use super::proxy::{HEALTH_INTERVAL, Operator};
 use crate::clock::Stopwatch;
 use crate::lab::report::Share;
 use crate::lab::report::verdict::scenario as names;
@@ -24,11 +24,11 @@ pub enum Scenario {
     Crash,
     /// All servers are restarted, one after the other, without notice.
     Deploy,
-    /// As [`Scenario::Deploy`], but each of them is drained first.
+    /// As [`Scenario::Deploy`], but each of them is drained first, over the admin API.
     DrainedDeploy,
-    /// The other half of the fleet comes.
+    /// The other half of the fleet comes, by a reload of the configuration.
     ScaleOut,
-    /// Half of the fleet is drained and goes.
+    /// Half of the fleet is drained and goes, by a reload of the configuration.
     ScaleIn,
 }
 
@@ -37,7 +37,7 @@ pub enum Scenario {
 pub(super) struct Told {
     /// When the failure was, since the beginning of the load.
     pub(super) failed_at: Option<Duration>,
-    /// Seconds that each drain took.
+    /// Seconds that each drain took, until the proxy said that it was over.
     pub(super) drain_seconds: Vec<f64>,
     /// What new servers took over at first.
     pub(super) newcomers_share: Option<Share>,
@@ -46,6 +46,7 @@ pub(super) struct Told {
 /// Where and when a story is played.
 pub(super) struct Scene<'a> {
     pub(super) fleet: &'a mut Fleet,
+    pub(super) operator: &'a mut Operator,
     pub(super) inspector: Inspector,
     /// Runs since the load began.
     pub(super) clock: Stopwatch,
@@ -53,6 +54,8 @@ pub(super) struct Scene<'a> {
     pub(super) length: Duration,
     /// How long "at first" is.
     pub(super) moment: Duration,
+    /// How long sessions may take to leave a server that is drained.
+    pub(super) drain_for: Duration,
 }
 
 /// The proxy has noticed whatever it can notice after this time.
@@ -83,11 +86,6 @@ impl Scenario {
             Scenario::ScaleOut => names::SCALE_OUT,
             Scenario::ScaleIn => names::SCALE_IN,
         }
-    }
-
-    /// Do servers that stop ask to be drained?
-    pub(super) fn drains(self) -> bool {
-        matches!(self, Scenario::DrainedDeploy | Scenario::ScaleIn)
     }
 
     /// How many of so many servers run at the beginning.
@@ -136,16 +134,18 @@ async fn deploy(scene: Scene<'_>) -> Result<Told, BenchError> {
     Ok(Told { failed_at, ..Told::default() })
 }
 
-/// One after the other, each as soon as the one before it is back.
+/// One after the other, each as soon as the one before it is back: drain, restart, ready.
 async fn drained_deploy(scene: Scene<'_>) -> Result<Told, BenchError> {
     sleep(scene.length.mul_f64(0.1)).await;
     let mut drain_seconds = Vec::new();
     for index in 0..scene.fleet.len() {
-        let begun = Stopwatch::start();
+        let (name, _) = scene.fleet.addresses().swap_remove(index);
+        scene.operator.drain(&name, scene.drain_for).await?;
+        let took = scene.operator.drained(std::slice::from_ref(&name), scene.drain_for).await?;
+        drain_seconds.extend(took);
         scene.fleet.stop(index).await;
-        drain_seconds.push(begun.elapsed().as_secs_f64());
         scene.fleet.start(index).await?;
-        sleep(NOTICED).await;
+        scene.operator.ready(&name).await?;
     }
     Ok(Told { drain_seconds, ..Told::default() })
 }
@@ -158,6 +158,7 @@ async fn scale_out(mut scene: Scene<'_>) -> Result<Told, BenchError> {
     for index in newcomers.clone() {
         scene.fleet.start(index).await?;
     }
+    scene.operator.list(&scene.fleet.addresses()).await?;
     // Their first moments begin when the proxy sends them something.
     let begun = Stopwatch::start();
     let before = loop {
@@ -176,15 +177,19 @@ async fn scale_out(mut scene: Scene<'_>) -> Result<Told, BenchError> {
     Ok(Told { newcomers_share: Some(Share { actual, fair }), ..Told::default() })
 }
 
-/// At three tenths of the time, all at once.
+/// At three tenths of the time, all at once: drain, reload without them, stop.
 async fn scale_in(scene: Scene<'_>) -> Result<Told, BenchError> {
     sleep(scene.length.mul_f64(0.3)).await;
-    let servers = scene.fleet.len();
-    let mut drain_seconds = Vec::new();
-    for index in (servers / 2).max(1)..servers {
-        let begun = Stopwatch::start();
+    let mut staying = scene.fleet.addresses();
+    let leaving = staying.split_off((staying.len() / 2).max(1));
+    let names: Vec<String> = leaving.into_iter().map(|(name, _)| name).collect();
+    for name in &names {
+        scene.operator.drain(name, scene.drain_for).await?;
+    }
+    let drain_seconds = scene.operator.drained(&names, scene.drain_for).await?;
+    scene.operator.list(&staying).await?;
+    for index in staying.len()..staying.len() + names.len() {
         scene.fleet.stop(index).await;
-        drain_seconds.push(begun.elapsed().as_secs_f64());
     }
     Ok(Told { drain_seconds, ..Told::default() })
 }

@@ -27,6 +27,8 @@ const HOT: f64 = 0.15;
 const LOAD_OF_HALF: f64 = 0.75;
 /// What stopping and starting a server takes besides its drain.
 const STOPPING: Duration = Duration::from_millis(500);
+/// The proxy waits so long at least before it takes a session for over.
+const SHORTEST_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many samples tell the mean of a distribution.
 const SAMPLES: u32 = 20_000;
 
@@ -83,7 +85,17 @@ impl Settings {
         mean(self.think).mul_f64((self.requests - 1.0).max(0.0))
     }
 
-    /// How long a drain may take until it is given up: longer than nearly every session.
+    /// How long a request takes, on average.
+    pub(super) fn mean_service_time(&self) -> Duration {
+        mean(self.service_time)
+    }
+
+    /// A session of the proxy is over when it has not been seen for so long.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.session_length().max(SHORTEST_IDLE_TIMEOUT)
+    }
+
+    /// How long a drain may take until sessions are made to move: longer than nearly every session.
     pub fn drain_for(&self) -> Duration {
         self.session_length().mul_f64(3.0) + Duration::from_millis(500)
     }
@@ -124,4 +136,40 @@ fn mean(delay: Delay) -> Duration {
     let mut rng = StdRng::seed_from_u64(1);
     let total: Duration = (0..SAMPLES).map(|_| delay.sample(&mut rng)).sum();
     total / SAMPLES
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What a bench has that is not quick.
+    pub(in crate::lab::bench) fn settings() -> Settings {
+        Settings {
+            stickler: "stickler".into(),
+            bouts: Vec::new(),
+            backends: NonZeroU16::new(4).unwrap(),
+            concurrency: NonZeroU32::new(4).unwrap(),
+            service_time: "lognormal:20ms,0.5".parse().unwrap(),
+            load: 0.5,
+            requests: 12.0,
+            think: "exp:300ms".parse().unwrap(),
+            warm_up: Duration::from_secs(4),
+            length: Duration::from_secs(15),
+            repeat: NonZeroU16::MIN,
+            seed: 1,
+            redis_server: "redis-server".into(),
+        }
+    }
+
+    #[test]
+    fn the_load_follows_from_what_the_servers_can_do() {
+        let settings = settings();
+        // The mean of a log-normal distribution is its median times exp(sigma^2 / 2).
+        let capacity = 4.0 / (0.020 * 0.125f64.exp());
+        assert!((settings.capacity() / capacity - 1.0).abs() < 0.02, "{}", settings.capacity());
+        let rate = settings.rate(Scenario::Steady);
+        assert!((rate / (0.5 * 4.0 * settings.capacity()) - 1.0).abs() < 1e-9, "{rate}");
+        let growing = settings.rate(Scenario::ScaleOut);
+        assert!((growing / (0.75 * 2.0 * settings.capacity()) - 1.0).abs() < 1e-9, "{growing}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
 use super::table::{COLUMNS, particulars, row};
+use super::{Report, prediction};
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
@@ -33,6 +33,19 @@ pub(super) fn render(report: &Report) -> String {
                 particulars.iter().map(|(name, value)| format!("{name} {value}")).collect();
             let blank = if i == 0 { "\n" } else { "" };
             let _ = writeln!(text, "{blank}* {}: {}", summary.policy.name, parts.join(", "));
+        }
+    }
+    let predicted = prediction::rows(report);
+    if !predicted.is_empty() {
+        let columns = prediction::COLUMNS;
+        let _ = writeln!(
+            text,
+            "\n### The simulator about the same runs\n\n| {} |",
+            columns.join(" | ")
+        );
+        let _ = writeln!(text, "| --- | --- |{}", " ---: |".repeat(columns.len() - 2));
+        for row in predicted {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
         }
     }
     if !report.setup.is_empty() {

@@ -7,13 +7,15 @@
 //!
 //! Reading order: [`figures`] (percentiles, imbalance, spread); [`summary`] (repetitions of a run
 //! taken together); [`verdict`] (plain words); [`claims`] (what is said about stateful servers,
-//! held against the figures); [`table`], [`page`] and [`markdown`] (how it looks).
+//! held against the figures); `prediction` (the simulator, held against them); [`table`], [`page`]
+//! and [`markdown`] (how it looks).
 
 mod chart;
 pub mod claims;
 pub mod figures;
 mod markdown;
 mod page;
+mod prediction;
 pub mod summary;
 mod table;
 pub mod verdict;
@@ -165,6 +167,20 @@ pub struct Details {
     /// do with what is measured: the machine was too busy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator_late_ms: Option<f64>,
+    /// What the simulator says about the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Prediction>,
+}
+
+/// What a run should come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// As [`Imbalance::peak_to_mean`].
+    pub peak_to_mean: f64,
+    /// Milliseconds, as [`Percentiles::p50`].
+    pub p50: f64,
+    /// Milliseconds, as [`Percentiles::p99`].
+    pub p99: f64,
 }
 
 /// A share, and the one that would be fair; both 0 to 1.

@@ -7,7 +7,7 @@ use super::claims::Outcome;
 use super::figures::Percentiles;
 use super::summary::Summary;
 use super::table::{COLUMNS, particulars, row};
-use super::{BackendLoad, Report, Run};
+use super::{BackendLoad, Report, Run, prediction};
 
 /// A chart of load by backend shows so many lines at most.
 const MOST_LINES: usize = 8;
@@ -37,6 +37,7 @@ pub(super) fn render(report: &Report) -> String {
                         (sessions_lost(&scenarios))
                     }
                     @for (name, summaries) in &scenarios { (scenario(name, summaries)) }
+                    (simulator(report))
                     (setup(report))
                 }
             }
@@ -197,6 +198,22 @@ fn figure(title: &str, names: &[&str], svg: &str) -> Markup {
     }
 }
 
+/// What the simulator says about the same runs, if it says anything.
+fn simulator(report: &Report) -> Markup {
+    let rows = prediction::rows(report);
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "The simulator about the same runs" }
+                div.scroll { table {
+                    thead { tr { @for column in prediction::COLUMNS { th { (column) } } } }
+                    tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+                } }
+            }
+        }
+    }
+}
+
 fn setup(report: &Report) -> Markup {
     html! {
         section {
@@ -222,6 +239,9 @@ fn setup(report: &Report) -> Markup {
                 dt { "headroom" }
                 dd { "peak/mean over that of the policy without affinity, minus 1: the extra \
                       capacity that every server must have because one of them is busier" }
+                dt { "predicted, error" }
+                dd { "what the simulator makes of the same schedule, without network and proxy; \
+                      by how much that is more or less than what was measured" }
                 dt { "1.31 (1.28-1.40)" }
                 dd { "the median over the repetitions, the lowest and the highest" }
             }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::figures::Spread;
 use super::summary::Summary;
 use super::words::{count, digits, percent};
-use super::{Report, Run};
+use super::{Report, Run, prediction};
 use crate::lab::board::render::{align_right, plain_table};
 
 /// The columns of the tables of figures, here and on the page.
@@ -106,6 +106,14 @@ pub(super) fn render(report: &Report) -> String {
                 let _ = writeln!(text, "  {}: {}", summary.policy.name, parts.join(", "));
             }
         }
+    }
+    let predicted = prediction::rows(report);
+    if !predicted.is_empty() {
+        let mut table = plain_table(None);
+        table.set_header(prediction::COLUMNS);
+        table.add_rows(predicted);
+        align_right(&mut table, 2..prediction::COLUMNS.len());
+        let _ = writeln!(text, "\nSimulator\n{}", table.trim_fmt());
     }
     if report.judges_claims {
         text.push_str("\nClaims\n");

@@ -2,7 +2,7 @@
 
 use super::summary::Summary;
 use super::words::{count, digits, list, millis, percent, seconds, sentence};
-use super::{Report, Run};
+use super::{Report, Run, prediction};
 
 /// Names of the scenarios about which there is something special to say. Any other scenario is
 /// judged by its imbalance and its latency.
@@ -52,6 +52,7 @@ impl Report {
                 scenario::SCALE_OUT => verdict.extend(newcomers(&summaries)),
                 scenario::SCALE_IN => {
                     verdict.extend(losses("taking servers out with a drain", &summaries));
+                    verdict.extend(drains(&summaries));
                 }
                 _ => verdict.extend(headroom(scenario, &summaries)),
             }
@@ -61,6 +62,7 @@ impl Report {
         verdict.extend(state(&all));
         verdict.extend(bytes(&all));
         verdict.extend(errors(&all));
+        verdict.extend(prediction::verdict(&all));
         verdict
     }
 }

@@ -443,7 +443,7 @@ impl Site {
 }
 
 /// The name of every simulated pool.
-pub(super) const POOL: &str = "simulated";
+pub(super) const POOL: &str = "shop";
 
 /// The name of a server.
 pub(super) fn name(server: u32) -> String {
