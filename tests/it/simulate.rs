@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Ended, Process, STICKLER};
+use crate::support::{Client, Ended, Process, Proxy, STICKLER, app, wait_until};
 
 const SMALL: &str = "description = \"Small.\"\nwarm_up = \"2s\"\nduration = \"10s\"\n\
                      policies = [\"two_choices\", \"random+cookie\"]\n\
@@ -136,6 +136,44 @@ fn a_log_is_replayed() {
     assert!(fs::read_to_string(directory.path().join("out.html")).unwrap().contains("<svg"));
     let json = |_| run(directory.path(), &["replay", "access.log", "--json", "-"]).stdout;
     assert_eq!(json(1), json(2), "the same log, the same bytes");
+}
+
+#[test]
+fn the_log_of_a_real_proxy_is_replayed_whatever_its_format() {
+    for (lines, format, session) in
+        [("", "stickler", "session"), ("format = \"combined\"", "combined", "user-agent+address")]
+    {
+        let directory = directory();
+        let log = directory.path().join("access.log");
+        let server = format!(
+            "[server]\nworkers = 1\n[server.access_log]\npath = \"{}\"\n{lines}\n",
+            log.display()
+        );
+        let backends = [app(1), app(2)];
+        let affinity = "[pools.pool.affinity]\nmode = \"cookie\"\n";
+        let proxy = Proxy::configured(&server, &[&backends[0], &backends[1]], affinity);
+        for n in 0..3 {
+            let agent = format!("User-Agent: visitor-{n}\r\n");
+            let first = Client::connect(proxy.address()).get("/", &agent);
+            let cookie = format!("{agent}Cookie: {}\r\n", first.cookie().unwrap());
+            for _ in 0..4 {
+                Client::connect(proxy.address()).get("/", &cookie);
+            }
+        }
+        let text = || fs::read_to_string(&log).unwrap_or_default();
+        wait_until("the lines are written", || text().matches('\n').count() == 15);
+
+        let ended = run(directory.path(), &["replay", "access.log", "--json", "-"]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{format}");
+        let value: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let log = &value["log"];
+        assert_eq!((&log["format"], &log["session"]), (&format.into(), &session.into()));
+        for (what, count) in [("lines", 15), ("bad", 0), ("sessions", 3), ("without_session", 0)] {
+            assert_eq!(log[what], count, "{format}, {what}: {log}");
+        }
+        let unknown = if format == "stickler" { 0 } else { 15 };
+        assert_eq!(log["without_duration"], unknown, "{log}");
+    }
 }
 
 #[test]
