@@ -34,6 +34,8 @@ pub struct Figures {
     pub mean_wait: f64,
     /// How busy the fleet was.
     pub utilization: f64,
+    /// Backends that took requests, on average: what the fleet costs.
+    pub mean_backends: f64,
     /// How uneven it was.
     pub imbalance: Imbalance,
     /// Sessions; `None` if the clients have none.
@@ -177,6 +179,8 @@ pub struct Slot {
     pub in_flight: u64,
     /// Sessions at its end.
     pub sessions: u64,
+    /// Backends that took requests at its end; a mean where slots were taken together.
+    pub backends: f64,
     /// Requests a second that the busiest backend answered.
     pub busiest_per_second: f64,
     /// That over the mean of the backends that answered any.
@@ -202,6 +206,7 @@ impl Slot {
             failed: slots.iter().map(|slot| slot.failed).sum(),
             in_flight: last.in_flight,
             sessions: last.sessions,
+            backends: mean(|slot| slot.backends),
             busiest_per_second: most(|slot| slot.busiest_per_second),
             peak_to_mean: mean(|slot| slot.peak_to_mean),
             p50: mean(|slot| slot.p50),
@@ -252,6 +257,7 @@ impl Figures {
             },
             mean_wait: meter.waited as f64 / answered / 1e9,
             utilization: if ready > 0.0 { busy / ready / concurrency } else { 0.0 },
+            mean_backends: if length > 0.0 { ready / length } else { 0.0 },
             imbalance: imbalance(site, quantile(0.99)),
             sessions: counts.map(|Counts { begun, lost, unknown }| Sessions {
                 begun,

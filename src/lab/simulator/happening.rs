@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::autoscaler::Memory;
 use super::plan::{Event as Planned, What};
-use super::server::Server;
 use super::site::{Event, Site, backend_spec};
 use crate::balance::{Condition, DrainPolicy};
 
@@ -30,6 +30,10 @@ pub(super) enum Step {
     },
     /// A server is as fast as it was.
     Quick { server: u32, slowness: f64 },
+    /// The autoscaler looks.
+    Autoscale(Memory),
+    /// Servers that it has asked for have started.
+    Join(u32),
 }
 
 /// What happens to a server that has drained.
@@ -68,7 +72,7 @@ impl Site {
         self.agenda.add(at, Event::Step(self.steps.len() as u32 - 1));
     }
 
-    fn after(&mut self, delay: Duration, step: Step) {
+    pub(super) fn after(&mut self, delay: Duration, step: Step) {
         self.later(self.now.saturating_add(nanos(delay)), step);
     }
 
@@ -94,6 +98,8 @@ impl Site {
             Step::Quick { server, slowness } => {
                 self.servers[server as usize].slowness = slowness;
             }
+            Step::Autoscale(memory) => self.autoscale(memory),
+            Step::Join(count) => self.join(count),
         }
     }
 
@@ -107,22 +113,12 @@ impl Site {
             What::Deploy { batch, drain, restart, noticed_after } => {
                 self.deploy(0, batch, drain, restart, noticed_after);
             }
-            What::ScaleOut { backends } => {
-                let (concurrency, backlog) = (self.plan.fleet.concurrency, self.plan.fleet.backlog);
-                let server = || Server::new(concurrency, backlog, 1.0);
-                self.servers.extend(std::iter::repeat_with(server).take(backends as usize));
-                self.renew_members();
-            }
+            What::ScaleOut { backends } => self.add_servers(backends as usize),
             What::ScaleIn { backends, drain } => {
                 let members = self.servers.iter().enumerate().rev().filter(|(_, s)| s.is_member);
                 let last: Vec<u32> =
                     members.map(|(i, _)| i as u32).take(backends as usize).collect();
-                for server in last {
-                    match drain {
-                        Some(drain) => self.drain(server, drain, Then::Leave),
-                        None => self.leave(server),
-                    }
-                }
+                last.into_iter().for_each(|server| self.dismiss(server, drain));
             }
             What::Slow { backends, factor, lasts } => {
                 for server in 0..backends.min(self.servers.len() as u32) {
@@ -132,6 +128,10 @@ impl Site {
                 }
             }
             What::Load { factor } => self.load_factor = factor,
+            What::Autoscale(rule) => {
+                let memory = Memory::new(rule, self);
+                self.after(rule.every, Step::Autoscale(memory));
+            }
         }
     }
 
@@ -184,7 +184,7 @@ impl Site {
         }
     }
 
-    fn drain(&mut self, server: u32, drain: Duration, then: Then) {
+    pub(super) fn drain(&mut self, server: u32, drain: Duration, then: Then) {
         let Some(backend) = self.backend(server) else { return };
         let sessions = backend.sessions();
         // Without a deadline of the pool's: who is there at the end of ours is lost, not moved.
@@ -234,14 +234,14 @@ impl Site {
     }
 
     /// A server leaves the pool; what it works on is lost.
-    fn leave(&mut self, server: u32) {
+    pub(super) fn leave(&mut self, server: u32) {
         self.servers[server as usize].is_member = false;
         self.renew_members();
         self.servers[server as usize].die();
         self.lose_flights(server);
     }
 
-    fn renew_members(&mut self) {
+    pub(super) fn renew_members(&mut self) {
         let members = self.servers.iter().enumerate().filter(|(_, server)| server.is_member);
         let specs: Vec<_> =
             members.map(|(i, _)| backend_spec(i as u32, &self.plan.proxy)).collect();

@@ -157,7 +157,7 @@ impl Meter {
     }
 
     /// The current slot is over.
-    pub(super) fn turn_slot(&mut self, now: u64, in_flight: u64, sessions: u64) {
+    pub(super) fn turn_slot(&mut self, now: u64, in_flight: u64, sessions: u64, backends: u32) {
         let mut latencies = self.latencies.clone();
         // Cannot fail: what was recorded before is in it.
         let _ = latencies.subtract(&self.before);
@@ -171,6 +171,7 @@ impl Meter {
             failed: self.slot_failed,
             in_flight,
             sessions,
+            backends: backends.into(),
             busiest_per_second: f64::from(peak) / seconds,
             peak_to_mean: match answered {
                 0 => 0.0,

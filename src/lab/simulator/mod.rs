@@ -10,10 +10,11 @@
 //! makes servers slow together.
 //!
 //! Reading order: [`plan`] (what is simulated), [`site`] (the proxied site), [`server`], `crowd`
-//! (who comes), `happening` (crashes, deploys), [`figures`] (what it comes to); [`agenda`] is the
+//! (who comes), `happening` (crashes, deploys), `autoscaler`, [`figures`] (what it comes to); [`agenda`] is the
 //! event queue.
 
 pub(in crate::lab) mod agenda;
+mod autoscaler;
 mod bell;
 pub(in crate::lab) mod crowd;
 pub mod distribution;

@@ -157,6 +157,27 @@ pub enum What {
         /// How many times.
         factor: f64,
     },
+    /// From now on the fleet grows and shrinks with what it has to do.
+    Autoscale(Autoscale),
+}
+
+/// When backends come and go by themselves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Autoscale {
+    /// How busy the fleet should be (0 to 1).
+    pub target: f64,
+    /// Never fewer backends.
+    pub least: u32,
+    /// Never more.
+    pub most: u32,
+    /// Between two looks.
+    pub every: Duration,
+    /// How long a new backend takes to start.
+    pub start: Duration,
+    /// Some leave when fewer have been enough for so long.
+    pub calm: Duration,
+    /// How long they drain before that, if they do.
+    pub drain: Option<Duration>,
 }
 
 impl Plan {

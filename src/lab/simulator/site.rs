@@ -132,6 +132,8 @@ pub(in crate::lab) struct Site {
     wants_latency: bool,
     pub(super) steps: Vec<Step>,
     pub(super) drains: Vec<Drain>,
+    /// Servers that were asked for and have not started yet.
+    pub(super) coming: u32,
     /// The arrival rate, next to that of the beginning.
     pub(in crate::lab) load_factor: f64,
 }
@@ -162,6 +164,7 @@ impl Site {
             wants_latency: policy.balance.wants_latency(),
             steps: Vec::new(),
             drains: Vec::new(),
+            coming: 0,
             load_factor: 1.0,
             plan: plan.clone(),
         };
@@ -420,11 +423,13 @@ impl Site {
 
     fn slot(&mut self) {
         let from = self.meter.slot_start();
+        let mut ready = 0;
         if self.now > self.meter.from() {
             for backend in self.pool.backends() {
                 let server = &mut self.servers[number(&backend) as usize];
                 if backend.state().accepts_bound() {
                     server.load.ready += self.now - from;
+                    ready += 1;
                 }
                 server.load.sessions += u64::from(backend.sessions());
             }
@@ -432,7 +437,7 @@ impl Site {
         let (in_flight, sessions) = self.pool.backends().iter().fold((0, 0), |sum, backend| {
             (sum.0 + u64::from(backend.in_flight()), sum.1 + u64::from(backend.sessions()))
         });
-        self.meter.turn_slot(self.now, in_flight, sessions);
+        self.meter.turn_slot(self.now, in_flight, sessions, ready);
     }
 
     /// Ends the measurement now.

@@ -71,7 +71,22 @@ pub fn verdict(runs: &[Run]) -> String {
         text.push_str(".\n");
         drains(&run.figures, &mut text);
     }
+    runs.iter().for_each(|run| sizes(run, &mut text));
     text
+}
+
+/// How large the fleet was, if that has changed.
+fn sizes(run: &Run, text: &mut String) {
+    let sizes = || run.figures.timeline.iter().map(|slot| slot.backends);
+    let (least, most) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
+    if most - least < 1.0 {
+        return;
+    }
+    for (key, value) in &run.settings {
+        let _ = write!(text, "{key} {value}, ");
+    }
+    let (policy, mean) = (&run.figures.policy, run.figures.mean_backends);
+    let _ = writeln!(text, "{policy}: {mean:.1} backends on average, {least:.0} to {most:.0}.");
 }
 
 fn drains(figures: &Figures, text: &mut String) {

@@ -209,6 +209,9 @@ pub(in crate::lab) struct Event {
     /// From now on so many times the sessions (or requests) of the beginning come. Absent:
     /// something else happens.
     pub(super) load: Option<Parsed<Positive>>,
+    /// From now on backends come and go by themselves, with what there is to do. Absent: something
+    /// else happens.
+    pub(super) autoscale: Option<Autoscale>,
 }
 
 /// Backends die.
@@ -277,12 +280,51 @@ pub(in crate::lab) struct Slow {
     pub(super) lasts: Parsed<Duration>,
 }
 
+/// Backends come and go by themselves.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::lab) struct Autoscale {
+    /// How busy the fleet should be.
+    pub(super) target: Parsed<Share>,
+    /// Never fewer backends.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 60_000))]
+    pub(super) from: u32,
+    /// Never more.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub(super) to: u32,
+    /// Between two looks at how busy it is.
+    #[serde(default = "fifteen_seconds")]
+    pub(super) every: Parsed<Duration>,
+    /// How long a new backend takes to start.
+    #[serde(default = "thirty_seconds")]
+    pub(super) start: Parsed<Duration>,
+    /// Some leave when fewer have been enough for so long.
+    #[serde(default = "one_minute")]
+    pub(super) calm: Parsed<Duration>,
+    /// How long they drain before that at most.
+    #[serde(default = "one_minute")]
+    pub(super) drain: Parsed<Duration>,
+}
+
 fn one() -> u32 {
     1
 }
 
 fn three_seconds() -> Parsed<Duration> {
     seconds(3)
+}
+
+fn fifteen_seconds() -> Parsed<Duration> {
+    seconds(15)
+}
+
+fn thirty_seconds() -> Parsed<Duration> {
+    seconds(30)
+}
+
+fn one_minute() -> Parsed<Duration> {
+    seconds(60)
 }
 
 const fn seconds(n: u64) -> Parsed<Duration> {

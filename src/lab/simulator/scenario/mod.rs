@@ -98,6 +98,9 @@ mod tests {
             [[events]]
             at = "20s"
             load = 1.5
+            [[events]]
+            at = "30s"
+            autoscale = { target = "60%", from = 2, to = 9, every = "5s", drain = "0s" }
         "#;
         let (Scenario { seed, plan, .. }, _) = Scenario::parse("a", text.as_bytes()).unwrap();
         assert_eq!((seed, plan.fleet.slow, plan.fleet.backlog), (7, Some((1, 2.5)), 9));
@@ -109,6 +112,8 @@ mod tests {
         };
         assert_eq!(plan.events[0].what, crash);
         assert_eq!(plan.events[1].what, What::Load { factor: 1.5 });
+        let What::Autoscale(rule) = plan.events[2].what else { panic!("{:?}", plan.events) };
+        assert_eq!((rule.target, rule.least, rule.most, rule.drain), (0.6, 2, 9, None));
     }
 
     #[test]
@@ -136,11 +141,17 @@ mod tests {
         let told = mistakes(
             "duration = \"1m\"\n[fleet]\nbackends = 3\n[load]\nutilization = \"50%\"\n\
              requests_per_second = 9\n[[events]]\nat = \"2m\"\nload = 2\n[[events]]\nat = \"1s\"\n\
-             scale_in = { backends = 3 }\n",
+             scale_in = { backends = 3 }\n[[events]]\nat = \"1s\"\n\
+             autoscale = { target = \"0%\", from = 5, to = 4 }\n",
         );
-        for expected in
-            ["exclude each other", "after the end", "nobody would be left", "a.toml:8:6"]
-        {
+        for expected in [
+            "exclude each other",
+            "after the end",
+            "nobody would be left",
+            "a.toml:8:6",
+            "target cannot be zero",
+            "from is above to",
+        ] {
             assert!(told.contains(expected), "{expected:?} is not in\n{told}");
         }
     }

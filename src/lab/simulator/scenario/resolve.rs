@@ -9,7 +9,7 @@ use crate::balance::queue::QueueSpec;
 use crate::config::leaf::Parsed;
 use crate::config::{At, Mistakes};
 use crate::lab::simulator::plan::{
-    Clients, Event, Fleet, Plan, Proxy, Rate, Sessions, Users, What,
+    Autoscale, Clients, Event, Fleet, Plan, Proxy, Rate, Sessions, Users, What,
 };
 
 /// The most backends that a run may ever have: each listens on a port of its own.
@@ -158,7 +158,9 @@ impl Resolver<'_> {
             lasts: slow.lasts.0,
         });
         let load = file.load.as_ref().map(|load| What::Load { factor: load.0.0 });
-        let all = [crash, deploy, scale_out, scale_in, slow, load];
+        let autoscale = file.autoscale.as_ref();
+        let autoscale = autoscale.map(|rule| self.autoscale(rule, at.key("autoscale")));
+        let all = [crash, deploy, scale_out, scale_in, slow, load, autoscale];
         let mut found = all.into_iter().flatten();
         match (found.next(), found.next()) {
             (Some(what), None) => Some(what),
@@ -170,11 +172,32 @@ impl Resolver<'_> {
                 let mistake = self.mistakes.error(at, title);
                 mistake.label("expected one thing").depends_on(at);
                 mistake.help(
-                    "besides `at`, write one of crash, deploy, scale_out, scale_in, slow and load",
+                    "besides `at`, write one of crash, deploy, scale_out, scale_in, slow, load \
+                     and autoscale",
                 );
                 None
             }
         }
+    }
+
+    fn autoscale(&mut self, file: &file::Autoscale, at: At<'_>) -> What {
+        if file.target.0.0 <= 0.0 {
+            let mistake = self.mistakes.error(at.key("target"), "target cannot be zero");
+            mistake.label("expected more than zero");
+        }
+        if file.from > file.to {
+            let mistake = self.mistakes.error(at.key("from"), "from is above to");
+            mistake.with(at.key("to"), "see here");
+        }
+        What::Autoscale(Autoscale {
+            target: file.target.0.0,
+            least: file.from,
+            most: file.to.max(file.from),
+            every: self.positive(&file.every, at.key("every")),
+            start: file.start.0,
+            calm: file.calm.0,
+            drain: (!file.drain.0.is_zero()).then_some(file.drain.0),
+        })
     }
 
     fn leaves_some(&mut self, fewer: u32, backends: u32, at: At<'_>) {

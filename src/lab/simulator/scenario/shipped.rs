@@ -28,4 +28,5 @@ shipped![
     "rolling-deploy-drain",
     "scale-out",
     "scale-in",
+    "autoscale",
 ];
