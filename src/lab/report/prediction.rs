@@ -24,66 +24,69 @@ pub(super) fn rows(report: &Report) -> Vec<[String; COLUMNS.len()]> {
     report.summaries().iter().filter_map(row).collect()
 }
 
+/// What was said, and what it was.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    predicted: f64,
+    measured: f64,
+}
+
+impl Pair {
+    /// In the median.
+    fn of(
+        summary: &Summary<'_>,
+        predicted: impl Fn(&Prediction) -> f64,
+        measured: impl Fn(&Run) -> f64,
+    ) -> Option<Self> {
+        let said = summary.median_of(|run| run.details.predicted.as_ref().map(&predicted))?;
+        Some(Pair { predicted: said, measured: summary.median(measured) })
+    }
+
+    /// Predicted over measured, less 1.
+    fn error(self) -> f64 {
+        self.predicted / self.measured.max(f64::MIN_POSITIVE) - 1.0
+    }
+
+    fn cells(self, write: fn(f64) -> String) -> [String; 3] {
+        let error = format!("{:+.1} %", self.error() * 100.0);
+        [write(self.predicted), write(self.measured), error]
+    }
+}
+
+fn peak(summary: &Summary<'_>) -> Option<Pair> {
+    Pair::of(summary, |said| said.peak_to_mean, |run| run.imbalance.peak_to_mean)
+}
+
+fn p50(summary: &Summary<'_>) -> Option<Pair> {
+    Pair::of(summary, |said| said.p50, |run| run.latency.p50)
+}
+
+fn p99(summary: &Summary<'_>) -> Option<Pair> {
+    Pair::of(summary, |said| said.p99, |run| run.latency.p99)
+}
+
 /// How far off it was at most.
 pub(super) fn verdict(all: &[Summary<'_>]) -> Option<String> {
-    let compared: Vec<_> =
-        all.iter().filter_map(|summary| Some((peak(summary)?, p99(summary)?))).collect();
-    let worst = |of: fn(&((f64, f64), (f64, f64))) -> (f64, f64)| {
-        let error = |pair| {
-            let (predicted, measured): (f64, f64) = of(pair);
-            (predicted / measured.max(f64::MIN_POSITIVE) - 1.0).abs()
-        };
-        percent(compared.iter().map(error).fold(0.0, f64::max))
+    let worst = |of: fn(&Summary<'_>) -> Option<Pair>| {
+        all.iter().filter_map(of).map(|pair| pair.error().abs()).reduce(f64::max).map(percent)
     };
-    (!compared.is_empty()).then(|| {
-        format!(
-            "The simulator, asked about the same runs, is {} off in peak-to-mean and {} in the \
-             99th percentile at most.",
-            worst(|(peak, _)| *peak),
-            worst(|(_, p99)| *p99),
-        )
-    })
-}
-
-/// Predicted and measured, in the median.
-fn compare(
-    summary: &Summary<'_>,
-    predicted: impl Fn(&Prediction) -> f64,
-    measured: impl Fn(&Run) -> f64,
-) -> Option<(f64, f64)> {
-    let said = summary.median_of(|run| run.details.predicted.as_ref().map(&predicted))?;
-    Some((said, summary.median(measured)))
-}
-
-fn peak(summary: &Summary<'_>) -> Option<(f64, f64)> {
-    compare(summary, |said| said.peak_to_mean, |run| run.imbalance.peak_to_mean)
-}
-
-fn p99(summary: &Summary<'_>) -> Option<(f64, f64)> {
-    compare(summary, |said| said.p99, |run| run.latency.p99)
+    Some(format!(
+        "The simulator, asked about the same runs, is {} off in peak-to-mean and {} in the 99th \
+         percentile at most.",
+        worst(peak)?,
+        worst(p99)?,
+    ))
 }
 
 fn row(summary: &Summary<'_>) -> Option<[String; COLUMNS.len()]> {
-    let (peak, p99) = (peak(summary)?, p99(summary)?);
-    let p50 = compare(summary, |said| said.p50, |run| run.latency.p50)?;
-    let ratio = |value: f64| format!("{value:.2}");
-    let [peak_said, peak_was, peak_error] = cells(peak, ratio);
-    let [p50_said, p50_was, p50_error] = cells(p50, digits);
-    let [p99_said, p99_was, p99_error] = cells(p99, digits);
+    let [peak_said, peak_was, peak_error] = peak(summary)?.cells(|ratio| format!("{ratio:.2}"));
+    let [p50_said, p50_was, p50_error] = p50(summary)?.cells(digits);
+    let [p99_said, p99_was, p99_error] = p99(summary)?.cells(digits);
     let (scenario, policy) = (summary.scenario.to_owned(), summary.policy.name.clone());
     Some([
         scenario, policy, peak_said, peak_was, peak_error, p50_said, p50_was, p50_error, p99_said,
         p99_was, p99_error,
     ])
-}
-
-/// Predicted, measured, and the first over the second, less 1.
-fn cells((predicted, measured): (f64, f64), write: fn(f64) -> String) -> [String; 3] {
-    let error = match measured {
-        0.0 => "-".to_owned(),
-        measured => format!("{:+.1} %", (predicted / measured - 1.0) * 100.0),
-    };
-    [write(predicted), write(measured), error]
 }
 
 #[cfg(test)]
