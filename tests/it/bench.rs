@@ -58,6 +58,10 @@ fn sessions_are_kept_in_redis_and_in_tokens_without_affinity() {
     assert_eq!(runs.len(), 2);
     runs.iter().for_each(assert_unharmed);
     assert!(runs[0]["details"]["state_ms"]["p50"].as_f64().unwrap() > 0.01, "{}", runs[0]);
+    for run in &runs {
+        let predicted = run["details"]["predicted"]["p50"].as_f64().unwrap();
+        assert!(predicted > 3.0, "the simulator knows that requests take time: {run}");
+    }
     let bytes = |run: &Value| run["details"]["request_bytes"].as_f64().unwrap();
     assert!(bytes(&runs[1]) > bytes(&runs[0]) * 1.3, "a token is larger than an id");
 }
@@ -94,6 +98,16 @@ fn a_server_that_is_drained_before_its_restart_takes_no_session_with_it() {
     let run = &runs[0];
     assert_eq!(count(run, &["sessions", "lost"]), 0, "{run}");
     assert_eq!(run["details"]["drain_seconds"].as_array().unwrap().len(), 2, "{run}");
+}
+
+#[test]
+fn a_fleet_grows_and_shrinks_by_reloads() {
+    let both = ["--policy", "sticky", "--scenario", "scale-out,scale-in", "--for", "1500ms"];
+    let runs = runs(&both);
+    runs.iter().for_each(|run| assert_eq!(count(run, &["errors"]), 0, "{run}"));
+    let share = &runs[0]["details"]["newcomers_share"];
+    assert!(share["actual"].as_f64().unwrap() > 0.0, "{}", runs[0]);
+    assert_eq!(runs[1]["details"]["drain_seconds"].as_array().unwrap().len(), 1, "{}", runs[1]);
 }
 
 /// The processes below this one, whose parent may be gone by now.
