@@ -3,6 +3,8 @@
 mod arm;
 mod binding;
 #[cfg(test)]
+mod bounded_tests;
+#[cfg(test)]
 mod drain_tests;
 mod draining;
 mod place;

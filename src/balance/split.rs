@@ -118,7 +118,9 @@ impl Split {
             let even = 1.0 / open.len() as f64;
             control.credits[i] += if sum > 0.0 { control.targets[i] / sum } else { even };
         }
-        let most = |a: &usize, b: &usize| control.credits[*a].total_cmp(&control.credits[*b]).then(b.cmp(a));
+        let most = |a: &usize, b: &usize| {
+            control.credits[*a].total_cmp(&control.credits[*b]).then(b.cmp(a))
+        };
         let chosen = open.into_iter().max_by(most)?;
         control.credits[chosen] -= 1.0;
         Some(chosen)

@@ -47,10 +47,15 @@ use crate::proxy_protocol;
 use crate::routing::HostMatch;
 use crate::tls::{IncomingSpec, OutgoingSpec};
 
+pub(crate) use at::At;
 pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
+pub(crate) use load::{read, read_as, unreadable};
+pub(crate) use report::Mistakes;
 pub use report::{ConfigError, Mistake, Severity};
-pub use route::{Action, Compression, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route, Split};
+pub use route::{
+    Action, Compression, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route, Split,
+};
 pub use schema::schema;
 pub use variables::Environment;
 

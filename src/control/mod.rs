@@ -9,6 +9,7 @@ mod operator_state;
 mod probe;
 mod refusal;
 mod roster;
+mod splits;
 
 use std::io;
 use std::pin::Pin;
@@ -27,6 +28,8 @@ pub use self::controller::{Controller, Origin, Removal};
 use self::discovery::Discovery;
 use self::health_check::Checks;
 pub use self::refusal::Refusal;
+pub(crate) use self::splits::Steered;
+pub use self::splits::{Arm, SplitRoute};
 use crate::clock;
 
 /// How often idle sessions, ejections and those who leave are looked at.

@@ -54,10 +54,7 @@ impl Coding {
 
 /// Which of these codings a client that sent these `Accept-Encoding` lines likes best, in our own
 /// order where it does not care. `None` if it would rather have none (RFC 9110, section 12.5.3).
-pub fn negotiate<'a>(
-    lines: impl Iterator<Item = &'a [u8]>,
-    offers: &[Coding],
-) -> Option<Coding> {
+pub fn negotiate<'a>(lines: impl Iterator<Item = &'a [u8]>, offers: &[Coding]) -> Option<Coding> {
     let mut weights = [None; Coding::ALL.len()];
     let (mut identity, mut others) = (None, None);
     for line in lines {
@@ -65,9 +62,8 @@ pub fn negotiate<'a>(
         for item in line.split(',') {
             let mut parts = item.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
-            let weight = parts.find_map(|part| {
-                part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="))
-            });
+            let weight =
+                parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
             // What is no weight is no wish.
             let weight = weight.map_or(1000, |weight| thousandths(weight).unwrap_or(0));
             match Coding::named(name) {
@@ -231,7 +227,8 @@ mod tests {
 
     #[test]
     fn media_types_are_matched_by_kind_and_by_what_they_are_made_of() {
-        let matches = |range: &str, media: &str| range.parse::<MediaRange>().unwrap().matches(media);
+        let matches =
+            |range: &str, media: &str| range.parse::<MediaRange>().unwrap().matches(media);
         assert!(matches("text/*", "Text/HTML; charset=utf-8"));
         assert!(matches("application/json", "application/problem+json"));
         assert!(matches("application/xml", "image/svg+xml") && matches("*/*", "image/png"));
@@ -243,9 +240,9 @@ mod tests {
     }
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let fields = fields.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         fields.collect()
     }
 
@@ -296,7 +293,10 @@ mod tests {
         let mut weak = headers(&[("etag", "W/\"a\""), ("vary", "*")]);
         vary(&mut weak);
         mark(&mut weak, Coding::Gzip);
-        assert_eq!((weak["etag"].as_bytes(), weak["vary"].as_bytes()), (&b"W/\"a\""[..], &b"*"[..]));
+        assert_eq!(
+            (weak["etag"].as_bytes(), weak["vary"].as_bytes()),
+            (&b"W/\"a\""[..], &b"*"[..])
+        );
     }
 
     proptest! {

@@ -207,7 +207,8 @@ async fn serve<'a>(
         client.record.note_pool(&destination.pool);
     }
     let payload = receive(client, head, body).await?;
-    let (attempt, rewritten) = Attempt::new(client, &Way { destination, handling, known }, head, payload);
+    let (attempt, rewritten) =
+        Attempt::new(client, &Way { destination, handling, known }, head, payload);
     client.record.note_hint(&rewritten.hint);
     forward(attempt, rewritten, handling, &mut head.headers).await
 }

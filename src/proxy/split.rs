@@ -84,9 +84,8 @@ impl Split {
         for token in cookie.name().values(fields.of_kind(Found::COOKIE)) {
             let mut memo = client.memo().borrow_mut();
             let mut arms = self.arms.iter().enumerate();
-            let opened = arms.find_map(|(i, arm)| {
-                Some((i, memo.open(&site.keyring, arm.pool.name(), token)?))
-            });
+            let opened = arms
+                .find_map(|(i, arm)| Some((i, memo.open(&site.keyring, arm.pool.name(), token)?)));
             if opened.is_some() {
                 return (opened, is_forged);
             }

@@ -1,6 +1,6 @@
 //! From a [`Config`] to what workers serve.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{StartError, keys};
 use crate::balance::affinity::{Key, Keyring, Mode};
 use crate::balance::split;
 use crate::config::{self, Config};
-use crate::control::Controller;
+use crate::control::{Arm, Controller, SplitRoute, Steered};
 use crate::proxy::{
     Action, ClientTicks, Destination, Handling, Limiter, Redirect, Route, Site, Split, Transport,
 };
@@ -26,12 +26,12 @@ pub(super) struct Sites {
     /// The rate limits in force.
     limiters: Vec<Limited>,
     /// The routes with several pools, by name.
-    splits: HashMap<String, Steered>,
+    splits: BTreeMap<String, Steered>,
 }
 
 impl Sites {
     pub(super) fn new(state_dir: PathBuf) -> Self {
-        Sites { state_dir, own_key: None, limiters: Vec::new(), splits: HashMap::new() }
+        Sites { state_dir, own_key: None, limiters: Vec::new(), splits: BTreeMap::new() }
     }
 
     /// What opens and seals tokens.
@@ -75,6 +75,7 @@ impl Sites {
             })
             .collect();
         let routes = self.routes(config, &destinations, rng);
+        controller.set_splits(self.splits.values().cloned().collect());
         Site {
             routes: Table::new(routes),
             keyring,
@@ -104,7 +105,7 @@ impl Sites {
         rng: &mut StdRng,
     ) -> Vec<(Rule, Route)> {
         let former = std::mem::take(&mut self.limiters);
-        let mut steered: HashMap<String, Steered> = HashMap::new();
+        let mut steered: BTreeMap<String, Steered> = BTreeMap::new();
         let mut handlings: Vec<(Arc<config::Handling>, Arc<Handling>)> = Vec::new();
         let mut routes = Vec::new();
         for route in &config.routes {
@@ -130,18 +131,8 @@ impl Sites {
                 config::Action::Pool(index) => Action::Pool(destinations[*index].clone()),
                 config::Action::Split(of_route) => {
                     let arms = of_route.arms.iter().map(|(i, _)| destinations[*i].clone());
-                    let steered = steered.entry(of_route.name.clone()).or_insert_with(|| {
-                        let arm = |(i, weight): &(usize, u32)| {
-                            (config.pools[*i].spec.name.clone(), *weight)
-                        };
-                        let arms: Vec<_> = of_route.arms.iter().map(arm).collect();
-                        let same = self.splits.get(&of_route.name);
-                        same.filter(|same| same.arms == arms).cloned().unwrap_or_else(|| {
-                            let named = arms.iter().map(|(name, weight)| (&**name, *weight));
-                            let steering = Arc::new(split::Split::new(named));
-                            Steered { arms, steering }
-                        })
-                    });
+                    let steered = steered.entry(of_route.name.clone());
+                    let steered = steered.or_insert_with(|| self.steered(of_route, config));
                     let split = Split::new(arms.collect(), steered.steering.clone());
                     Action::Split(Arc::new(split))
                 }
@@ -154,14 +145,21 @@ impl Sites {
         self.splits = steered;
         routes
     }
-}
 
-/// Several pools in force, and how sessions are steered to them.
-#[derive(Clone)]
-struct Steered {
-    /// Their names and weights.
-    arms: Vec<(String, u32)>,
-    steering: Arc<split::Split>,
+    /// How sessions are steered to the pools of a route: as before, if they are the same.
+    fn steered(&self, split: &config::Split, config: &Config) -> Steered {
+        let arm = |(i, weight): &(usize, u32)| Arm {
+            pool: config.pools[*i].spec.name.clone(),
+            weight: *weight,
+        };
+        let arms: Vec<Arm> = split.arms.iter().map(arm).collect();
+        let former = self.splits.get(&split.name).filter(|former| former.route.arms == arms);
+        former.cloned().unwrap_or_else(|| {
+            let named = arms.iter().map(|arm| (arm.pool.as_str(), arm.weight));
+            let steering = Arc::new(split::Split::new(named));
+            Steered { route: SplitRoute { name: split.name.clone(), arms }, steering }
+        })
+    }
 }
 
 /// A rate limit in force.

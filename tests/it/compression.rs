@@ -110,20 +110,25 @@ fn some_responses_stay_as_they_are() {
         assert_eq!(response.text(), plain, "{lines}");
         assert_eq!((response.field("vary"), response.field("etag")), (None, Some("\"e\"")));
     }
-    for (status, media, length) in
-        [("206 Partial Content", "text/plain", 5000), ("200 OK", "image/png", 5000), ("200 OK", "text/css", 500)]
-    {
+    for (status, media, length) in [
+        ("206 Partial Content", "text/plain", 5000),
+        ("200 OK", "image/png", 5000),
+        ("200 OK", "text/css", 500),
+    ] {
         let backend = Backend::answering(move |_| {
             let body = text(length);
-            format!("HTTP/1.1 {status}\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}")
+            format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
         });
         let proxy = Proxy::before(&[&backend], ON);
         let response = get(proxy.address(), "/", "Accept-Encoding: gzip\r\n");
         assert_eq!((response.field("content-encoding"), response.body.len()), (None, length));
     }
     for status in ["204 No Content", "304 Not Modified"] {
-        let backend =
-            Backend::answering(move |_| format!("HTTP/1.1 {status}\r\nContent-Type: text/css\r\n\r\n"));
+        let backend = Backend::answering(move |_| {
+            format!("HTTP/1.1 {status}\r\nContent-Type: text/css\r\n\r\n")
+        });
         let proxy = Proxy::before(&[&backend], ON);
         let response = get(proxy.address(), "/", "Accept-Encoding: gzip\r\n");
         assert_eq!((response.field("content-encoding"), response.body.len()), (None, 0));
@@ -137,7 +142,10 @@ fn a_head_is_that_of_the_get() {
     let mut client = Client::connect(proxy.address());
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
     let head = client.response_to_head();
-    assert_eq!((head.field("content-encoding"), head.field("content-length")), (Some("gzip"), None));
+    assert_eq!(
+        (head.field("content-encoding"), head.field("content-length")),
+        (Some("gzip"), None)
+    );
     assert_eq!(head.field("etag"), Some("W/\"e\""));
     assert_eq!(client.get("/", "").status, 200, "and the connection goes on");
 }
@@ -161,7 +169,8 @@ fn a_route_has_the_last_word() {
                   [[routes]]\npath = \"/br\"\npool = \"pool\"\n\
                   compression = { algorithms = [\"br\"], min_length = \"4KiB\", types = [\"*/*\"] }\n\
                   [[routes]]\npool = \"pool\"\n";
-    let proxy = Proxy::configured(routes, &[&backend], "compression = { algorithms = [\"gzip\"] }\n");
+    let proxy =
+        Proxy::configured(routes, &[&backend], "compression = { algorithms = [\"gzip\"] }\n");
     for (target, coding) in [("/plain", None), ("/br", Some("br")), ("/", Some("gzip"))] {
         let response = get(proxy.address(), target, "Accept-Encoding: gzip, br\r\n");
         assert_eq!(response.field("content-encoding"), coding, "{target}");
@@ -268,7 +277,8 @@ fn between_http2_on_both_sides() {
         }
     });
     let listener = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n";
-    let pool = crate::support::pool(&[backend.address.to_string()], "http2 = true\ncompression = true\n");
+    let pool =
+        crate::support::pool(&[backend.address.to_string()], "http2 = true\ncompression = true\n");
     let proxy = Proxy::with(&format!("{listener}{pool}"));
     http2::run(async {
         let mut sender = http2::connect(proxy.address()).await;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::StatusCode;
 
 use super::App;
-use super::backends::HIGHEST_WEIGHT;
+use super::backends::{HIGHEST_WEIGHT, check_highest};
 use crate::admin::extract::{Json, OptionalJson, Path};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, show, view};
@@ -58,12 +58,7 @@ pub(super) async fn drain(
     OptionalJson(order): OptionalJson<view::DrainOrder>,
 ) -> Result<Json<view::Backend>, Problem> {
     let (pool, _) = admin.backend(&pool_name, &name)?;
-    let default = pool.drain_policy();
-    let policy = DrainPolicy {
-        deadline: order.deadline.map(|span| span.0).or(default.deadline),
-        move_idle_after: order.move_idle_after.map(|span| span.0).or(default.move_idle_after),
-        moves_per_second: order.moves_per_second.or(default.moves_per_second),
-    };
+    let policy = policy(&order, pool.drain_policy());
     let done = admin.controller.drain(&pool_name, &name, Some(policy), order.force);
     done.map_err(|error| refused(error, &pool_name, &name))?;
     admin.answer(&pool_name, &name)
@@ -140,11 +135,7 @@ pub(super) async fn weight(
     Json(order): Json<view::WeightOrder>,
 ) -> Result<Json<view::Backend>, Problem> {
     admin.backend(&pool, &name)?;
-    if order.weight > HIGHEST_WEIGHT {
-        let detail = format!("weight: {} is too high", order.weight);
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-            .help(format!("expected {HIGHEST_WEIGHT} at most")));
-    }
+    check_highest("weight", order.weight, HIGHEST_WEIGHT)?;
     let done = admin.controller.set_weight(&pool, &name, order.weight);
     done.map_err(|error| refused(error, &pool, &name))?;
     admin.answer(&pool, &name)
@@ -155,6 +146,15 @@ impl Admin {
     fn answer(&self, pool: &str, name: &str) -> Result<Json<view::Backend>, Problem> {
         let (pool, backend) = self.backend(pool, name)?;
         Ok(Json(self.show_detail(&pool, &backend, clock::now()).backend))
+    }
+}
+
+/// How to drain: as was said, and where nothing was, as by default.
+pub(super) fn policy(order: &view::DrainOrder, default: DrainPolicy) -> DrainPolicy {
+    DrainPolicy {
+        deadline: order.deadline.as_ref().map(|span| span.0).or(default.deadline),
+        move_idle_after: order.move_idle_after.as_ref().map(|s| s.0).or(default.move_idle_after),
+        moves_per_second: order.moves_per_second.or(default.moves_per_second),
     }
 }
 
@@ -171,6 +171,9 @@ pub(super) fn refused(refusal: Refusal, pool: &str, backend: &str) -> Problem {
         Refusal::NameTaken => Problem::new(StatusCode::CONFLICT, detail)
             .of_kind("name-taken", "The name is taken")
             .help("choose another name, or remove the other backend first"),
+        Refusal::UnknownRoute | Refusal::NobodyElse | Refusal::NoWeight => {
+            Problem::new(StatusCode::CONFLICT, detail)
+        }
         Refusal::Leaving => {
             Problem::new(StatusCode::CONFLICT, detail).of_kind("leaving", "It is leaving")
         }

@@ -10,6 +10,7 @@ mod order;
 mod plan;
 mod pool;
 mod process;
+mod route;
 mod session;
 mod time;
 
@@ -19,5 +20,6 @@ pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightO
 pub use plan::{Evenness, Flow, Plan};
 pub use pool::{Affinity, Pool, Pools};
 pub use process::{Process, Readiness, Reload};
+pub use route::{Arm, Route, Routes};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
 pub(crate) use time::rfc3339;

@@ -264,7 +264,7 @@ impl Ledger {
     }
 
     /// A session leaves for another pool.
-    pub(in crate::balance) fn hand_over(&self, session: SessionId, reason: Reason) {
+    pub(in crate::balance) fn hand_over(&self, session: SessionId, reason: crate::balance::Reason) {
         if let Some((_, stay)) = self.sessions.remove(&session) {
             self.forget(&stay, Departure::Moved(reason));
         }

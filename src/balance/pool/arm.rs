@@ -91,7 +91,7 @@ mod tests {
 
     fn drain(pool: &Pool, policy: DrainPolicy) {
         for backend in pool.backends() {
-            pool.drain(&backend, Some(policy), START).unwrap();
+            pool.drain(backend.id(), policy, true, START).unwrap();
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
         assert!(pool.takes_new() && pool.knows(grant.session));
         assert_eq!(pool.lets_go(&grant, START), None);
         let one = &pool.backends()[0];
-        pool.drain(one, Some(DrainPolicy::default()), START).unwrap();
+        pool.drain(one.id(), DrainPolicy::default(), false, START).unwrap();
         assert_eq!(pool.lets_go(&grant, START), None, "there is another one");
     }
 

@@ -10,9 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CompressionSwitch, Hsts, Key, OneOrMany, seconds};
-use crate::config::leaf::{
-    ExactPath, HeaderCondition, Name, Parsed, PathPrefix, RedirectStatus,
-};
+use crate::config::leaf::{ExactPath, HeaderCondition, Name, Parsed, PathPrefix, RedirectStatus};
 use crate::routing::{HostMatch, Template};
 
 /// Which requests go to a pool, and what is done to them on the way. What is absent of host, path,

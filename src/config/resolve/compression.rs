@@ -26,7 +26,9 @@ impl Resolver<'_> {
             if let Some(first) = file.algorithms[..i].iter().position(|other| other == algorithm) {
                 let title = format!("{} names the same twice", at_algorithms.path());
                 let mistake = self.mistakes.error(at_algorithms.index(i), title);
-                mistake.label("this changes nothing").with(at_algorithms.index(first), "because of this");
+                mistake
+                    .label("this changes nothing")
+                    .with(at_algorithms.index(first), "because of this");
             }
         }
         Some(Compression {

@@ -68,9 +68,9 @@ impl Resolver<'_> {
             return self.split(arms, file, pools, at, root);
         }
         match (&file.pool, &file.redirect) {
-            (Some(name), None) => Action::Pool(
-                self.pool_named(name, pools, at.key("pool"), root).unwrap_or(0),
-            ),
+            (Some(name), None) => {
+                Action::Pool(self.pool_named(name, pools, at.key("pool"), root).unwrap_or(0))
+            }
             (None, Some(redirect)) => Action::Redirect(self.redirect_to(redirect, file, at)),
             (Some(_), Some(_)) => {
                 let title = "routes.pool and routes.redirect exclude each other";

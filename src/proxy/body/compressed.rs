@@ -53,7 +53,11 @@ pub(crate) struct Compressed {
 
 impl Compressed {
     /// Of this body.
-    pub(crate) fn new(inner: ResponseBody, coding: Coding, client: &Rc<Client>) -> io::Result<Self> {
+    pub(crate) fn new(
+        inner: ResponseBody,
+        coding: Coding,
+        client: &Rc<Client>,
+    ) -> io::Result<Self> {
         Ok(Compressed {
             inner,
             encoder: Some(Encoder::new(coding)?),
@@ -160,9 +164,7 @@ enum Encoder {
 impl Encoder {
     fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding {
-            Coding::Gzip => {
-                Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL)))
-            }
+            Coding::Gzip => Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL))),
             Coding::Brotli => {
                 let params = BrotliEncoderParams {
                     quality: BROTLI_QUALITY,
