@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http::StatusCode;
