@@ -41,8 +41,8 @@ fn commands_speak_https_and_make_sure_who_answers() {
     let by_name = status(&format!("https://localhost:{}", address.port()), &["--ca", &ca]);
     assert_eq!(by_name.code, Some(0), "{by_name:?}");
 
-    let stranger = Authority::new().file().display().to_string();
-    let doubted = status(&url, &["--ca", &stranger]);
+    let stranger = Authority::new();
+    let doubted = status(&url, &["--ca", &stranger.file().display().to_string()]);
     assert_eq!(doubted.code, Some(1));
     assert!(doubted.stderr.contains("--ca"), "{doubted:?}");
     let plain = status(&format!("http://{address}"), &[]);
