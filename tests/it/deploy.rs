@@ -78,7 +78,9 @@ fn roll(sessions: usize, period: Duration, policy: &Policy) {
         let (bound, begun) = (load.homes()[&name] as u64, load.elapsed());
         let report = drain(&admin, &name, policy);
         let took = load.elapsed() - begun;
-        let moves: Vec<_> = load.seen().moves.into_iter().filter(|m| m.at >= begun).collect();
+        let since = || load.seen().moves.into_iter().filter(|one| one.at >= begun);
+        wait_until("everybody who has moved has heard of it", || since().count() as u64 >= bound);
+        let moves: Vec<_> = since().collect();
         let by_pause = moves.iter().filter(|one| one.at < begun + policy.deadline).count();
         println!(
             "{name}: drained in {:.1} s: {bound} sessions, {} moved ({by_pause} in a pause), {} left \
@@ -129,9 +131,9 @@ fn a_rolling_deploy_fails_nobody_and_moves_whom_the_policy_says() {
 #[ignore = "takes a minute: benches/deploy/run"]
 fn five_backends_are_rolled_under_two_thousand_sessions() {
     let policy = Policy {
-        deadline: Duration::from_secs(5),
+        deadline: Duration::from_secs(3),
         move_idle_after: Duration::from_secs(2),
-        moves_per_second: 200,
+        moves_per_second: 300,
     };
     roll(2_000, Duration::from_millis(1_500), &policy);
 }
