@@ -14,7 +14,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
+pub use names::{
+    CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, NameTemplate, QueryName,
+};
 pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, ServerName, Target};
 pub use units::{Factor, Share, Size, StatusRange};
 
@@ -113,6 +115,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<ListenAddress>(),
     Format::of::<LogFilter>(),
     Format::of::<Name>(),
+    Format::of::<NameTemplate>(),
     Format::of::<PathPrefix>(),
     Format::of::<QueryName>(),
     Format::of::<ServerName>(),

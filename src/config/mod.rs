@@ -39,6 +39,7 @@ use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use self::leaf::NameTemplate;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
@@ -164,6 +165,8 @@ pub struct Admin {
     pub is_given: bool,
     /// What every request must carry, if anything.
     pub token: Option<AdminToken>,
+    /// What is said before HTTP, if anything.
+    pub tls: Option<IncomingSpec>,
     /// Names in `Host` that are answered besides the obvious ones.
     pub allowed_hosts: Vec<HostMatch>,
 }
@@ -304,6 +307,8 @@ pub struct Pool {
 pub struct Discover {
     /// Where.
     pub source: DiscoverSource,
+    /// How they are named, if not in the usual way.
+    pub name: Option<NameTemplate>,
     /// Fewer backends than this are not believed.
     pub min_members: usize,
 }

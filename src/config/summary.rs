@@ -88,7 +88,8 @@ fn admin(admin: &Admin) -> Vec<[String; 2]> {
     let Some(address) = admin.address else { return vec![row("address", "off".into())] };
     let who = match (&admin.token, address.ip().is_loopback()) {
         (Some(_), true) => "for programs on this machine that know the token",
-        (Some(_), false) => "for everybody who knows the token; without TLS",
+        (Some(_), false) if admin.tls.is_none() => "for everybody who knows the token; without TLS",
+        (Some(_), false) => "for everybody who knows the token",
         (None, _) => "for every program on this machine",
     };
     let address = match admin.is_given {
@@ -97,6 +98,8 @@ fn admin(admin: &Admin) -> Vec<[String; 2]> {
     };
     let hosts = admin.allowed_hosts.iter().map(Leaf::show).collect::<Vec<_>>().join(", ");
     let mut rows = vec![row("address", format!("{address}, {who}"))];
+    let pair = admin.tls.as_ref().and_then(|tls| tls.certificates.first());
+    rows.extend(pair.map(|pair| row("TLS", format!("certificate {}", pair.cert.display()))));
     rows.extend((!hosts.is_empty()).then(|| row("hosts", hosts)));
     rows
 }
@@ -454,12 +457,14 @@ fn discovered(discover: &Discover) -> String {
         format!("{of}, looked up every {} to {}", min_interval.show(), max_interval.show())
     };
     let least = discover.min_members;
+    let named = discover.name.as_ref().map(|name| format!(", named {}", name.show()));
+    let named = named.unwrap_or_default();
     match &discover.source {
         DiscoverSource::Dns { host, port, lookup: how } => {
-            format!("addresses of {host}, port {port}{}, at least {least}", lookup(how))
+            format!("addresses of {host}, port {port}{}{named}, at least {least}", lookup(how))
         }
         DiscoverSource::Srv { name, lookup: how } => {
-            format!("targets of {name}{}, at least {least}", lookup(how))
+            format!("targets of {name}{}{named}, at least {least}", lookup(how))
         }
         DiscoverSource::File(path) => format!("in {}, at least {least}", path.display()),
     }

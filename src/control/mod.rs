@@ -4,11 +4,13 @@
 
 mod controller;
 mod discovery;
+mod found_state;
 mod health_check;
 mod operator_state;
 mod probe;
 mod refusal;
 mod roster;
+mod state_file;
 
 use std::io;
 use std::pin::Pin;

@@ -93,10 +93,13 @@ pub(crate) async fn exchange(
             problem.log_request(&client, &id);
             let fields = client.fields.borrow();
             let content = fields.get(CONTENT_TYPE.as_str());
-            match content.is_some_and(|content| content.starts_with(b"application/grpc")) {
-                true if client.is_stream() => problem.grpc_response(&id),
-                _ => problem.response(fields.get(ACCEPT.as_str()), &id),
-            }
+            let is_grpc = content.is_some_and(|content| content.starts_with(b"application/grpc"));
+            let mut answer = match is_grpc && client.is_stream() {
+                true => problem.grpc_response(&id),
+                false => problem.response(fields.get(ACCEPT.as_str()), &id),
+            };
+            client.worker.site().request_ids.place(answer.headers_mut());
+            answer
         }
     };
     if let Some(hsts) = client.entrance.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {

@@ -137,8 +137,13 @@ impl Record {
 
     /// Adds to a count of the backend that has it.
     pub(crate) fn count(&self, tally: Tally) {
+        self.add(tally, 1);
+    }
+
+    /// The same for more than one at once.
+    pub(crate) fn add(&self, tally: Tally, count: u64) {
         if let Some(meter) = &*self.meter.borrow() {
-            meter.add(tally, 1);
+            meter.add(tally, count);
         }
     }
 

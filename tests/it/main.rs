@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests are read, not called")]
 #![allow(unreachable_pub, reason = "support is public to every file of this binary")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "figures, for those who ask with --nocapture")]
 
 mod support;
 
@@ -14,6 +15,7 @@ mod addresses;
 mod admin_access;
 mod admin_api;
 mod admin_events;
+mod admin_tls;
 mod affinity_cookie;
 mod affinity_hash;
 mod app_is_told;
@@ -29,6 +31,7 @@ mod cookies;
 mod crowds;
 mod dashboard;
 mod demo;
+mod deploy;
 mod discovery;
 mod dozing;
 mod drain;
@@ -41,10 +44,12 @@ mod health;
 mod http2;
 mod http2_backends;
 mod interim;
+mod kept_state;
 mod keys;
 mod lifetimes;
 mod limits;
 mod logging;
+mod membership;
 mod metrics;
 mod mutations;
 mod old_clients;

@@ -2,7 +2,7 @@
 
 use super::{Placement, Pool};
 use crate::balance::affinity::{Binding, Establish, Grant, Hint, Mode, SessionId, Wish};
-use crate::balance::drain::{Departure, Seen};
+use crate::balance::drain::Seen;
 use crate::balance::{Backend, BackendId, Cause, Reason, Rng, Timestamp};
 
 impl Pool {
@@ -24,10 +24,6 @@ impl Pool {
         if wish == Some(Wish::Release) {
             return self.log_out(hint, *cause);
         }
-        let departure = match cause.reason() {
-            Some(reason) => Departure::Moved(reason),
-            None => Departure::Left,
-        };
         match (*hint, cause) {
             (hint, Cause::New | Cause::Free) => {
                 let former = self.expired(&hint);
@@ -35,7 +31,7 @@ impl Pool {
                     return if former { Binding::Revoke } else { Binding::Keep };
                 }
                 let session = session.unwrap_or_else(|| SessionId::random(rng));
-                self.ledger.settle(session, backend, now, departure);
+                self.ledger.settle(session, backend, now, *cause);
                 Binding::Issue(Grant {
                     backend: backend.id(),
                     session,
@@ -45,16 +41,16 @@ impl Pool {
             }
             (Hint::Free | Hint::First(_), _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
             (Hint::Key(key), _) => {
-                self.ledger.settle(SessionId::from_bits(key), backend, now, departure);
+                self.ledger.settle(SessionId::from_bits(key), backend, now, *cause);
                 Binding::Keep
             }
             (Hint::Bound(grant), Cause::Moved { .. }) => {
-                self.ledger.settle(grant.session, backend, now, departure);
+                self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             // It was served where it has moved to, on a token from before that.
             (Hint::Bound(grant), Cause::Bound) if backend.id() != grant.backend => {
-                self.ledger.settle(grant.session, backend, now, departure);
+                self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             (Hint::Bound(grant), cause) => self.stay(&grant, *cause == Cause::Bound, backend, now),
@@ -125,7 +121,7 @@ impl Pool {
             if is_stale || is_at_home && !backend.state().accepts_bound() {
                 return Binding::Keep;
             }
-            self.ledger.settle(grant.session, home, now, Departure::Left);
+            self.ledger.settle(grant.session, home, now, Cause::Bound);
         }
         let is_due = members.policy().affinity.is_refresh_due(grant, now)
             // It was to leave, and nobody else took it.

@@ -125,13 +125,14 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 
     let plan = plan(args, seed, &proxy, certificate.as_ref())?;
     let summary = runtime.block_on(play(args, plan, &mut apps, &proxy, &mut screen));
+    let sent_away = proxy.pools().iter().map(|pool| verdict::sent_away(pool)).sum();
     let shutdown = proxy.shut_down();
     let ended_early = apps.ended_early();
     runtime.block_on(apps.stop());
 
     let summary = summary?;
     terminal.print(&format!("{}{}", screen.separator(), summary.render()))?;
-    verdict::verdict(args.affinity, &summary, ended_early, &shutdown)
+    verdict::verdict(args.affinity, &summary, ended_early, sent_away, &shutdown)
 }
 
 fn policy(args: &Args) -> Policy {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
-use crate::config::leaf::{HostHeader, Name, Parsed};
+use crate::config::leaf::{HostHeader, Name, NameTemplate, Parsed};
 
 /// A named group of backends with one policy.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -258,6 +258,9 @@ pub struct Discover {
     /// A file with backends, relative to this file: TOML with `[[backends]]` tables as in here, or
     /// JSON with the same in a list. Read again when it changes. Absent: `dns` or `srv` says where.
     pub file: Option<Parsed<PathBuf>>,
+    /// What they are named, which is who they are: `{address}`, `{target}` (of an SRV record) and
+    /// `{port}` are filled in. Absent: `{address}` with `dns`, `{target}` with `srv`.
+    pub name: Option<Parsed<NameTemplate>>,
     /// The IP address and port of the name server. Absent: the system's.
     pub nameserver: Option<Parsed<Address>>,
     /// Names are looked up again when their time to live is over, but not sooner than this.
@@ -275,6 +278,7 @@ impl Default for Discover {
             dns: None,
             srv: None,
             file: None,
+            name: None,
             nameserver: None,
             min_interval: seconds(5),
             max_interval: seconds(60),
