@@ -47,6 +47,7 @@ use crate::observe::metrics::Metrics;
 pub use self::api::openapi;
 pub(crate) use self::listener::{bind, serve};
 pub use self::problem::Problem;
+pub(crate) use self::show::cost as show_cost;
 
 /// Event streams at a time.
 const STREAMS: usize = 32;

@@ -1,8 +1,11 @@
 //! From pools, backends and events to what the API says.
 
+mod cost;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use self::cost::cost;
 use super::Admin;
 use super::figures::{Recent, requests, share};
 use super::view::{self, rfc3339};
@@ -50,11 +53,17 @@ impl Admin {
             unavailable: pool.unavailable(),
             request_rate: recent.rate(of_pool.recent),
             reasons: counted(reasons),
+            cost: self.show_cost(pool.name(), &backends),
             backends: backends
                 .iter()
                 .map(|backend| self.show_backend(pool, backend, &of_pool, recent, now))
                 .collect(),
         }
+    }
+
+    fn show_cost(&self, pool: &str, backends: &[Arc<Backend>]) -> Vec<view::Cost> {
+        let costs = self.metrics.costs().of(pool);
+        costs.iter().map(|measured| cost(measured, backends)).collect()
     }
 
     fn show_backend(

@@ -6,6 +6,7 @@
 mod app;
 mod check;
 mod completions;
+mod cost;
 mod demo;
 mod drain;
 mod failure;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 
+use super::cost;
 use super::drain::in_words;
 use super::failure::Failure;
 use super::remote::Remote;
@@ -18,7 +19,8 @@ Examples:
   stickler status --json | jq '.pools[].backends[] | select(.state != \"ready\")'
   stickler status --admin http://10.0.0.5:9900 --token-file admin.token
 
-Shares and rates are those of the last ten seconds.";
+Shares and rates are those of the last ten seconds. Below the backends stands what stickiness costs:
+the busiest backend's load over its fair share, really and under even distribution, and what follows.";
 
 /// Show pools and backends of a running proxy
 #[derive(Debug, clap::Args)]
@@ -85,6 +87,9 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
     ];
     let rows = pool.backends.iter().map(|backend| row(backend, terminal)).collect();
     let _ = write!(text, "\n{}", table(terminal, &titles, 2, rows));
+    if let Some(cost) = cost::in_full(pool, terminal) {
+        let _ = write!(text, "\n{cost}");
+    }
     for backend in &pool.backends {
         let name = &backend.name;
         if let Some(drain) = backend.drain.as_ref().filter(|drain| drain.ended.is_none()) {

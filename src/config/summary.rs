@@ -238,6 +238,7 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("queue", queue(&pool.spec)),
         row("drain", drain(&pool.spec.drain)),
         row("eject", eject(pool.spec.ejection)),
+        row("cost", cost(pool.spec.measures_cost).into()),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
     if let Some(duration) = pool.spec.slow_start {
@@ -322,6 +323,13 @@ fn eject(ejection: Option<Ejection>) -> String {
         Some(Ejection { failures, duration }) => {
             format!("for {} after {failures} failures to connect", duration.show())
         }
+    }
+}
+
+fn cost(is_measured: bool) -> &'static str {
+    match is_measured {
+        true => "of stickiness is measured",
+        false => "of stickiness is not measured",
     }
 }
 

@@ -4,6 +4,7 @@
 //! writes down what happens there without waiting for anybody.
 
 pub mod access_log;
+mod costs;
 mod end;
 mod events;
 mod history;
@@ -19,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::costs::{Compared, Costs, PoolCost, Spread};
 pub use self::end::End;
 pub use self::events::{Change, Event, Events};
 pub use self::history::{Check, History};

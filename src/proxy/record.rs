@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{StatusCode, Version};
@@ -28,6 +29,8 @@ pub(crate) struct Record {
     began: Cell<Moment>,
     /// When the last phase ended.
     marked: Cell<Moment>,
+    /// When it was placed at the backend that has it.
+    placed: Cell<Moment>,
     phases: [Cell<u64>; Phase::COUNT],
     /// The id of a request that has one so far.
     id: RefCell<Option<RequestId>>,
@@ -54,6 +57,7 @@ impl Record {
         self.is_open.set(true);
         self.began.set(now);
         self.marked.set(now);
+        self.placed.set(now);
         self.phases.iter().for_each(|phase| phase.set(0));
         self.cause.set(None);
         self.session.set(None);
@@ -130,6 +134,7 @@ impl Record {
             former.add(Tally::Retries, 1);
         }
         meter.add(Tally::Open, 1);
+        self.placed.set(self.marked.get());
         *current = Some(meter.clone());
         self.cause.set(Some(cause));
         self.attempts.set(self.attempts.get().saturating_add(1));
@@ -147,6 +152,11 @@ impl Record {
         let now = clock::moment();
         let sum = &self.phases[phase as usize];
         sum.set(sum.get() + now.since(self.marked.replace(now)));
+    }
+
+    /// How long it was with the backend that has it, up to the end of the last phase.
+    pub(crate) fn in_flight(&self) -> Duration {
+        Duration::from_nanos(self.marked.get().since(self.placed.get()))
     }
 
     /// The head of the answer has come.

@@ -38,7 +38,7 @@ impl Attempt<'_> {
         &mut self,
         placement: &Placement,
         lane: Lane,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
         let Lane { mut sender, place } = lane;
         self.finish_head(placement);
@@ -110,7 +110,10 @@ impl Attempt<'_> {
                 );
                 Ok(Some(Answered::Relayed(head, ResponseBody::Relayed(Box::new(relay)))))
             }
-            Turn::ClientBroke(broken) => Err(broken.into()),
+            Turn::ClientBroke(broken) => {
+                self.cancel(&mut in_flight);
+                Err(broken.into())
+            }
             Turn::TimedOut => {
                 self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
@@ -153,10 +156,11 @@ impl Attempt<'_> {
         &mut self,
         error: &h2::Error,
         placement: &Placement,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         is_unseen: bool,
     ) -> Result<Option<Answered>, Stop> {
         self.client.record.mark(Phase::Failed);
+        in_flight.took(self.client.record.in_flight());
         let is_intact = self.progress.as_ref().is_none_or(|progress| !progress.has_begun.get())
             && !self.progress.as_ref().is_some_and(|progress| progress.is_detached.get());
         if is_intact && is_unseen && !self.needs_new_connection {

@@ -246,7 +246,7 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
         let taken = move || tell(Moment::TakenOver);
         guests.push(Box::pin(takeover::offer(state_dir, listeners.clone(), taken)));
     }
-    let control = control::start(&controller, guests, &mut rng)?;
+    let control = control::start(&controller, &observer.metrics, guests, &mut rng)?;
     let since = Stopwatch::start();
     while !controller.has_discovered() && since.elapsed() < DISCOVERY {
         std::thread::sleep(Duration::from_millis(10));

@@ -25,6 +25,7 @@ mod clients_leave;
 mod commands;
 mod connections;
 mod cookies;
+mod cost;
 mod crowds;
 mod dashboard;
 mod demo;

@@ -313,6 +313,8 @@ fn everything() -> Scrape {
         b.die()
     }
     visitor.visit();
+    let has_cost = |scrape: &Scrape| scrape.names().contains("stickler_cost_headroom_ratio");
+    wait_until("the cost of stickiness is measured", || has_cost(&proxy.scrape()));
     let left = proxy.member(if home.starts_with("b0") { "b1" } else { "b0" });
     let now = stickler::clock::now();
     proxy.pool().drain(left.id(), DrainPolicy::default(), true, now).unwrap();
@@ -371,8 +373,8 @@ fn names_keep_the_rules() {
         assert!(!name.contains("milli") && !name.contains("_ms"), "{name}: base units");
     }
     let known = [
-        "backend", "cause", "code", "end", "fate", "le", "listener", "log", "outcome", "pool",
-        "problem", "reason", "state", "version",
+        "backend", "cause", "code", "end", "fate", "le", "listener", "log", "of", "outcome",
+        "pool", "problem", "quantile", "reason", "state", "version", "window", "world",
     ];
     assert_eq!(scrape.labels().into_iter().collect::<Vec<_>>(), known, "bounded, all of them");
     assert!(!scrape.text.contains("# EOF"));

@@ -5,6 +5,7 @@
 //! from 0 to 1. Labels of states, causes, reasons and outcomes are those of logs and metrics.
 
 mod backend;
+mod cost;
 mod event;
 mod order;
 mod plan;
@@ -14,6 +15,7 @@ mod session;
 mod time;
 
 pub use backend::{Backend, BackendDetail, Drain, HistoryEntry, LastError, Latency};
+pub use cost::{BlastRadius, Compared, Cost, Imbalance, Loads, Part, Spread};
 pub use event::{DrainOf, Event, Lag, Membership, Transition, WeightOf};
 pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightOrder};
 pub use plan::{Evenness, Flow, Plan};

@@ -1,5 +1,7 @@
 //! After the answer: which session was that, where does it live, and what is the client told?
 
+use std::sync::atomic::Ordering;
+
 use super::{Placement, Pool};
 use crate::balance::affinity::{Binding, Establish, Grant, Hint, Mode, SessionId, Wish};
 use crate::balance::drain::{Departure, Seen};
@@ -44,11 +46,14 @@ impl Pool {
                 })
             }
             (Hint::Free | Hint::First(_), _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
-            (Hint::Key(key), _) => {
-                self.ledger.settle(SessionId::from_bits(key), backend, now, departure);
+            (Hint::Key(key), cause) => {
+                let session = SessionId::from_bits(key);
+                self.count_move(session, backend, *cause);
+                self.ledger.settle(session, backend, now, departure);
                 Binding::Keep
             }
             (Hint::Bound(grant), Cause::Moved { .. }) => {
+                self.count_move(grant.session, backend, *cause);
                 self.ledger.settle(grant.session, backend, now, departure);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
@@ -58,6 +63,15 @@ impl Pool {
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             (Hint::Bound(grant), cause) => self.stay(&grant, *cause == Cause::Bound, backend, now),
+        }
+    }
+
+    /// Counts a move, unless another request of the session was there before.
+    fn count_move(&self, session: SessionId, backend: &Backend, cause: Cause) {
+        if let Cause::Moved { reason, .. } = cause
+            && self.ledger.home(session) != Some(backend.id())
+        {
+            self.moves[reason.index()].fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -44,7 +44,7 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
-                measures_cost: false, // nobody shows it yet
+                measures_cost: file.measure_cost,
                 drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, file.discover.is_empty(), at),
             },

@@ -30,6 +30,7 @@ pub use self::text::Format;
 
 use self::meter::Subject;
 use super::access_log::AccessLog;
+use super::costs::Costs;
 use crate::balance::{Backend, BackendId, Pool, Timestamp};
 use crate::clock;
 
@@ -44,6 +45,7 @@ pub struct Metrics {
     /// Did the last reload fail?
     last_failed: AtomicU64,
     access_log: Arc<AccessLog>,
+    costs: Costs,
 }
 
 impl Metrics {
@@ -130,6 +132,16 @@ impl Metrics {
         }
         let listeners = listeners.into_values().collect();
         Snapshot { at: clock::moment(), pools: figures, unrouted, listeners }
+    }
+
+    /// What stickiness costs.
+    pub fn costs(&self) -> &Costs {
+        &self.costs
+    }
+
+    /// Takes in how these pools are now. To be called once a second.
+    pub(crate) fn measure(&self, pools: &[Arc<Pool>]) {
+        self.costs.read(&self.snapshot(pools));
     }
 
     /// All metrics as a scraper wants them.

@@ -1,6 +1,8 @@
 //! The metrics, one after the other: their names, their labels, and what they mean.
 //! `docs/metrics.md` says more about each.
 
+mod cost;
+
 use std::sync::atomic::Ordering;
 
 use super::meter::Counts;
@@ -23,6 +25,7 @@ pub(super) fn all(metrics: &Metrics, snapshot: &Snapshot, format: Format) -> Str
     backends(&mut text, snapshot);
     drains(&mut text, snapshot);
     pools(&mut text, snapshot);
+    cost::write(&mut text, snapshot, metrics.costs());
     listeners(&mut text, snapshot);
     of_the_process(&mut text, metrics);
     text.finish()
