@@ -1,6 +1,7 @@
 //! From pools, backends and events to what the API says.
 
 mod cost;
+mod unstick;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ impl Admin {
             request_rate: recent.rate(of_pool.recent),
             reasons: counted(reasons),
             cost: self.show_cost(pool.name(), &backends),
+            unstick: affinity.unstick.and_then(|_| self.show_unstick(pool.name())),
             backends: backends
                 .iter()
                 .map(|backend| self.show_backend(pool, backend, &of_pool, recent, now))
@@ -64,6 +66,12 @@ impl Admin {
     fn show_cost(&self, pool: &str, backends: &[Arc<Backend>]) -> Vec<view::Cost> {
         let costs = self.metrics.costs().of(pool);
         costs.iter().map(|measured| cost(measured, backends)).collect()
+    }
+
+    /// What a pool's unstick experiment has shown, if there is one.
+    pub(super) fn show_unstick(&self, pool: &str) -> Option<view::Unstick> {
+        let experiment = self.metrics.experiment(&self.controller.pools(), pool)?;
+        Some(unstick::unstick(&experiment))
     }
 
     fn show_backend(

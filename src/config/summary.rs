@@ -248,6 +248,11 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
     }
+    if let Some(unstick) = pool.spec.affinity.unstick {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        let percent = unstick.percent();
+        rows.insert(at, row("unstick", format!("{percent} % of the sessions are routed freely")));
+    }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.insert(at, row("sessions", sessions(&pool.spec.affinity)));

@@ -15,7 +15,8 @@ use super::body::Broken;
 use super::client::Client;
 use super::error::Problem;
 use super::request_id::RequestId;
-use crate::balance::{Cause, Hint, Pool};
+use crate::balance::unstick::{Arm, Unstick};
+use crate::balance::{Cause, Hint, Pool, SessionId};
 use crate::clock::{self, Moment};
 use crate::http::fields::Found;
 use crate::observe::access_log::{Head, Id, Line, Outline, Phase, Request};
@@ -40,6 +41,10 @@ pub(crate) struct Record {
     meter: RefCell<Option<Arc<Meter>>>,
     cause: Cell<Option<Cause>>,
     session: Cell<Option<u64>>,
+    /// The arm of the unstick experiment that its session is in, if there is an experiment.
+    arm: Cell<Option<Arm>>,
+    /// The app does not know its session.
+    is_unknown: Cell<bool>,
     attempts: Cell<u16>,
     status: Cell<u16>,
     problem: Cell<Option<ProblemKind>>,
@@ -61,6 +66,8 @@ impl Record {
         self.phases.iter().for_each(|phase| phase.set(0));
         self.cause.set(None);
         self.session.set(None);
+        self.arm.set(None);
+        self.is_unknown.set(false);
         self.attempts.set(0);
         self.status.set(0);
         self.problem.set(None);
@@ -102,13 +109,23 @@ impl Record {
         *self.pool.borrow_mut() = Some(pool.clone());
     }
 
-    /// What it says about its session.
-    pub(crate) fn note_hint(&self, hint: &Hint) {
-        self.session.set(match hint {
+    /// What it says about its session, and the experiment that this may be part of.
+    pub(crate) fn note_hint(&self, hint: &Hint, unstick: Option<&Unstick>) {
+        let session = match hint {
             Hint::Free | Hint::First(_) => None,
-            Hint::Bound(grant) => Some(grant.session.to_bits()),
-            Hint::Key(key) => Some(*key),
-        });
+            Hint::Bound(grant) => Some(grant.session),
+            Hint::Key(key) => Some(SessionId::from_bits(*key)),
+        };
+        self.session.set(session.map(SessionId::to_bits));
+        if let (Some(unstick), Some(session)) = (unstick, session) {
+            self.arm.set(Some(unstick.arm(session)));
+        }
+    }
+
+    /// The app says that it does not know its session.
+    pub(crate) fn note_unknown(&self) {
+        self.is_unknown.set(true);
+        self.count(Tally::Unknown);
     }
 
     /// It has, or is now, this session.
@@ -210,6 +227,8 @@ impl Record {
             end: self.end.get(),
             problem: self.problem.get(),
             nanos: (status != StatusCode::SWITCHING_PROTOCOLS.as_u16()).then_some(nanos),
+            arm: self.arm.get().filter(|_| Arm::counts(cause)),
+            is_unknown: self.is_unknown.get(),
         };
         let meter = self.meter.take();
         match &meter {

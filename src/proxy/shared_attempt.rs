@@ -18,7 +18,7 @@ use super::shared_upstream::{self, Lane};
 use super::watch::Side;
 use crate::balance::{InFlight, Placement};
 use crate::clock;
-use crate::http::affinity::SessionWish;
+use crate::http::affinity::SessionWord;
 use crate::http::fields::STICKLER_AFFINITY;
 use crate::http::response_head::{BodyFraming, ResponseHead};
 use crate::observe::access_log::Phase;
@@ -87,9 +87,9 @@ impl Attempt<'_> {
                 }
                 let (head, stream) = response.into_parts();
                 let mut headers = head.headers;
-                let wish = headers.get_all(STICKLER_AFFINITY).iter().fold(None, |former, value| {
-                    SessionWish::read(value.as_bytes()).map(|wish| wish.and(former)).or(former)
-                });
+                let mut word = SessionWord::default();
+                let said = headers.get_all(STICKLER_AFFINITY);
+                said.iter().for_each(|value| word.hear(value.as_bytes()));
                 headers.remove(STICKLER_AFFINITY);
                 let head = ResponseHead {
                     status: head.status,
@@ -98,7 +98,7 @@ impl Attempt<'_> {
                     body: BodyFraming::None,
                     keeps_alive: true,
                     upgrade: None,
-                    wish,
+                    word,
                 };
                 let relay = Relay::new(
                     self.client,

@@ -72,6 +72,7 @@ mod tls;
 mod tokens;
 mod transitions;
 mod truncation;
+mod unstick;
 mod upgrade;
 mod websocket;
 mod when_unavailable;

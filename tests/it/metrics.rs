@@ -300,7 +300,7 @@ fn the_process_says_how_it_is() {
 fn everything() -> Scrape {
     let [a, b] = apps();
     let settings = format!(
-        "balance = \"round_robin\"\nattempts = 2\neject = {{ connect_failures = 1, duration = \"1h\" }}\n{COOKIE}"
+        "balance = \"round_robin\"\nattempts = 2\neject = {{ connect_failures = 1, duration = \"1h\" }}\n{COOKIE}unstick = {{ percent = 0.001 }}\n"
     );
     let text = pool(&[a.address.to_string(), b.address.to_string()], &settings);
     let text = text.replace("name = \"b0\"\n", "name = \"b0\"\nmax_connections = 100\n");
@@ -373,8 +373,8 @@ fn names_keep_the_rules() {
         assert!(!name.contains("milli") && !name.contains("_ms"), "{name}: base units");
     }
     let known = [
-        "backend", "cause", "code", "end", "fate", "le", "listener", "log", "of", "outcome",
-        "pool", "problem", "quantile", "reason", "state", "version", "window", "world",
+        "arm", "backend", "cause", "code", "end", "fate", "le", "listener", "log", "of", "outcome",
+        "pool", "problem", "quantile", "reason", "state", "verdict", "version", "window", "world",
     ];
     assert_eq!(scrape.labels().into_iter().collect::<Vec<_>>(), known, "bounded, all of them");
     assert!(!scrape.text.contains("# EOF"));

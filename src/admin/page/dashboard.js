@@ -192,9 +192,10 @@ class PoolView {
     const list = el("ul");
     this.backends = new Views(list, (backend) => new BackendView(pool.name, backend));
     this.cost = new CostView(pool.name);
+    this.experiment = el("p", { class: "experiment" });
     this.node = el("section", { class: "pool", "aria-labelledby": id, "data-pool": pool.name },
       el("div", { class: "pool-head" }, el("h2", { id }, pool.name, this.about), facts),
-      this.cost.node, this.reasons, el("div", { class: "columns", "aria-hidden": "true" }, ...columns), list);
+      this.cost.node, this.experiment, this.reasons, el("div", { class: "columns", "aria-hidden": "true" }, ...columns), list);
   }
 
   fact(name, text, isShown = true, warns = false) {
@@ -223,6 +224,9 @@ class PoolView {
         ...reasons.flatMap(([reason, n], i) => [i ? ", " : "", `${reason} `, el("b", {}, number(n))]));
     }
     this.cost.update(pool);
+    this.experiment.hidden = !pool.unstick;
+    this.experiment.dataset.verdict = pool.unstick?.verdict ?? "";
+    if (pool.unstick) set(this.experiment, `Unstick experiment, ${number(pool.unstick.percent)} % of the sessions: ${pool.unstick.in_words}`);
     // One scale for all bars of a pool.
     const shares = pool.backends.flatMap((b) => [b.request_share, b.session_share, b.fair_share]);
     const scale = Math.min(1, Math.max(0.02, ...shares) * 1.12);

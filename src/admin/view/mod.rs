@@ -13,6 +13,7 @@ mod pool;
 mod process;
 mod session;
 mod time;
+mod unstick;
 
 pub use backend::{Backend, BackendDetail, Drain, HistoryEntry, LastError, Latency};
 pub use cost::{BlastRadius, Compared, Cost, Imbalance, Loads, Part, Spread};
@@ -23,3 +24,4 @@ pub use pool::{Affinity, Pool, Pools};
 pub use process::{Process, Readiness, Reload};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
 pub(crate) use time::rfc3339;
+pub use unstick::{Arm, Difference, Durations, Unstick};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Backend, Cost};
+use super::{Backend, Cost, Unstick};
 use crate::balance::cost::Window;
 
 /// Every pool.
@@ -46,6 +46,9 @@ pub struct Pool {
     /// minutes. Empty if it is not measured, or not yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cost: Vec<Cost>,
+    /// The unstick experiment, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unstick: Option<Unstick>,
     /// In the order of the configuration.
     pub backends: Vec<Backend>,
 }

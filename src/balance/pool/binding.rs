@@ -37,7 +37,10 @@ impl Pool {
                     return if former { Binding::Revoke } else { Binding::Keep };
                 }
                 let session = session.unwrap_or_else(|| SessionId::random(rng));
-                self.ledger.settle(session, backend, now, departure);
+                // One that will be routed freely lives nowhere.
+                if !self.affinity().frees(session) {
+                    self.ledger.settle(session, backend, now, departure);
+                }
                 Binding::Issue(Grant {
                     backend: backend.id(),
                     session,
@@ -45,6 +48,7 @@ impl Pool {
                     refreshed: now,
                 })
             }
+            (hint, Cause::Unstuck) => self.unstuck(&hint, now),
             (Hint::Free | Hint::First(_), _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
             (Hint::Key(key), cause) => {
                 let session = SessionId::from_bits(key);
@@ -72,6 +76,29 @@ impl Pool {
             && self.ledger.home(session) != Some(backend.id())
         {
             self.moves[reason.index()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A session that is routed freely: it lives nowhere, and nobody waits for it or loses it. Its
+    /// token stays as it is, and is kept from growing old.
+    fn unstuck(&self, hint: &Hint, now: Timestamp) -> Binding {
+        match *hint {
+            Hint::Bound(grant) => {
+                self.ledger.end(grant.session);
+                match self.affinity().is_refresh_due(&grant, now) {
+                    true => Binding::Issue(Grant {
+                        issued: grant.issued.min(now),
+                        refreshed: now,
+                        ..grant
+                    }),
+                    false => Binding::Keep,
+                }
+            }
+            Hint::Key(key) => {
+                self.ledger.end(SessionId::from_bits(key));
+                Binding::Keep
+            }
+            Hint::Free | Hint::First(_) => Binding::Keep,
         }
     }
 

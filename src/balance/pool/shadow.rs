@@ -54,7 +54,7 @@ pub(super) fn cast(
     rng: &mut dyn Rng,
 ) {
     let Some(even) = members.pick_evenly(now, rng) else { return };
-    let by_affinity = !matches!(placement.cause, Cause::Free | Cause::New);
+    let by_affinity = !matches!(placement.cause, Cause::Free | Cause::New | Cause::Unstuck);
     if by_affinity && even.id() != placement.backend.id() {
         placement.backend.count_forced();
     }

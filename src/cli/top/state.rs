@@ -174,6 +174,7 @@ pub(super) mod tests {
             request_rate: 40.0,
             reasons: BTreeMap::new(),
             cost: Vec::new(),
+            unstick: None,
             backends: requests.iter().enumerate().map(backend).collect(),
         };
         Pools { at: "2026-11-21T07:50:00.000Z".into(), pools: vec![pool] }

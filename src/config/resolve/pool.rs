@@ -29,7 +29,7 @@ impl Resolver<'_> {
 
     fn pool(&mut self, name: &str, file: &file::Pool, at: At<'_>) -> Pool {
         let transport = self.transport(file, at);
-        let affinity = self.affinity(&file.affinity, at.key("affinity"));
+        let affinity = self.affinity(name, &file.affinity, at.key("affinity"));
         Pool {
             spec: PoolSpec {
                 name: name.into(),

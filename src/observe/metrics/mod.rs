@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::FixedState;
 
 pub use self::histogram::Histogram;
-pub use self::meter::{Counts, Tally};
+pub use self::meter::{ArmCounts, Counts, Tally};
 pub(crate) use self::meter::{Ended, ListenerMeter, Meter};
 pub use self::snapshot::{
     BackendFigures, Interval, ListenerFigures, PoolFigures, PoolInterval, Snapshot,
@@ -31,8 +31,12 @@ pub use self::text::Format;
 use self::meter::Subject;
 use super::access_log::AccessLog;
 use super::costs::Costs;
+use super::experiments::{Experiment, Experiments};
 use crate::balance::{Backend, BackendId, Pool, Timestamp};
 use crate::clock;
+
+/// The classes of statuses, as a label. The first is for requests that got no status.
+pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Everything that one proxy counts.
 #[derive(Debug, Default)]
@@ -46,6 +50,7 @@ pub struct Metrics {
     last_failed: AtomicU64,
     access_log: Arc<AccessLog>,
     costs: Costs,
+    experiments: Experiments,
 }
 
 impl Metrics {
@@ -141,7 +146,15 @@ impl Metrics {
 
     /// Takes in how these pools are now. To be called once a second.
     pub(crate) fn measure(&self, pools: &[Arc<Pool>]) {
-        self.costs.read(&self.snapshot(pools));
+        let snapshot = self.snapshot(pools);
+        self.costs.read(&snapshot);
+        self.experiments.read(&snapshot, clock::now());
+    }
+
+    /// What the unstick experiment of a pool has shown so far, if there is one. `pools` are all.
+    pub fn experiment(&self, pools: &[Arc<Pool>], pool: &str) -> Option<Experiment> {
+        self.experiments.read(&self.snapshot(pools), clock::now());
+        self.experiments.of(pool)
     }
 
     /// All metrics as a scraper wants them.
