@@ -10,8 +10,8 @@ use h2::client::ResponseFuture;
 use http::Response;
 use tokio::task::JoinHandle;
 
-use super::attempt::{Answered, Attempt};
-use super::body::{self, Broken, Relay, RequestBody, ResponseBody};
+use super::attempt::{Answered, Attempt, Turn};
+use super::body::{self, Relay, RequestBody, ResponseBody};
 use super::error::Problem;
 use super::exchange::Stop;
 use super::shared_upstream::{self, Lane};
@@ -22,14 +22,6 @@ use crate::http::affinity::SessionWord;
 use crate::http::fields::STICKLER_AFFINITY;
 use crate::http::response_head::{BodyFraming, ResponseHead};
 use crate::observe::access_log::Phase;
-
-/// What a stream says about a request.
-enum Turn {
-    Answered(Response<h2::RecvStream>),
-    Failed(h2::Error),
-    ClientBroke(Broken),
-    TimedOut,
-}
 
 impl Attempt<'_> {
     /// Sends the request and waits for the head of the answer. `None` if nobody has seen the
@@ -128,7 +120,11 @@ impl Attempt<'_> {
         }
     }
 
-    fn poll_shared(&self, response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Turn> {
+    fn poll_shared(
+        &self,
+        response: &mut ResponseFuture,
+        cx: &mut Context<'_>,
+    ) -> Poll<Turn<Response<h2::RecvStream>, h2::Error>> {
         match Pin::new(response).poll(cx) {
             Poll::Ready(Ok(response)) => return Poll::Ready(Turn::Answered(response)),
             Poll::Ready(Err(error)) => return Poll::Ready(Turn::Failed(error)),
@@ -137,18 +133,7 @@ impl Attempt<'_> {
         if let Some(broken) = self.client.upload_broke.take() {
             return Poll::Ready(Turn::ClientBroke(broken));
         }
-        if self.client.has_left() {
-            return Poll::Ready(Turn::ClientBroke(Broken::Client));
-        }
-        if self.client.watch.has_fired(Side::Backend) {
-            return Poll::Ready(Turn::TimedOut);
-        }
-        if !self.progress.as_ref().is_some_and(|progress| progress.waits_for_client.get()) {
-            let timeout = self.destination.timeouts.response_header;
-            let worker = &self.client.worker;
-            self.client.watch.ensure(Side::Backend, || worker.after(timeout));
-        }
-        Poll::Pending
+        self.poll_patience()
     }
 
     /// What now? The request is kept for another attempt, or lost.
