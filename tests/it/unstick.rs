@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
-    Admin, Backend, Client, ON, Proxy, Request, Response, Visitor, apps, get, pool, wait_until,
+    Admin, Backend, Client, ON, Process, Proxy, Request, Response, Visitor, app_process_with, apps,
+    get, pool, wait_until,
 };
 
 /// Where an app keeps the users that it has seen.
@@ -209,4 +210,53 @@ fn a_client_does_not_hear_that_its_session_is_unknown() {
     assert_eq!((response.status, response.fields("stickler-affinity").len()), (401, 0));
     let unknown = || proxy.scrape().value("stickler_backend_unknown_sessions_total", &[]);
     assert_eq!(unknown(), 1.0);
+}
+
+/// A Redis on a free port, and its address.
+fn redis() -> (Process, String) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port.to_string();
+    let mut command = std::process::Command::new("redis-server");
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    let redis = Process::of_package("redis-server", &mut command);
+    wait_until("Redis listens", || redis.stdout().contains("Ready to accept connections"));
+    (redis, format!("redis://127.0.0.1:{port}"))
+}
+
+/// The verdict on three demo apps of this kind, whose users look at their carts.
+fn verdict_on(kind: &[&str], users: usize, looks: usize) -> Value {
+    let name = |number: usize| format!("app-{number}");
+    let apps: Vec<_> =
+        (0..3).map(|number| app_process_with(&name(number), "127.0.0.1:0", kind)).collect();
+    let addresses: Vec<_> = apps.iter().map(|(_, address)| address.to_string()).collect();
+    let settings = settings("unstick = { percent = 50 }\n");
+    let proxy = Proxy::with(&format!("{ON}{}", pool(&addresses, &settings)));
+    for number in 0..users {
+        let mut user = Client::connect(proxy.address());
+        user.send(format!(
+            "POST /login?user=user-{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let cookies = user.response().fields("set-cookie").join("; ");
+        let cookies: Vec<&str> = cookies
+            .split("; ")
+            .filter(|part| part.starts_with("sid=") || part.starts_with("stickler="))
+            .collect();
+        assert_eq!(cookies.len(), 2, "{cookies:?}");
+        let line = format!("Cookie: {}\r\n", cookies.join("; "));
+        (0..looks).for_each(|_| drop(user.get("/cart", &line)));
+    }
+    proxy.scrape_after((users * (looks + 1)) as u64);
+    proxy.admin().get("/v1/pools/pool/unstick")
+}
+
+#[test]
+fn the_demo_app_is_safe_with_redis_and_clearly_not_with_its_own_memory() {
+    let memory = verdict_on(&["--kind", "memory"], 30, 10);
+    assert_eq!(memory["verdict"], "unsafe", "{memory}");
+    assert_eq!(memory["bound"]["unknown_sessions"], 0);
+    assert!(memory["differences"]["unknown"]["p"].as_f64().unwrap() < 1e-9, "{memory}");
+    let (_redis, url) = redis();
+    let redis = verdict_on(&["--kind", "redis", "--redis", &url], 40, 40);
+    assert_eq!(redis["verdict"], "safe", "{redis}");
+    assert_eq!(redis["free"]["unknown_sessions"], 0);
 }
