@@ -48,6 +48,7 @@ use crate::tls::{self, Incoming};
 pub use self::api::openapi;
 pub(crate) use self::listener::{bind, inherit, serve};
 pub use self::problem::Problem;
+pub(crate) use self::show::cost as show_cost;
 
 /// Event streams at a time.
 const STREAMS: usize = 32;

@@ -43,6 +43,7 @@ mod slow_start;
 pub mod state;
 mod time;
 mod tunnels;
+pub mod unstick;
 
 pub use affinity::{Binding, Grant, Hint, SessionId, Wish};
 pub use backend::Backend;

@@ -8,6 +8,7 @@ mod app;
 mod bench;
 mod check;
 mod completions;
+mod cost;
 mod demo;
 mod drain;
 mod failure;

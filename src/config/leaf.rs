@@ -18,7 +18,7 @@ pub use names::{
     CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, NameTemplate, QueryName,
 };
 pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, ServerName, Target};
-pub use units::{Factor, Share, Size, StatusRange};
+pub use units::{Factor, Percent, Share, Size, StatusRange};
 
 /// A value that is written as text.
 pub trait Leaf: Sized {
@@ -110,6 +110,7 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Domain>(),
     Format::of::<ExactPath>(),
     Format::of::<Factor>(),
+    Format::of::<Percent>(),
     Format::of::<HeaderCondition>(),
     Format::of::<HostHeader>(),
     Format::of::<ListenAddress>(),

@@ -241,6 +241,7 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("queue", queue(&pool.spec)),
         row("drain", drain(&pool.spec.drain)),
         row("eject", eject(pool.spec.ejection)),
+        row("cost", cost(pool.spec.measures_cost).into()),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
     if let Some(duration) = pool.spec.slow_start {
@@ -249,6 +250,11 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     if pool.spec.affinity.mode == Mode::Cookie {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
+    }
+    if let Some(unstick) = pool.spec.affinity.unstick {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        let percent = unstick.percent();
+        rows.insert(at, row("unstick", format!("{percent} % of the sessions are routed freely")));
     }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
@@ -325,6 +331,13 @@ fn eject(ejection: Option<Ejection>) -> String {
         Some(Ejection { failures, duration }) => {
             format!("for {} after {failures} failures to connect", duration.show())
         }
+    }
+}
+
+fn cost(is_measured: bool) -> &'static str {
+    match is_measured {
+        true => "of stickiness is measured",
+        false => "of stickiness is not measured",
     }
 }
 

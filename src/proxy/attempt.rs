@@ -221,8 +221,9 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The backend has failed this request.
-    pub(crate) fn fail(&self, in_flight: InFlight) {
+    /// The backend has failed this request, in the phase that has just ended.
+    pub(crate) fn fail(&self, mut in_flight: InFlight) {
+        in_flight.took(self.client.record.in_flight());
         match self.placed_at {
             None => in_flight.finish(Outcome::Failure),
             Some(placed_at) => {
@@ -230,6 +231,12 @@ impl<'a> Attempt<'a> {
                 in_flight.failed(now.since(placed_at), now);
             }
         }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn cancel(&self, in_flight: &mut InFlight) {
+        self.client.record.mark(Phase::Head);
+        in_flight.took(self.client.record.in_flight());
     }
 
     /// A connection to the backend, an idle one if there is any. `None` if it cannot be reached.
@@ -334,7 +341,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         placement: &Placement,
         line: Line,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         map: &mut HeaderMap,
     ) -> Result<Option<Answered>, Stop> {
         let mut upstream = match line {
@@ -362,7 +369,10 @@ impl<'a> Attempt<'a> {
                 let lease = Lease { upstream, in_flight, destination, client };
                 self.answered(head, &placement.backend, lease, sending).map(Some)
             }
-            Turn::ClientBroke(broken) => Err(broken.into()),
+            Turn::ClientBroke(broken) => {
+                self.cancel(&mut in_flight);
+                Err(broken.into())
+            }
             Turn::TimedOut => {
                 self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
@@ -504,9 +514,10 @@ impl<'a> Attempt<'a> {
         &mut self,
         failure: &Failure,
         upstream: &Upstream,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
         self.client.record.mark(Phase::Failed);
+        in_flight.took(self.client.record.in_flight());
         let backend = in_flight.backend().clone();
         let is_whole = matches!(self.body, RequestBody::Whole(_));
         // A piece of a body that streams is gone once it has been taken, written or not.

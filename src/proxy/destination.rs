@@ -12,6 +12,7 @@ use super::upstream_socket::Transport;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
+use crate::balance::unstick::Unstick;
 use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
@@ -81,6 +82,8 @@ pub(crate) struct Destination {
     pub(crate) affinity: Affinity,
     /// Do the first requests of a client land together?
     pub(crate) coalesces: bool,
+    /// Which sessions are routed freely for the sake of an experiment, if there is one.
+    pub(crate) unstick: Option<Unstick>,
     /// Our cookies, which the app does not see: this pool's, and those that clients bring along
     /// from other pools.
     pub(crate) cookies: Vec<CookieName>,
@@ -193,6 +196,7 @@ impl Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
+            unstick: config.spec.affinity.unstick,
             coalesces: config.spec.affinity.coalesce.is_some(),
             style: config.forward.style,
             host: config.forward.host.clone(),

@@ -184,7 +184,7 @@ async fn serve(
     }
     let payload = receive(client, head, body).await?;
     let (attempt, rewritten) = Attempt::new(client, &destination, head, payload);
-    client.record.note_hint(&rewritten.hint);
+    client.record.note_hint(&rewritten.hint, destination.unstick.as_ref());
     forward(attempt, rewritten, &mut head.headers).await
 }
 

@@ -18,7 +18,7 @@ use super::shared_upstream::{self, Lane};
 use super::watch::Side;
 use crate::balance::{InFlight, Placement};
 use crate::clock;
-use crate::http::affinity::SessionWish;
+use crate::http::affinity::SessionWord;
 use crate::http::fields::STICKLER_AFFINITY;
 use crate::http::response_head::{BodyFraming, ResponseHead};
 use crate::observe::access_log::Phase;
@@ -30,7 +30,7 @@ impl Attempt<'_> {
         &mut self,
         placement: &Placement,
         lane: Lane,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
         let Lane { mut sender, place } = lane;
         self.finish_head(placement);
@@ -79,9 +79,9 @@ impl Attempt<'_> {
                 }
                 let (head, stream) = response.into_parts();
                 let mut headers = head.headers;
-                let wish = headers.get_all(STICKLER_AFFINITY).iter().fold(None, |former, value| {
-                    SessionWish::read(value.as_bytes()).map(|wish| wish.and(former)).or(former)
-                });
+                let mut word = SessionWord::default();
+                let said = headers.get_all(STICKLER_AFFINITY);
+                said.iter().for_each(|value| word.hear(value.as_bytes()));
                 headers.remove(STICKLER_AFFINITY);
                 let head = ResponseHead {
                     status: head.status,
@@ -90,7 +90,7 @@ impl Attempt<'_> {
                     body: BodyFraming::None,
                     keeps_alive: true,
                     upgrade: None,
-                    wish,
+                    word,
                 };
                 let relay = Relay::new(
                     self.client,
@@ -102,7 +102,10 @@ impl Attempt<'_> {
                 );
                 Ok(Some(Answered::Relayed(head, ResponseBody::Relayed(Box::new(relay)))))
             }
-            Turn::ClientBroke(broken) => Err(broken.into()),
+            Turn::ClientBroke(broken) => {
+                self.cancel(&mut in_flight);
+                Err(broken.into())
+            }
             Turn::TimedOut => {
                 self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
@@ -138,10 +141,11 @@ impl Attempt<'_> {
         &mut self,
         error: &h2::Error,
         placement: &Placement,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         is_unseen: bool,
     ) -> Result<Option<Answered>, Stop> {
         self.client.record.mark(Phase::Failed);
+        in_flight.took(self.client.record.in_flight());
         let is_intact = self.progress.as_ref().is_none_or(|progress| !progress.has_begun.get())
             && !self.progress.as_ref().is_some_and(|progress| progress.is_detached.get());
         if is_intact && is_unseen && !self.needs_new_connection {

@@ -265,7 +265,7 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
             taken,
         )));
     }
-    let control = control::start(&controller, guests, &mut rng)?;
+    let control = control::start(&controller, &observer.metrics, guests, &mut rng)?;
     let since = Stopwatch::start();
     while !controller.has_discovered() && since.elapsed() < DISCOVERY {
         std::thread::sleep(Duration::from_millis(10));

@@ -5,6 +5,7 @@
 //! from 0 to 1. Labels of states, causes, reasons and outcomes are those of logs and metrics.
 
 mod backend;
+mod cost;
 mod event;
 mod order;
 mod plan;
@@ -12,8 +13,10 @@ mod pool;
 mod process;
 mod session;
 mod time;
+mod unstick;
 
 pub use backend::{Backend, BackendDetail, Drain, HistoryEntry, LastError, Latency};
+pub use cost::{BlastRadius, Compared, Cost, Imbalance, Loads, Part, Spread};
 pub use event::{DrainOf, Event, Lag, Membership, Transition, WeightOf};
 pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightOrder};
 pub use plan::{Evenness, Flow, Plan};
@@ -21,3 +24,4 @@ pub use pool::{Affinity, Pool, Pools};
 pub use process::{Process, Readiness, Reload};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
 pub(crate) use time::rfc3339;
+pub use unstick::{Arm, Difference, Durations, Unstick};

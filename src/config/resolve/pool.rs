@@ -29,7 +29,7 @@ impl Resolver<'_> {
 
     fn pool(&mut self, name: &str, file: &file::Pool, at: At<'_>) -> Pool {
         let transport = self.transport(file, at);
-        let affinity = self.affinity(&file.affinity, at.key("affinity"));
+        let affinity = self.affinity(name, &file.affinity, at.key("affinity"));
         Pool {
             spec: PoolSpec {
                 name: name.into(),
@@ -44,7 +44,7 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
-                measures_cost: false, // nobody shows it yet
+                measures_cost: file.measure_cost,
                 drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, file.discover.is_empty(), at),
             },

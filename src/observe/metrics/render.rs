@@ -1,18 +1,18 @@
 //! The metrics, one after the other: their names, their labels, and what they mean.
 //! `docs/metrics.md` says more about each.
 
+mod cost;
+mod unstick;
+
 use std::sync::atomic::Ordering;
 
 use super::meter::Counts;
 use super::snapshot::{BackendFigures, PoolFigures, Snapshot};
 use super::text::{Format, Kind, Text};
-use super::{Histogram, Metrics, Tally, process};
+use super::{Histogram, Metrics, STATUS_CLASSES, Tally, process};
 use crate::balance::{Backend, BackendState, Outcome, Reason, Timestamp};
 use crate::clock;
 use crate::observe::{End, ProblemKind};
-
-/// The classes of statuses, as a label. The first is for requests that got no status.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// All of them.
 pub(super) fn all(metrics: &Metrics, snapshot: &Snapshot, format: Format) -> String {
@@ -23,6 +23,8 @@ pub(super) fn all(metrics: &Metrics, snapshot: &Snapshot, format: Format) -> Str
     backends(&mut text, snapshot);
     drains(&mut text, snapshot);
     pools(&mut text, snapshot);
+    cost::write(&mut text, snapshot, metrics.costs());
+    unstick::write(&mut text, snapshot, metrics);
     listeners(&mut text, snapshot);
     of_the_process(&mut text, metrics);
     text.finish()
@@ -56,7 +58,7 @@ fn requests(text: &mut Text, snapshot: &Snapshot) {
     each_end(snapshot, |[pool, backend], counts| {
         for (cause, class, count) in counts.requests().filter(|(.., count)| *count > 0) {
             let cause = ("cause", cause.unwrap_or_default());
-            text.sample(&[pool, backend, cause, ("code", CLASSES[class])], count);
+            text.sample(&[pool, backend, cause, ("code", STATUS_CLASSES[class])], count);
         }
     });
     text.metric(
@@ -152,6 +154,11 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
             "stickler_backend_retries",
             Tally::Retries,
             "Requests that were sent again, there or elsewhere, after this backend failed them.",
+        ),
+        (
+            "stickler_backend_unknown_sessions",
+            Tally::Unknown,
+            "Requests whose session the app did not know, as it said.",
         ),
         (
             "stickler_backend_received_bytes",

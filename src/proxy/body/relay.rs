@@ -112,9 +112,17 @@ impl Relay {
 
     fn end(&mut self) {
         self.client.watch.clear(Side::Backend);
-        if let Some(in_flight) = self.in_flight.take() {
+        if let Some(in_flight) = self.take_in_flight() {
             in_flight.finish(Outcome::Success);
         }
+    }
+
+    /// What is in flight, if anything is: from now on nothing is.
+    fn take_in_flight(&mut self) -> Option<InFlight> {
+        let mut in_flight = self.in_flight.take()?;
+        self.client.record.mark(Phase::Transfer);
+        in_flight.took(self.client.record.in_flight());
+        Some(in_flight)
     }
 
     fn fail(&mut self, error: &h2::Error) -> Broken {
@@ -128,7 +136,7 @@ impl Relay {
     fn give_up(&mut self, broken: Broken) -> Broken {
         self.client.break_off();
         self.client.record.note_broken(broken);
-        if let Some(in_flight) = self.in_flight.take()
+        if let Some(in_flight) = self.take_in_flight()
             && matches!(broken, Broken::Backend | Broken::BackendStalled)
         {
             in_flight.finish(Outcome::Failure);
@@ -149,7 +157,7 @@ impl Drop for Relay {
         if !self.is_end_stream() {
             self.client.record.note_left();
         }
-        self.client.record.mark(Phase::Transfer);
+        drop(self.take_in_flight());
         self.client.end_exchange();
     }
 }

@@ -29,7 +29,7 @@ pub use files::Files;
 pub use gate::Gate;
 pub use load::{Load, Move};
 pub use name_server::{NameServer, Zone};
-pub use process::{Ended, Process, STICKLER, app_process, stickler};
+pub use process::{Ended, Process, STICKLER, app_process, app_process_with, stickler};
 pub use proxy::{Proxy, pool};
 pub use scrape::Scrape;
 pub use tls::{Authority, Pair, TlsBackend, TlsClient};
