@@ -91,7 +91,10 @@ fn keys_of_file(value: &toml::Value, path: &str, keys: &mut BTreeSet<String>) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let is_name = matches!(path, ".pools" | ".routes.headers");
+                let is_name = matches!(path, ".pools" | ".routes.headers")
+                    || path.ends_with("_headers.set")
+                    || path.ends_with("_headers.add")
+                    || path.ends_with(".error_pages");
                 let path = format!("{path}.{}", if is_name { "*" } else { key });
                 keys_of_file(value, &path, keys);
                 keys.insert(path);

@@ -28,6 +28,7 @@ mod schema;
 mod service;
 mod sessions;
 mod simulate;
+mod split;
 mod status;
 mod stop;
 mod table;
@@ -93,6 +94,10 @@ enum Command {
     Add(add::Args),
     /// Remove a backend
     Remove(remove::Args),
+    /// Give one pool of a route everything: a canary that is good
+    Promote(split::Args),
+    /// Take one pool of a route back: a canary that is not
+    Abort(split::Args),
     /// Have a running proxy read its configuration again
     Reload(reload::Args),
     /// Show where sessions are bound, or let them go
@@ -136,6 +141,8 @@ impl Cli {
             Command::Weight(args) => weight::run(&args, &terminal),
             Command::Add(args) => add::run(&args, &terminal),
             Command::Remove(args) => remove::run(&args, &terminal),
+            Command::Promote(args) => split::promote(&args, &terminal),
+            Command::Abort(args) => split::abort(&args, &terminal),
             Command::Reload(args) => reload::run(&args, &terminal),
             Command::Sessions(args) => sessions::run(&args, &terminal),
             Command::Plan(args) => plan::run(&args, &terminal),

@@ -3,6 +3,7 @@
 //! It holds nothing that may be a secret: neither token keys, nor the values that header fields are
 //! compared with, nor the query and the expected body of a health check.
 
+mod handling;
 mod routes;
 
 use std::fmt;
@@ -69,7 +70,7 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         false => "those with underscores are removed",
     };
     let format = if server.log.json { "JSON" } else { "text" };
-    vec![
+    let mut rows = vec![
         row("workers", server.workers.to_string()),
         row("shutdown", format!("requests in flight get {shutdown}")),
         row("state", server.state_dir.display().to_string()),
@@ -81,7 +82,9 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("limits", limits(&server.limits)),
         row("http/2", http2(&server.http2)),
         row("field names", names.into()),
-    ]
+    ];
+    rows.extend(handling::pages(&server.error_pages).map(|pages| row("errors", pages)));
+    rows
 }
 
 fn admin(admin: &Admin) -> Vec<[String; 2]> {
@@ -246,6 +249,10 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     ];
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
+    }
+    if let Some(settings) = &pool.compression {
+        let at = rows.iter().position(|[name, _]| name == "queue").unwrap_or_default();
+        rows.insert(at, row("compressed", handling::compressed(settings)));
     }
     if pool.spec.affinity.mode == Mode::Cookie {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();

@@ -20,6 +20,7 @@ use super::operator_state::{Draining, OperatorState, OutOfService, PoolState};
 use super::refusal::Refusal;
 pub use super::roster::Origin;
 use super::roster::Roster;
+use super::splits::Steered;
 use crate::balance::{
     Backend, BackendId, BackendSpec, BackendState, DrainPolicy, DrainProgress, Pool, Timestamp,
     Transition,
@@ -61,6 +62,8 @@ pub struct Controller {
     sources_changed: Notify,
     reloads: mpsc::UnboundedSender<ReloadRequest>,
     last_reload: ArcSwap<Option<Arc<ReloadOutcome>>>,
+    /// The routes over several pools.
+    pub(super) splits: ArcSwap<Vec<Steered>>,
 }
 
 /// What is to be.
@@ -148,6 +151,7 @@ impl Controller {
             sources_changed: Notify::new(),
             reloads,
             last_reload: ArcSwap::default(),
+            splits: ArcSwap::default(),
         };
         (Arc::new(controller), requests)
     }

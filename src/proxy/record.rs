@@ -143,6 +143,12 @@ impl Record {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
     }
 
+    /// So much of that was compressed, to so much.
+    pub(crate) fn note_coded(&self, from: usize, to: usize) {
+        let others = self.bytes_out.get().saturating_sub(from as u64);
+        self.bytes_out.set(others + to as u64);
+    }
+
     /// It is a backend's from now on: `meter` counts there.
     pub(crate) fn attempt(&self, meter: &Arc<Meter>, cause: Cause) {
         let mut current = self.meter.borrow_mut();

@@ -207,7 +207,7 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     let mut sites = Sites::new(config.server.state_dir.clone());
     let keyring = sites.keyring(&config, &mut rng)?;
     let transports = site::transports(&config)?;
-    let site = Arc::new(sites.site(&config, &controller, keyring, transports));
+    let site = Arc::new(sites.site(&config, &controller, keyring, transports, &mut rng));
 
     let observer =
         Observer::new(config.server.access_log.as_ref()).map_err(StartError::AccessLog)?;

@@ -318,6 +318,13 @@ impl Ledger {
         Some(stay.backend.id())
     }
 
+    /// A session leaves for another pool.
+    pub(in crate::balance) fn hand_over(&self, session: SessionId, reason: crate::balance::Reason) {
+        if let Some((_, stay)) = self.sessions.remove(&session) {
+            self.forget(&stay, Departure::Moved(reason));
+        }
+    }
+
     /// Ends the sessions that have been idle for too long. Gives how many. The work is in
     /// proportion to the sessions whose turn it is, not to all.
     pub fn expire(&self, now: Timestamp) -> usize {

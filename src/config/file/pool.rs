@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
+use super::{Affinity, BackendTls, CompressionSwitch, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
 use crate::config::leaf::{HostHeader, Name, NameTemplate, Parsed};
 
@@ -45,6 +45,9 @@ pub struct Pool {
     pub drain: Drain,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
     pub eject: Eject,
+    /// Responses are compressed for clients that want that; `true`: as by default. Absent: they are
+    /// not.
+    pub compression: Option<CompressionSwitch>,
     /// How sessions stick to backends. Absent: they do not.
     pub affinity: Affinity,
     /// Active health checks. Absent: none.
@@ -72,6 +75,7 @@ impl Default for Pool {
             measure_cost: true,
             drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
+            compression: None,
             affinity: Affinity::default(),
             health: None,
             discover: Vec::new(),

@@ -93,6 +93,22 @@ impl Leaf for HeaderName {
     }
 }
 
+impl Leaf for HeaderValue {
+    const FORMAT: &'static str = "header-value";
+    const EXPECTED: &'static str = "the value of a header field: one line of text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} cannot be the value of a header field");
+        let value = HeaderValue::from_str(text).map_err(|_| wrong())?;
+        // Blanks around it are not part of a value, and parsers differ about them.
+        if text.trim() == text { Ok(value) } else { Err(wrong()) }
+    }
+
+    fn show(&self) -> String {
+        String::from_utf8_lossy(self.as_bytes()).into_owned()
+    }
+}
+
 /// What a header field must be: present, or of one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderCondition(pub Option<HeaderValue>);
@@ -296,6 +312,7 @@ mod tests {
         refuses::<Name>(&["", "a b", "ä", "a/b", &"x".repeat(65)]);
         refuses::<HeaderName>(&["", "x user", "x:user"]);
         refuses::<HeaderCondition>(&["a\nb", "\0"]);
+        refuses::<HeaderValue>(&["a\r\nb: c", "a\nb", "\0", " a", "a\t"]);
         refuses::<Method>(&["", "get", "G T"]);
         refuses::<CookieName>(&["", "a=b", "a b", "a;"]);
         refuses::<CookiePath>(&["", "x", "/a;b", "/ "]);

@@ -156,7 +156,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn hsts(&mut self, file: &file::Hsts, at: At<'_>) -> HeaderValue {
+    pub(super) fn hsts(&mut self, file: &file::Hsts, at: At<'_>) -> HeaderValue {
         /// What the makers of browsers ask for.
         const PRELOADED: u64 = 365 * 24 * 3600;
 
