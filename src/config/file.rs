@@ -32,8 +32,8 @@ pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
 };
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
-    ForwardStyle, HostChoice, Pool, Queue,
+    Backend, BackendHttp2, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward,
+    ForwardHost, ForwardStyle, HostChoice, Http2Choice, Pool, Queue,
 };
 pub use server::{
     AccessLog, AccessLogFormat, ClientTimeouts, Http2, Limit, Limits, LinesKept, Log, LogFormat,

@@ -236,11 +236,23 @@ pub struct ProxyProtocol {
     pub timeout: Duration,
 }
 
+/// Whether a backend is spoken to in HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendHttp2 {
+    /// In HTTP/1.1.
+    #[default]
+    No,
+    /// In HTTP/2.
+    Yes,
+    /// In what it chooses of both, over TLS.
+    Auto,
+}
+
 /// What is said to a backend before HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transport {
-    /// HTTP/2 is spoken then.
-    pub is_http2: bool,
+    /// Is it HTTP/2 that is spoken then?
+    pub http2: BackendHttp2,
     /// A PROXY protocol header.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS. The files were readable when the configuration was.

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::leaf::{Leaf, Size, StatusRange};
 use super::{
-    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
-    Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
-    Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup, Pool, Probe, SameSite,
-    Secure, Server, Transport,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendHttp2, BackendTimeouts,
+    ClientTimeouts, Config, Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle,
+    HealthCheck, HostPolicy, Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup,
+    Pool, Probe, SameSite, Secure, Server, Transport,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
@@ -279,7 +279,11 @@ fn transport(transport: &Transport) -> String {
             format!("TLS {min_version} or later, {whom}{}", shown.unwrap_or_default())
         }
     });
-    about.push(if transport.is_http2 { "HTTP/2" } else { "HTTP/1.1" }.into());
+    about.push(match transport.http2 {
+        BackendHttp2::No => "HTTP/1.1".into(),
+        BackendHttp2::Yes => "HTTP/2".into(),
+        BackendHttp2::Auto => "HTTP/2 or HTTP/1.1, as each backend chooses".into(),
+    });
     about.join(", ")
 }
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::affinity;
 use super::body::{
@@ -35,7 +35,7 @@ use crate::balance::{
     Unavailable,
 };
 use crate::clock;
-use crate::config::HostPolicy;
+use crate::config::{BackendHttp2, HostPolicy};
 use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
 use crate::http::framing::Refusal;
@@ -45,6 +45,9 @@ use crate::observe::metrics::{Meter, Tally};
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
+
+/// Fields of one of them that is passed on in HTTP/2.
+const MAX_INTERIM_FIELDS: usize = 64;
 
 /// When a session's home refuses a connection, it is asked once more after so long: it may just be
 /// starting again, and a session that moves is lost.
@@ -238,7 +241,7 @@ impl<'a> Attempt<'a> {
         let worker = &self.client.worker;
         let record = &self.client.record;
         while !self.needs_new_connection
-            && let Some(mut upstream) = self.take_idle(backend.id_at_address())
+            && let Some(mut upstream) = self.take_idle(backend)
         {
             if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
@@ -255,9 +258,9 @@ impl<'a> Attempt<'a> {
         let pool = &self.destination.pool;
         let meter = worker.witness.meters.backend(pool, backend);
         record.attempt(&meter, placement.cause);
-        if self.destination.transport.is_http2
+        if self.destination.transport.http2 != BackendHttp2::No
             && !self.needs_new_connection
-            && let Some(lane) = worker.shared(backend.id_at_address())
+            && let Some(lane) = worker.shared(self.destination.transport.line_to(backend))
         {
             record.count(Tally::Reused);
             return Ok(Some(Line::Shared(lane)));
@@ -295,7 +298,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// An idle connection to a backend. One that began with whom it is from is that client's.
-    fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
+    fn take_idle(&self, backend: &Backend) -> Option<Upstream> {
+        let backend = self.destination.transport.line_to(backend);
         match self.destination.transport.proxy_protocol {
             None => self.client.worker.take_idle(backend),
             Some(_) => self.client.take_own(backend),
@@ -307,13 +311,18 @@ impl<'a> Attempt<'a> {
         let transport = &self.destination.transport;
         let socket = Socket::connect(backend.address(), transport, from_to).await?;
         let worker = &self.client.worker;
-        if !transport.is_http2 {
+        let is_http2 = match transport.http2 {
+            BackendHttp2::No => false,
+            BackendHttp2::Yes => true,
+            BackendHttp2::Auto => socket.agrees_on_http2(),
+        };
+        if !is_http2 {
             return Ok(Line::Own(Upstream::of(socket, worker, meter)));
         }
         let patience = self.destination.timeouts.idle;
         let shared = SharedUpstream::begin(socket, meter, worker.tick(), patience).await?;
         let lane = shared.lane();
-        worker.share(backend.id_at_address(), shared);
+        worker.share(transport.line_to(backend), shared);
         Ok(Line::Shared(lane))
     }
 
@@ -382,6 +391,11 @@ impl<'a> Attempt<'a> {
         self.head.extend_from_slice(b"\r\n");
     }
 
+    /// Has the backend said so much before its answer that it is not believed to come to one?
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.interim_heads == MAX_INTERIM
+    }
+
     fn poll_answer(
         &mut self,
         upstream: &mut Upstream,
@@ -409,7 +423,7 @@ impl<'a> Attempt<'a> {
             }
             match upstream.poll_head(cx, self.is_head, map) {
                 Poll::Ready(Ok(Arrived::Final(head))) => return Poll::Ready(Turn::Answered(head)),
-                Poll::Ready(Ok(Arrived::Interim(..))) if self.interim_heads == MAX_INTERIM => {
+                Poll::Ready(Ok(Arrived::Interim(..))) if self.has_had_enough() => {
                     let failure = Failure::Refused(Refusal::TooManyInterim);
                     return Poll::Ready(Turn::Failed(failure));
                 }
@@ -436,11 +450,15 @@ impl<'a> Attempt<'a> {
 
     /// Passes on an interim head. 100 is for us: hyper asks the client by itself when we begin to
     /// read the body.
-    fn interim(&mut self, status: StatusCode, head: &[u8]) {
+    pub(super) fn interim(&mut self, status: StatusCode, head: &[u8]) {
         self.interim_heads += 1;
         if status == StatusCode::CONTINUE {
             if let Some(progress) = &self.progress {
                 progress.is_wanted.set(true);
+            }
+        } else if self.client.is_stream() {
+            if let Some(response) = interim_response(status, head) {
+                self.client.say_interim(response);
             }
         } else if self.client.speaks_interim() {
             self.client.outbox.borrow_mut().extend_from_slice(head);
@@ -512,7 +530,7 @@ impl<'a> Attempt<'a> {
         if upstream.is_reused() && !upstream.has_received() && may_repeat {
             tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
-            self.client.worker.forget_idle(backend.id_at_address());
+            self.client.worker.forget_idle(self.destination.transport.line_to(&backend));
             return Ok(None);
         }
         self.fail(in_flight);
@@ -528,6 +546,21 @@ impl<'a> Attempt<'a> {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }
+}
+
+/// An interim head as HTTP/2 has it.
+fn interim_response(status: StatusCode, head: &[u8]) -> Option<Response<()>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_INTERIM_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_bytes(field.value).ok()?;
+        response.headers_mut().try_append(name, value).ok()?;
+    }
+    Some(response)
 }
 
 /// Does a request go where its session lives?

@@ -82,6 +82,12 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
     }
 
+    /// Plain HTTP where TLS is spoken.
+    pub(crate) fn plain_http() -> Self {
+        let message = "this port speaks HTTPS, not plain HTTP";
+        Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
+    }
+
     /// `Host` is missing, repeated, or no host.
     pub(crate) fn bad_host() -> Self {
         let message = "a request needs exactly one valid Host";

@@ -15,10 +15,9 @@ use http::header::{
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::attempt::Attempt;
-use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
+use super::body::{Broken, Pace, Progress, RequestBody, RequestStream, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
@@ -26,7 +25,6 @@ use super::http2_head;
 use super::record;
 use super::request::{self, Rewritten};
 use super::request_id;
-use super::websocket;
 use crate::balance::Placement;
 use crate::http::fields::Found;
 use crate::observe::access_log::Phase;
@@ -68,12 +66,11 @@ impl From<Broken> for Stop {
     }
 }
 
-/// Serves one request: the service that hyper calls.
+/// Serves one request: the service that hyper calls, or the task of a stream.
 pub(crate) async fn exchange(
     client: Rc<Client>,
-    mut request: Request<Incoming>,
+    request: Request<RequestStream>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
-    let tunnel = websocket::wanted(&client, &mut request);
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
     let mut response = match serve(&client, &mut head, body).await {
@@ -113,7 +110,7 @@ pub(crate) async fn exchange(
         if is_last {
             client.use_up();
         }
-        if !websocket::open(tunnel, &client, &mut response) {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             end_if_whole(&client, &response);
         }
         return Ok(response);
@@ -158,7 +155,7 @@ fn ends_unread(client: &Client, response: &Response<ResponseBody>) -> bool {
 async fn serve(
     client: &Rc<Client>,
     head: &mut Parts,
-    body: Incoming,
+    body: RequestStream,
 ) -> Result<Response<ResponseBody>, Stop> {
     let site = &client.worker.site();
     let adapted = match client.is_stream() {
@@ -209,13 +206,13 @@ pub(crate) struct Payload {
 async fn receive(
     client: &Rc<Client>,
     head: &Parts,
-    mut incoming: Incoming,
+    mut incoming: RequestStream,
 ) -> Result<Payload, Stop> {
     if incoming.is_end_stream() {
         return Ok(Payload { body: RequestBody::Whole(Bytes::new()), progress: None });
     }
     let limits = &client.worker.site().limits;
-    let declared = incoming.size_hint().exact();
+    let declared = incoming.length();
     if declared.is_some_and(|length| length > limits.body_bytes) {
         return Err(Problem::body_too_large().into());
     }
@@ -242,7 +239,7 @@ fn expects_continue(client: &Client) -> bool {
 }
 
 /// Reads a whole body of a known length.
-async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result<Bytes, Stop> {
+async fn read(client: &Client, incoming: &mut RequestStream, length: usize) -> Result<Bytes, Stop> {
     let mut pace = Pace::default();
     let mut whole = BytesMut::new();
     loop {

@@ -14,7 +14,8 @@
 //! | [`client`] | what its parts know of each other |
 //! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
-//! | [`multiplexed`], [`http2_head`], [`websocket`] | the same for HTTP/2: streams, their heads, tunnels |
+//! | [`multiplexed`], [`stream`], [`http2_head`] | the same for HTTP/2: connections, streams, their heads |
+//! | [`websocket`], [`stream_io`] | streams that become tunnels |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
@@ -48,6 +49,8 @@ mod request_id;
 mod response;
 mod shared_attempt;
 mod shared_upstream;
+mod stream;
+mod stream_io;
 mod tunnel;
 mod upstream;
 mod upstream_socket;

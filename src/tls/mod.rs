@@ -25,7 +25,7 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
 pub use incoming::{ClientAuth, Incoming, IncomingSpec};
-pub use outgoing::{Outgoing, OutgoingSpec};
+pub use outgoing::{Outgoing, OutgoingSpec, Protocols};
 pub use subject::subject;
 
 /// A certificate and its key, as files.

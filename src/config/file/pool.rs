@@ -26,8 +26,9 @@ pub struct Pool {
     pub forward: Forward,
     /// Backends are spoken to over TLS. Absent: they are not.
     pub tls: Option<BackendTls>,
-    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs it.
-    pub http2: bool,
+    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs
+    /// it. `"auto"`, with `tls` only: in whichever of HTTP/2 and HTTP/1.1 each backend chooses.
+    pub http2: BackendHttp2,
     /// Connections to backends begin with a PROXY protocol header of this version, which tells
     /// whom they are from. Each is then used for one client only. Absent: they do not.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
@@ -61,7 +62,7 @@ impl Default for Pool {
             max_idle_connections: 256,
             forward: Forward::default(),
             tls: None,
-            http2: false,
+            http2: BackendHttp2::Switch(false),
             proxy_protocol: None,
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
@@ -74,6 +75,24 @@ impl Default for Pool {
             backends: Vec::new(),
         }
     }
+}
+
+/// Whether backends are spoken to in HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BackendHttp2 {
+    /// `true`: they are. `false`: in HTTP/1.1.
+    Switch(bool),
+    /// If they choose it.
+    Choice(Http2Choice),
+}
+
+/// Who decides about HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Http2Choice {
+    /// The backend.
+    Auto,
 }
 
 /// How requests that are free to go anywhere are balanced.

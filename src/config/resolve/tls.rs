@@ -8,10 +8,11 @@ use super::Resolver;
 use crate::config::at::At;
 use crate::config::file::{self, ClientAuthMode, ProxyProtocolVersion, Verify};
 use crate::config::leaf::Parsed;
-use crate::config::{ListenerTls, Transport};
+use crate::config::{BackendHttp2, ListenerTls, Transport};
 use crate::proxy_protocol;
 use crate::tls::{
     ClientAuth, Error, Incoming, IncomingSpec, MinVersion, Outgoing, OutgoingSpec, PairFiles,
+    Protocols,
 };
 
 impl Resolver<'_> {
@@ -46,21 +47,37 @@ impl Resolver<'_> {
     /// What is said to a pool's backends before HTTP; `at` is the pool.
     pub(super) fn transport(&mut self, file: &file::Pool, at: At<'_>) -> Transport {
         let why = "a connection of HTTP/2 is used for many clients";
-        if file.http2 && file.proxy_protocol.is_some() {
+        let http2 = match file.http2 {
+            file::BackendHttp2::Switch(false) => BackendHttp2::No,
+            file::BackendHttp2::Switch(true) => BackendHttp2::Yes,
+            file::BackendHttp2::Choice(file::Http2Choice::Auto) => BackendHttp2::Auto,
+        };
+        if http2 == BackendHttp2::Auto && file.tls.is_none() {
+            let title = format!("{} needs tls", at.key("http2").path());
+            let mistake = self.mistakes.error(at.key("http2"), title);
+            mistake.label("without it a backend cannot say which protocol it speaks");
+            mistake.help("write true or false, or add a tls table");
+        }
+        if http2 != BackendHttp2::No && file.proxy_protocol.is_some() {
             let help = "leave out one of them";
             self.useless(at.key("proxy_protocol"), why, help, at.key("http2"));
         }
         Transport {
-            is_http2: file.http2,
+            http2,
             proxy_protocol: file.proxy_protocol.map(|version| match version {
                 ProxyProtocolVersion::V1 => proxy_protocol::Version::V1,
                 ProxyProtocolVersion::V2 => proxy_protocol::Version::V2,
             }),
-            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, file.http2, at.key("tls"))),
+            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, http2, at.key("tls"))),
         }
     }
 
-    fn backend_tls(&mut self, file: &file::BackendTls, http2: bool, at: At<'_>) -> OutgoingSpec {
+    fn backend_tls(
+        &mut self,
+        file: &file::BackendTls,
+        http2: BackendHttp2,
+        at: At<'_>,
+    ) -> OutgoingSpec {
         let believes_anybody = file.verify == Verify::DangerAcceptAnybody;
         if believes_anybody {
             let help = "leave it out, or leave out verify";
@@ -77,7 +94,11 @@ impl Resolver<'_> {
                 key: self.beside(&pair.key),
             }),
             min_version: min_version(file.min_version),
-            http2,
+            protocols: match http2 {
+                BackendHttp2::No => Protocols::Http1,
+                BackendHttp2::Yes => Protocols::Http2,
+                BackendHttp2::Auto => Protocols::Either,
+            },
             believes_anybody,
         };
         if let Err(error) = Outgoing::new(&spec) {

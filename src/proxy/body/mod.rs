@@ -2,6 +2,7 @@
 
 mod download;
 mod relay;
+mod request_stream;
 mod sending;
 mod upload;
 
@@ -15,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 
 pub(crate) use download::{Begun, Download, Lease};
 pub(crate) use relay::{Relay, upload};
+pub(crate) use request_stream::{Http2Stream, RequestStream};
 pub(crate) use sending::{RequestBody, SendError, Sending};
 pub(crate) use upload::{Pace, Progress, Upload};
 

@@ -118,6 +118,7 @@ impl Relay {
     }
 
     fn fail(&mut self, error: &h2::Error) -> Broken {
+        self.client.reset_reason.set(error.reason().filter(may_be_said));
         if let Some(in_flight) = &self.in_flight {
             tracing::warn!(backend = in_flight.backend().name(), %error, "{}", Broken::Backend);
         }
@@ -152,6 +153,12 @@ impl Drop for Relay {
         self.client.record.mark(Phase::Transfer);
         self.client.end_exchange();
     }
+}
+
+/// May a client be told this reason for which a backend has reset a stream? Most are about the
+/// connection to the backend. That nothing was done (REFUSED_STREAM) is not true any more.
+fn may_be_said(reason: &Reason) -> bool {
+    matches!(*reason, Reason::CANCEL | Reason::ENHANCE_YOUR_CALM)
 }
 
 /// What trailers may say.

@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 use tokio::time::Sleep;
 
-use super::Broken;
+use super::{Broken, RequestStream};
 use crate::proxy::client::Client;
 use crate::proxy::watch::{Side, TICK, Tick};
 
@@ -22,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A request's body on its way from the client.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    incoming: Incoming,
+    incoming: RequestStream,
     client: Rc<Client>,
     pace: Pace,
     /// What became of it, for the exchange.
@@ -48,7 +47,7 @@ impl Upload {
     /// The body of a client's request. With `expects_continue` it is not read before the backend
     /// asks for it; hyper then asks the client.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: RequestStream,
         client: Rc<Client>,
         expects_continue: bool,
     ) -> (Box<Self>, Rc<Progress>) {
@@ -106,13 +105,13 @@ impl Pace {
     /// which the rate would be too low, whichever is earlier.
     pub(crate) fn poll_frame(
         &mut self,
-        incoming: &mut Incoming,
+        incoming: &mut RequestStream,
         client: &Client,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let site = client.worker.site();
         self.began.get_or_insert_with(|| client.worker.tick());
-        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = incoming.poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {
                 return Poll::Ready(Some(Err(Broken::ClientStalled)));
             }
@@ -129,7 +128,7 @@ impl Pace {
             client.body_arrived();
         }
         Poll::Ready(frame.map(|frame| {
-            let frame = frame.map_err(|_| Broken::Client)?;
+            let frame = frame?;
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
             if self.received > site.limits.body_bytes { Err(Broken::TooLarge) } else { Ok(frame) }
         }))
