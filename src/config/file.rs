@@ -27,13 +27,13 @@ pub use affinity::{
     Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
     OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
-pub use health::{Health, Initial};
+pub use health::{GrpcHealth, Health, Initial};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
 };
 pub use pool::{
     Backend, BackendHttp2, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward,
-    ForwardHost, ForwardStyle, HostChoice, Http2Choice, Pool, Queue,
+    ForwardHost, ForwardStyle, HostChoice, Http2Choice, Pool, Queue, Retry,
 };
 pub use server::{
     AccessLog, AccessLogFormat, ClientTimeouts, Http2, Limit, Limits, LinesKept, Log, LogFormat,

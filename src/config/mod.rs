@@ -302,10 +302,21 @@ pub struct Pool {
     pub max_idle_connections: usize,
     /// Backends, or connections, that are tried for one request at most; at least 1.
     pub attempts: usize,
+    /// Which calls of gRPC may be made again elsewhere, if any.
+    pub retry: Option<Retry>,
     /// Active checks, if any.
     pub health: Option<HealthCheck>,
     /// Where further backends are found.
     pub discover: Vec<Discover>,
+}
+
+/// Which calls of gRPC may be made again elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// Those that end with one of these, and with nothing else.
+    pub grpc_status: Vec<u8>,
+    /// As a share of all calls, at most.
+    pub budget: f64,
 }
 
 /// Where backends are found.
@@ -499,6 +510,8 @@ pub enum Probe {
     Tcp,
     /// Does it answer a GET as it should?
     Http(HttpProbe),
+    /// Does it say that this service is well (`grpc.health.v1.Health`)? Empty: all of it.
+    Grpc(String),
 }
 
 /// A health check by HTTP.

@@ -8,7 +8,7 @@ mod routes;
 use std::fmt;
 use std::time::Duration;
 
-use super::leaf::{Leaf, Size, StatusRange};
+use super::leaf::{Leaf, Share, Size, StatusRange};
 use super::{
     AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendHttp2, BackendTimeouts,
     ClientTimeouts, Config, Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle,
@@ -240,6 +240,11 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("eject", eject(pool.spec.ejection)),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
+    rows.extend(pool.retry.as_ref().map(|retry| {
+        let statuses: Vec<_> = retry.grpc_status.iter().map(u8::to_string).collect();
+        let share = Share(retry.budget).show();
+        row("retry", format!("gRPC status {}, up to {share} of calls", statuses.join(", ")))
+    }));
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
@@ -429,6 +434,8 @@ fn health(health: &HealthCheck) -> String {
     let port = health.port.map_or(String::new(), |port| format!(" on port {port}"));
     let probe = match &health.probe {
         Probe::Tcp => format!("connect{port}"),
+        Probe::Grpc(service) if service.is_empty() => format!("gRPC health{port}"),
+        Probe::Grpc(service) => format!("gRPC health of {service}{port}"),
         Probe::Http(probe) => {
             let expect = probe.expect.iter().map(|&(first, last)| StatusRange(first, last).show());
             let expect = expect.collect::<Vec<_>>().join(", ");

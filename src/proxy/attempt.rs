@@ -129,6 +129,10 @@ impl<'a> Attempt<'a> {
         let found = fields.found();
         let rewritten =
             request::write(&mut bytes, head, fields, client, destination, progress.is_none());
+        if let (Some(retry), Some(progress)) = (&destination.retry, &progress) {
+            retry.budget.deposit();
+            progress.keep(client.worker.site().limits.request_buffer);
+        }
         let attempt = Attempt {
             client,
             destination,
@@ -324,6 +328,34 @@ impl<'a> Attempt<'a> {
         let lane = shared.lane();
         worker.share(transport.line_to(backend), shared);
         Ok(Line::Shared(lane))
+    }
+
+    /// The backend has answered with nothing but a status of gRPC that sends the call elsewhere. Is
+    /// there somewhere else, and is all of it there to be sent again? Not from where a session is
+    /// at home.
+    pub(super) fn may_go_elsewhere(&mut self, placement: &Placement, status: &HeaderValue) -> bool {
+        let Some(retry) = &self.destination.retry else { return false };
+        if !retry.is_for(status)
+            || is_home(placement.cause)
+            || self.tried.len() + 1 >= self.destination.attempts
+        {
+            return false;
+        }
+        let kept = self.progress.as_ref().map(|progress| progress.kept());
+        match (kept, &self.body) {
+            (Some(None), _) | (None, RequestBody::Streamed(_)) => return false,
+            (Some(Some(kept)), _) if retry.budget.withdraw() => {
+                self.body = RequestBody::Whole(kept);
+                self.progress = None;
+            }
+            (None, RequestBody::Whole(_)) if retry.budget.withdraw() => {}
+            _ => return false,
+        }
+        let backend = &placement.backend;
+        let pool = self.destination.pool.name();
+        self.failure = format!("{pool}/{}: gRPC status {status:?}", backend.name());
+        self.tried.push(backend.id());
+        true
     }
 
     pub(super) fn could_not_reach(&mut self, backend: &Backend, error: &str) {

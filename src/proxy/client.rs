@@ -590,6 +590,17 @@ impl Client {
         .await
     }
 
+    /// A future that also ends when the client does not want to wait any longer.
+    pub(crate) async fn unless_overdue<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.watch.has_fired(Side::Deadline) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
     /// A future that also ends when the client takes too long.
     pub(crate) async fn unless_late<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);

@@ -169,6 +169,13 @@ impl Problem {
         Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message).with(detail)
     }
 
+    /// The client's own deadline has passed.
+    pub(crate) fn overdue() -> Self {
+        let message = "the deadline of this call has passed";
+        let kind = ProblemKind::GatewayTimeout;
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message)
+    }
+
     /// What kind of problem it is.
     pub(crate) fn kind(&self) -> ProblemKind {
         self.kind

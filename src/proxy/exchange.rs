@@ -25,9 +25,14 @@ use super::http2_head;
 use super::record;
 use super::request::{self, Rewritten};
 use super::request_id;
+use super::watch::{Side, ticks};
 use crate::balance::Placement;
 use crate::http::fields::Found;
+use crate::http::grpc;
 use crate::observe::access_log::Phase;
+
+/// How long the client of a call waits.
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The client is gone: nobody is there to answer.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +78,11 @@ pub(crate) async fn exchange(
 ) -> Result<Response<ResponseBody>, ClientLeft> {
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
-    let mut response = match serve(&client, &mut head, body).await {
+    if client.is_stream() {
+        note_deadline(&client, &head);
+    }
+    let served = client.unless_overdue(serve(&client, &mut head, body)).await;
+    let mut response = match served.unwrap_or_else(|| Err(Problem::overdue().into())) {
         Ok(response) => response,
         Err(stop) => {
             let problem = match (stop, client.body_refusal()) {
@@ -90,7 +99,7 @@ pub(crate) async fn exchange(
             problem.log_request(&client, &id);
             let fields = client.fields.borrow();
             let content = fields.get(CONTENT_TYPE.as_str());
-            match content.is_some_and(|content| content.starts_with(b"application/grpc")) {
+            match content.is_some_and(grpc::is_call) {
                 true if client.is_stream() => problem.grpc_response(&id),
                 _ => problem.response(fields.get(ACCEPT.as_str()), &id),
             }
@@ -134,6 +143,18 @@ pub(crate) async fn exchange(
     }
     end_if_whole(&client, &response);
     Ok(response)
+}
+
+/// A call of gRPC may say how long its client waits.
+fn note_deadline(client: &Client, head: &Parts) {
+    let fields = &head.headers;
+    let is_call = |content: &HeaderValue| grpc::is_call(content.as_bytes());
+    if fields.get(CONTENT_TYPE).is_some_and(is_call)
+        && let Some(timeout) = fields.get(GRPC_TIMEOUT)
+        && let Some(timeout) = grpc::timeout(timeout.as_bytes())
+    {
+        client.watch.set(Side::Deadline, client.worker.after(ticks(timeout)));
+    }
 }
 
 /// Ends the exchange, unless its body does so when it ends.

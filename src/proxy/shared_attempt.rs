@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{HeaderValue, SEC_WEBSOCKET_ACCEPT};
+use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT};
 use http::{Response, StatusCode};
 use tokio::task::JoinHandle;
 
@@ -28,6 +28,9 @@ use crate::http::fields::STICKLER_AFFINITY;
 use crate::http::request_head::field;
 use crate::http::response_head::{self, BodyFraming, ResponseHead};
 use crate::observe::access_log::Phase;
+
+/// How a call of gRPC went.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What a stream says about a request.
 enum Turn {
@@ -74,8 +77,16 @@ impl Attempt<'_> {
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(response) => {
-                self.client.record.answered();
                 self.destination.pool.connect_succeeded(&placement.backend);
+                if let (true, Some(status)) =
+                    (response.body().is_end_stream(), response.headers().get(GRPC_STATUS))
+                    && self.may_go_elsewhere(placement, status)
+                {
+                    self.client.record.mark(Phase::Failed);
+                    self.fail(in_flight);
+                    return Ok(None);
+                }
+                self.client.record.answered();
                 if let Some(placed_at) = self.placed_at {
                     let now = clock::now();
                     in_flight.answered(now.since(placed_at), now);

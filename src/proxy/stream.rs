@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderValue, UPGRADE};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::body::{Http2Stream, RequestStream, ResponseBody};
@@ -26,6 +26,7 @@ pub(super) async fn serve(
     mut respond: SendResponse<Bytes>,
 ) {
     let (request, tunnel) = split(client, request);
+    let asks_for_tunnel = tunnel.is_some();
     let response = {
         let mut exchange = pin!(exchange(client.clone(), request));
         let response = poll_fn(|cx| {
@@ -53,6 +54,11 @@ pub(super) async fn serve(
             websocket::run(client, send, stream).await;
         }
         return;
+    }
+    if asks_for_tunnel && head.status().is_success() {
+        // A backend of HTTP/1.1 has answered instead of switching protocols, where any success
+        // would be taken for a tunnel.
+        *head.status_mut() = StatusCode::BAD_GATEWAY;
     }
     complete(head.headers_mut(), client);
     if let Err(error) = send(client, &mut respond, head, body).await {

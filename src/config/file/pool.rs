@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
-use crate::config::leaf::{HostHeader, Name, Parsed};
+use crate::config::leaf::{HostHeader, Name, Parsed, Share};
 
 /// A named group of backends with one policy.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,6 +45,8 @@ pub struct Pool {
     pub eject: Eject,
     /// How sessions stick to backends. Absent: they do not.
     pub affinity: Affinity,
+    /// Calls of gRPC that are made again at another backend.
+    pub retry: Retry,
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
     /// Where further app servers are found: by DNS, or in a file that is watched.
@@ -70,6 +72,7 @@ impl Default for Pool {
             drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
             affinity: Affinity::default(),
+            retry: Retry::default(),
             health: None,
             discover: Vec::new(),
             backends: Vec::new(),
@@ -261,6 +264,54 @@ pub struct Ejection {
 impl Default for Ejection {
     fn default() -> Self {
         Ejection { connect_failures: 5, duration: seconds(10) }
+    }
+}
+
+/// Calls of gRPC that are made again at another backend, if nothing has come of them but a status.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// The statuses by which a backend says so. Absent: none.
+    pub grpc_status: Option<Vec<GrpcStatus>>,
+    /// How many calls are made again at most, as a share of all of them.
+    pub budget: Parsed<Share>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { grpc_status: None, budget: Parsed(Share(0.2)) }
+    }
+}
+
+/// A status of gRPC after which a call may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrpcStatus {
+    /// 1
+    Cancelled,
+    /// 2
+    Unknown,
+    /// 8
+    ResourceExhausted,
+    /// 10
+    Aborted,
+    /// 13
+    Internal,
+    /// 14
+    Unavailable,
+}
+
+impl GrpcStatus {
+    /// Its number.
+    pub fn code(self) -> u8 {
+        match self {
+            GrpcStatus::Cancelled => 1,
+            GrpcStatus::Unknown => 2,
+            GrpcStatus::ResourceExhausted => 8,
+            GrpcStatus::Aborted => 10,
+            GrpcStatus::Internal => 13,
+            GrpcStatus::Unavailable => 14,
+        }
     }
 }
 

@@ -98,6 +98,10 @@ impl Relay {
         if self.client.has_left() {
             return Poll::Ready(Some(Err(self.give_up(Broken::Client))));
         }
+        if self.client.watch.has_fired(Side::Deadline) {
+            self.client.reset_reason.set(Some(Reason::CANCEL));
+            return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));
+        }
         if self.client.watch.has_fired(Side::Backend) {
             tracing::warn!("{}", Broken::BackendStalled);
             return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));

@@ -1,6 +1,6 @@
 //! A request's body on its way from the client.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -41,6 +41,43 @@ pub(crate) struct Progress {
     pub(crate) has_begun: Cell<bool>,
     /// It goes on by itself, in a task of its own beside the response.
     pub(crate) is_detached: Cell<bool>,
+    /// What has been taken of it, for another attempt, if it is kept at all.
+    kept: RefCell<Kept>,
+}
+
+/// A body that has been taken, for another attempt.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// How much is kept at most. Nothing is if there is more.
+    room: usize,
+    is_whole: bool,
+}
+
+impl Kept {
+    fn see(&mut self, frame: Option<&Frame<Bytes>>) {
+        match frame.map(Frame::data_ref) {
+            None => self.is_whole = self.room > 0,
+            Some(Some(data)) if self.bytes.len() + data.len() <= self.room => {
+                self.bytes.extend_from_slice(data);
+            }
+            // Trailers, or too much.
+            Some(_) => *self = Kept::default(),
+        }
+    }
+}
+
+impl Progress {
+    /// Keeps what is taken, up to so many bytes.
+    pub(crate) fn keep(&self, room: usize) {
+        self.kept.borrow_mut().room = room;
+    }
+
+    /// The body, if all of it was taken and kept.
+    pub(crate) fn kept(&self) -> Option<Bytes> {
+        let mut kept = self.kept.borrow_mut();
+        kept.is_whole.then(|| std::mem::take(&mut kept.bytes).into())
+    }
 }
 
 impl Upload {
@@ -82,6 +119,15 @@ impl Upload {
         }
         let frame = ready!(polled);
         self.progress.has_begun.set(true);
+        let mut kept = self.progress.kept.borrow_mut();
+        if kept.room > 0 {
+            match &frame {
+                Some(Err(_)) => *kept = Kept::default(),
+                Some(Ok(frame)) => kept.see(Some(frame)),
+                None => kept.see(None),
+            }
+        }
+        drop(kept);
         if let Some(Ok(frame)) = &frame {
             self.client.record.note_received(frame.data_ref().map_or(0, Bytes::len));
         }
