@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use stickler::config::{Config, schema};
+use stickler::lab::simulator::scenario::{SHIPPED, Scenario};
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
@@ -45,6 +46,21 @@ fn every_shipped_file_loads_without_a_warning() {
             Err(error) => panic!("{}\n{error}", path.display()),
         }
     }
+}
+
+#[test]
+fn every_scenario_of_the_simulator_loads_and_comes_with_the_program() {
+    let mut known = BTreeSet::new();
+    for path in files("config/scenarios") {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let (scenario, warnings) = Scenario::load(path.to_str().unwrap())
+            .unwrap_or_else(|error| panic!("{}\n{error}", path.display()));
+        assert!(warnings.is_empty(), "{}\n{warnings:?}", path.display());
+        assert!(!scenario.policies.is_empty(), "{name}");
+        known.insert(name);
+    }
+    let shipped = SHIPPED.iter().map(|shipped| shipped.name.to_owned());
+    assert_eq!(known, shipped.collect());
 }
 
 /// The keys of a schema with the tables that they are in: `pools.*.affinity.mode`.

@@ -253,9 +253,11 @@ impl Backend {
     /// The requests in flight that this backend should have at most: `factor` times its fair share
     /// of all those in the pool, one more included (Mirrokni, Thorup and Zadimoghaddam 2018).
     pub(super) fn bound(&self, factor: f32) -> u32 {
-        let share = self.share();
+        // A share like 1/20 has no exact float: without the allowance 1.5 * 200 / 20 would be 16.
+        const ROUNDING: f64 = 1e-6;
         let total = self.shared.in_flight().saturating_add(1);
-        (factor * share * total as f32).ceil().max(1.0) as u32
+        let exact = f64::from(factor) * f64::from(self.share()) * f64::from(total);
+        (exact * (1.0 - ROUNDING)).ceil().max(1.0) as u32
     }
 
     /// The share of the pool's load that its weight entitles it to.

@@ -2,6 +2,8 @@
 
 mod binding;
 #[cfg(test)]
+mod bounded_tests;
+#[cfg(test)]
 mod drain_tests;
 mod draining;
 mod place;

@@ -19,10 +19,14 @@ const EXAMPLES: &str = "\
 Examples:
   stickler app --name app-1 --listen 127.0.0.1:3001
   stickler app --service-time lognormal:20ms,0.7 --concurrency 8
+  stickler app --kind redis --redis redis://127.0.0.1:6379
+  stickler app --drain-for 30s        asks to be drained when it is told to stop
 
 A shop with sessions: POST /login?user=NAME, POST /cart?item=NAME, GET /cart, POST /checkout,
 POST /logout. A session that this server does not know gets 401 \"unknown_session\".
-GET /whoami says who answers, GET /healthz says ok.";
+GET /whoami says who answers, GET /healthz says ok, GET /stats counts requests and sessions.
+Kinds websocket and hybrid have GET /live?room=NAME, too, a WebSocket: cart, add ITEM, checkout,
+say TEXT (to the room), and anything else comes back.";
 
 /// Run one demo app server
 #[derive(Debug, clap::Args)]
@@ -49,6 +53,17 @@ pub(super) struct Args {
     /// How long it remembers an idle session
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = humantime::parse_duration)]
     session_timeout: Duration,
+    /// Where Redis is, with --kind redis
+    #[arg(long, value_name = "URL", default_value = "redis://127.0.0.1:6379")]
+    redis: String,
+    /// What tokens are signed with; servers with the same secret know each other's sessions.
+    /// Random if absent
+    #[arg(long, value_name = "TEXT")]
+    secret: Option<String>,
+    /// How long it asks to be drained (x-drain in the health check's answer) when it is to stop,
+    /// unless its last session has ended before
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    drain_for: Duration,
     /// Makes session ids and service times repeatable
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -62,6 +77,26 @@ pub(super) struct Args {
 enum Kind {
     /// In its own memory: no other server knows them, and they die with it
     Memory,
+    /// In Redis, see --redis: every server knows them
+    Redis,
+    /// In the client's cookie, signed, see --secret: every server can read them
+    Jwt,
+    /// In its own memory, with live channels in rooms: GET /live?room=NAME is a WebSocket
+    Websocket,
+    /// As jwt, with live channels in rooms that are in its own memory
+    Hybrid,
+}
+
+/// The kind with what belongs to it.
+fn kind(args: &Args, random: u64) -> app::Kind {
+    let secret = || args.secret.clone().unwrap_or_else(|| format!("{random:016x}"));
+    match args.kind {
+        Kind::Memory => app::Kind::Memory,
+        Kind::Redis => app::Kind::Redis { url: args.redis.clone() },
+        Kind::Jwt => app::Kind::Jwt { secret: secret() },
+        Kind::Websocket => app::Kind::Websocket,
+        Kind::Hybrid => app::Kind::Hybrid { secret: secret() },
+    }
 }
 
 /// A name that needs no quoting in JSON, HTML and TOML.
@@ -75,17 +110,16 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
-    let Kind::Memory = args.kind;
+    let mut entropy = super::entropy()?;
     let settings = Settings {
         name: args.name.clone(),
+        kind: kind(args, entropy.next_u64()),
         service_time: args.service_time,
         concurrency: args.concurrency,
         max_sessions: args.max_sessions,
         session_timeout: args.session_timeout,
-        seed: match args.seed {
-            Some(seed) => seed,
-            None => super::entropy()?.next_u64(),
-        },
+        drain_for: args.drain_for,
+        seed: args.seed.unwrap_or_else(|| entropy.next_u64()),
     };
     let shutdown = shutdown(args.exit_with_parent)?;
     super::runtime()?.block_on(async {

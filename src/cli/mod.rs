@@ -4,20 +4,27 @@
 //! exit codes ([`failure`]).
 
 mod app;
+mod bench;
 mod check;
 mod completions;
 mod demo;
 mod drain;
 mod failure;
+mod leash;
 mod maintenance;
+mod output;
 mod plan;
+mod progress;
 mod ready;
 mod reload;
 mod remote;
+mod replay;
+mod report;
 mod run;
 mod schema;
 mod service;
 mod sessions;
+mod simulate;
 mod status;
 mod stop;
 mod table;
@@ -40,6 +47,7 @@ Examples:
   stickler run stickler.toml          be a proxy
   stickler status                     how a running proxy is
   stickler drain shop/shop-1 --wait   empty a backend before a deploy
+  stickler bench --quick              measure what stickiness costs
 
 Exit codes:
   0  all is well
@@ -88,6 +96,17 @@ enum Command {
     Demo(demo::Args),
     /// Run one demo app server
     App(app::Args),
+    /// Simulate a fleet on virtual time, and compare policies
+    Simulate(simulate::Args),
+    /// Replay access logs on virtual time, and compare policies
+    Replay(replay::Args),
+    /// Measure what stickiness costs: real app servers, a real proxy, and open-loop load
+    Bench(bench::Args),
+    /// Show a saved report of `stickler bench`, or write it in another form
+    Report(report::Args),
+    /// Run a program until standard input ends
+    #[command(hide = true)]
+    Leash(leash::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -110,6 +129,11 @@ impl Cli {
             Command::Schema(args) => schema::run(&args, &terminal),
             Command::Demo(args) => demo::run(&args, &terminal),
             Command::App(args) => app::run(&args, &terminal),
+            Command::Simulate(args) => simulate::run(&args, &terminal),
+            Command::Replay(args) => replay::run(&args, &terminal),
+            Command::Bench(args) => bench::run(&args, &terminal),
+            Command::Report(args) => report::run(&args, &terminal),
+            Command::Leash(args) => leash::run(&args),
             Command::Completions(args) => completions::run(&args, &terminal),
         };
         match done {

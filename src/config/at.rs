@@ -6,7 +6,7 @@ use super::source::Place;
 /// A place in the tree, found by following keys. Where the file leaves a key out, it is the
 /// innermost table that the file does have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At<'a> {
+pub(crate) struct At<'a> {
     node: &'a Node,
     /// `node` is what was asked for, not only a table around it.
     found: bool,
@@ -20,13 +20,13 @@ impl<'a> At<'a> {
     }
 
     /// The entry of a table.
-    pub(super) fn key(self, key: &str) -> At<'a> {
+    pub(crate) fn key(self, key: &str) -> At<'a> {
         let refused = &self.node.refused;
         self.step(self.node.get(key), refused.unknown || refused.keys.contains(key))
     }
 
     /// The item of a list; of a single value that stands for a list, the value.
-    pub(super) fn index(self, index: usize) -> At<'a> {
+    pub(crate) fn index(self, index: usize) -> At<'a> {
         match &self.node.value {
             Value::Array(items) => self.step(items.get(index), self.node.is_doubtful()),
             _ => self,
@@ -58,7 +58,7 @@ impl<'a> At<'a> {
     }
 
     /// Is it in the file?
-    pub(super) fn exists(self) -> bool {
+    pub(crate) fn exists(self) -> bool {
         self.found
     }
 
@@ -68,13 +68,13 @@ impl<'a> At<'a> {
     }
 
     /// The keys that lead here, joined by dots.
-    pub(super) fn path(self) -> &'a str {
+    pub(crate) fn path(self) -> &'a str {
         &self.node.path
     }
 
     /// The place of the key, where the key is what is wrong, whatever its value. A table in a list
     /// has none: its header.
-    pub(super) fn name(self) -> Place {
+    pub(crate) fn name(self) -> Place {
         let span = self.node.key.clone().or(Place::from(self).span);
         Place { span, doubtful: self.doubtful && !self.found }
     }

@@ -89,7 +89,8 @@ pub struct Format {
 }
 
 impl Format {
-    const fn of<T: Leaf>() -> Format {
+    /// The format of these values.
+    pub const fn of<T: Leaf>() -> Format {
         Format { name: T::FORMAT, expected: T::EXPECTED, check: |text| T::parse(text).map(|_| ()) }
     }
 

@@ -46,8 +46,11 @@ use crate::proxy_protocol;
 use crate::routing::{HostMatch, Rule};
 use crate::tls::{IncomingSpec, OutgoingSpec};
 
+pub(crate) use at::At;
 pub use file::{AccessLogFormat, LinesKept};
 pub use load::Loaded;
+pub(crate) use load::{read, read_as, unreadable};
+pub(crate) use report::Mistakes;
 pub use report::{ConfigError, Mistake, Severity};
 pub use schema::schema;
 pub use variables::Environment;

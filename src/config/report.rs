@@ -122,7 +122,7 @@ impl Mistake {
     }
 
     /// Says beside the underlined text what is wrong with it.
-    pub(super) fn label(&mut self, label: impl AsRef<str>) -> &mut Self {
+    pub(crate) fn label(&mut self, label: impl AsRef<str>) -> &mut Self {
         if let Some((_, first)) = self.notes.first_mut() {
             *first = clean(label.as_ref());
         }
@@ -130,7 +130,7 @@ impl Mistake {
     }
 
     /// Shows another place that has to do with it.
-    pub(super) fn with(&mut self, place: impl Into<Place>, label: impl AsRef<str>) -> &mut Self {
+    pub(crate) fn with(&mut self, place: impl Into<Place>, label: impl AsRef<str>) -> &mut Self {
         let place = place.into();
         self.doubtful |= place.doubtful;
         if let Some(span) = place.span {
@@ -140,13 +140,13 @@ impl Mistake {
     }
 
     /// It is one only if this place is right.
-    pub(super) fn depends_on(&mut self, place: impl Into<Place>) -> &mut Self {
+    pub(crate) fn depends_on(&mut self, place: impl Into<Place>) -> &mut Self {
         self.doubtful |= place.into().doubtful;
         self
     }
 
     /// Says what to do next.
-    pub(super) fn help(&mut self, help: impl AsRef<str>) -> &mut Self {
+    pub(crate) fn help(&mut self, help: impl AsRef<str>) -> &mut Self {
         let lines: Vec<_> = help.as_ref().lines().map(clean).collect();
         self.help = Some(lines.join("\n"));
         self
@@ -166,7 +166,7 @@ fn clean(text: &str) -> String {
 
 /// The mistakes of one file, while they are collected.
 #[derive(Debug)]
-pub(super) struct Mistakes {
+pub(crate) struct Mistakes {
     source: Arc<Source>,
     list: Vec<Mistake>,
 }
@@ -177,12 +177,12 @@ impl Mistakes {
     }
 
     /// Adds an error; the caller goes on to say more about it.
-    pub(super) fn error(&mut self, at: impl Into<Place>, title: impl Into<String>) -> &mut Mistake {
+    pub(crate) fn error(&mut self, at: impl Into<Place>, title: impl Into<String>) -> &mut Mistake {
         self.add(Severity::Error, at.into(), title.into())
     }
 
     /// Adds a warning; the caller goes on to say more about it.
-    pub(super) fn warning(
+    pub(crate) fn warning(
         &mut self,
         at: impl Into<Place>,
         title: impl Into<String>,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use serde_json::Value as Json;
@@ -13,8 +14,13 @@ use super::suggest::{list, nearest};
 
 /// The JSON Schema (draft 2020-12) of the configuration file, for editors.
 pub fn schema() -> Json {
+    schema_of::<File>()
+}
+
+/// The JSON Schema of any file of ours.
+pub(super) fn schema_of<F: JsonSchema>() -> Json {
     let settings = SchemaSettings::draft2020_12().with_transform(WithoutNull);
-    settings.into_generator().into_root_schema_for::<File>().to_value()
+    settings.into_generator().into_root_schema_for::<F>().to_value()
 }
 
 /// TOML has no null: an `Option` is a key that may be left out, and nothing else.
@@ -53,11 +59,18 @@ impl Transform for WithoutNull {
 pub(super) struct Schema<'a> {
     root: &'a Json,
     json: &'a Json,
+    /// Formats besides those of the configuration.
+    formats: &'a [Format],
 }
 
 impl<'a> Schema<'a> {
     pub(super) fn root(root: &'a Json) -> Self {
-        Schema { root, json: root }
+        Schema { root, json: root, formats: &[] }
+    }
+
+    /// The same, with formats of its own.
+    pub(super) fn with(self, formats: &'a [Format]) -> Self {
+        Schema { formats, ..self }
     }
 
     fn at(self, json: &'a Json) -> Self {
@@ -97,7 +110,9 @@ impl<'a> Schema<'a> {
 
     /// The format of a string or number, if it is one of ours.
     pub(super) fn format(self) -> Option<Format> {
-        Format::named(self.json["format"].as_str()?)
+        let name = self.json["format"].as_str()?;
+        let own = self.formats.iter().find(|format| format.name == name);
+        own.copied().or_else(|| Format::named(name))
     }
 
     /// Smallest and largest integer.

@@ -16,7 +16,7 @@ pub(super) struct Source {
 
 /// Where in a [`Source`] something is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Which text; `None` for the file as a whole.
     pub(super) span: Option<Range<usize>>,
     /// Part of what belongs here was refused already. What is said about the rest may be only a

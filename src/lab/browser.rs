@@ -1,5 +1,7 @@
 //! A browser: a cookie jar, one connection at a time, and limited patience.
 
+mod channel;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use bytes::Bytes;
 use cookie_store::{CookieStore, RawCookie};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -21,10 +24,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+pub use self::channel::{Channel, ChannelError};
 use crate::clock::Stopwatch;
 
 /// Bytes of a response body that are read; more is an error.
 const LARGEST_BODY: usize = 16 << 20;
+
+/// What the body of a form is.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A client that keeps cookies and connections like a browser.
 ///
@@ -54,6 +61,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Its whole body.
     pub body: Bytes,
+    /// Bytes of the request, head and body.
+    pub sent: usize,
     /// From the wish to send the request to the last byte of the body, a new connection included.
     pub latency: Duration,
 }
@@ -138,6 +147,11 @@ impl Browser {
         }
     }
 
+    /// Another window of the same browser: with a copy of its cookies, and no connection yet.
+    pub fn window(&self) -> Self {
+        Browser { jar: self.jar.clone(), ..self.another() }
+    }
+
     /// Sends this header field with every request.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
@@ -157,38 +171,48 @@ impl Browser {
 
     /// GETs `path`, which may have a query.
     pub async fn get(&mut self, path: &str) -> Result<Response, BrowserError> {
-        self.ask(Method::GET, path, Bytes::new()).await
+        self.ask(Method::GET, path, FORM, Bytes::new()).await
     }
 
     /// POSTs a form to `path`: fields as in a query, `name=value&...`.
     pub async fn post(&mut self, path: &str, form: &str) -> Result<Response, BrowserError> {
-        self.ask(Method::POST, path, Bytes::copy_from_slice(form.as_bytes())).await
+        self.ask(Method::POST, path, FORM, Bytes::copy_from_slice(form.as_bytes())).await
     }
 
+    /// POSTs JSON to `path`, as scripts of pages do.
+    pub async fn post_json(&mut self, path: &str, json: &str) -> Result<Response, BrowserError> {
+        let body = Bytes::copy_from_slice(json.as_bytes());
+        self.ask(Method::POST, path, "application/json", body).await
+    }
+
+    /// `kind` is what the body is, if there is one.
     async fn ask(
         &mut self,
         method: Method,
         path: &str,
+        kind: &'static str,
         body: Bytes,
     ) -> Result<Response, BrowserError> {
         let url = self.origin.join(path).map_err(|bad| BrowserError::Url(bad.to_string()))?;
         let stopwatch = Stopwatch::start();
         // Taken, so that every early return and the timeout lose it.
         let connection = self.connection.take();
-        let request = self.request(method, &url, body)?;
+        let request = self.request(method, &url, kind, body)?;
+        let sent = size(&request);
         let exchange = exchange(connection, self.address, self.tls.clone(), request);
         let exchange = timeout(self.patience, exchange).await;
         let (connection, status, headers, body) =
             exchange.map_err(|_| BrowserError::TimedOut)??;
         self.connection = connection.is_reusable().then_some(connection);
         self.keep_cookies(&headers, &url);
-        Ok(Response { status, headers, body, latency: stopwatch.elapsed() })
+        Ok(Response { status, headers, body, sent, latency: stopwatch.elapsed() })
     }
 
     fn request(
         &self,
         method: Method,
         url: &Url,
+        kind: &'static str,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, BrowserError> {
         let has_body = !body.is_empty();
@@ -199,17 +223,19 @@ impl Browser {
         headers.clone_from(&self.headers);
         headers.insert(HOST, self.host.clone());
         if has_body {
-            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-            headers.insert(CONTENT_TYPE, form);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
-        let cookies = self.jar.get_request_values(url);
-        let cookies: Vec<_> = cookies.map(|(name, value)| format!("{name}={value}")).collect();
-        if let Ok(cookies) = HeaderValue::from_str(&cookies.join("; "))
-            && !cookies.is_empty()
-        {
+        if let Some(cookies) = self.cookies(url) {
             headers.insert(COOKIE, cookies);
         }
         Ok(request)
+    }
+
+    /// What the jar has for this place.
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        let cookies = self.jar.get_request_values(url);
+        let cookies: Vec<_> = cookies.map(|(name, value)| format!("{name}={value}")).collect();
+        HeaderValue::from_str(&cookies.join("; ")).ok().filter(|cookies| !cookies.is_empty())
     }
 
     /// Unreadable cookies are dropped, as browsers do.
@@ -218,6 +244,15 @@ impl Browser {
         let cookies = lines.filter_map(|line| RawCookie::parse(line.to_owned()).ok());
         self.jar.store_response_cookies(cookies, url);
     }
+}
+
+/// Bytes of a request as HTTP/1.1 has them on the wire, as far as its fields are ours.
+fn size(request: &Request<Full<Bytes>>) -> usize {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let body = request.body().size_hint().exact().unwrap_or_default() as usize;
+    request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + fields + body
 }
 
 /// One connection and the task that drives it, which ends with it.

@@ -81,17 +81,19 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::lab::app::{self, Settings};
+    use crate::lab::app::{self, Kind, Settings};
     use crate::lab::delay::Delay;
     use crate::lab::journal::Ending;
 
     fn settings() -> Settings {
         Settings {
             name: "app-1".into(),
+            kind: Kind::Memory,
             service_time: Delay::Fixed(Duration::ZERO),
             concurrency: NonZeroU32::new(10).unwrap(),
             max_sessions: 100,
             session_timeout: Duration::from_secs(60),
+            drain_for: Duration::ZERO,
             seed: 1,
         }
     }

@@ -92,12 +92,23 @@ impl AppProcess {
     }
 
     /// Asks it to end by closing its standard input; kills it if it does not.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.stop_within(STOP).await;
+    }
+
+    /// As [`AppProcess::stop`], with another time until it is killed.
+    pub async fn stop_within(mut self, patience: Duration) {
         drop(self.child.stdin.take());
-        if timeout(STOP, self.child.wait()).await.is_err() {
+        if timeout(patience, self.child.wait()).await.is_err() {
             // It is gone, or will be when this value is dropped.
             let _ = self.child.kill().await;
         }
+    }
+
+    /// Ends it like a power cut (SIGKILL).
+    pub async fn kill(mut self) {
+        // An error means that it is gone already.
+        let _ = self.child.kill().await;
     }
 }
 

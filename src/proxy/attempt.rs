@@ -108,9 +108,9 @@ pub(crate) enum Line {
 }
 
 /// What a backend's connection says about a request.
-enum Turn {
-    Answered(ResponseHead),
-    Failed(Failure),
+pub(super) enum Turn<A, F> {
+    Answered(A),
+    Failed(F),
     ClientBroke(Broken),
     TimedOut,
 }
@@ -434,7 +434,7 @@ impl<'a> Attempt<'a> {
         sending: &mut Sending,
         map: &mut HeaderMap,
         cx: &mut Context<'_>,
-    ) -> Poll<Turn> {
+    ) -> Poll<Turn<ResponseHead, Failure>> {
         let mut failure = None;
         loop {
             if !sending.is_done() {
@@ -466,6 +466,11 @@ impl<'a> Attempt<'a> {
                 Poll::Pending => break,
             }
         }
+        self.poll_patience()
+    }
+
+    /// There is no answer yet: is it still to be waited for?
+    pub(super) fn poll_patience<A, F>(&self) -> Poll<Turn<A, F>> {
         if self.client.has_left() {
             return Poll::Ready(Turn::ClientBroke(Broken::Client));
         }

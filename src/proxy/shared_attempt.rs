@@ -11,8 +11,8 @@ use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT};
 use http::{Response, StatusCode};
 use tokio::task::JoinHandle;
 
-use super::attempt::{Answered, Attempt};
-use super::body::{self, Broken, Lease, Relay, RequestBody, ResponseBody};
+use super::attempt::{Answered, Attempt, Turn};
+use super::body::{self, Lease, Relay, RequestBody, ResponseBody};
 use super::error::Problem;
 use super::exchange::Stop;
 use super::shared_upstream::{self, Lane, Translated};
@@ -31,14 +31,6 @@ use crate::observe::access_log::Phase;
 
 /// How a call of gRPC went.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-
-/// What a stream says about a request.
-enum Turn {
-    Answered(Response<RecvStream>),
-    Failed(h2::Error),
-    ClientBroke(Broken),
-    TimedOut,
-}
 
 impl Attempt<'_> {
     /// Sends the request and waits for the head of the answer. `None` if nobody has seen the
@@ -180,7 +172,11 @@ impl Attempt<'_> {
         true
     }
 
-    fn poll_shared(&mut self, response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Turn> {
+    fn poll_shared(
+        &mut self,
+        response: &mut ResponseFuture,
+        cx: &mut Context<'_>,
+    ) -> Poll<Turn<Response<RecvStream>, h2::Error>> {
         if !self.pass_interim(response, cx) {
             return Poll::Ready(Turn::Failed(Reason::ENHANCE_YOUR_CALM.into()));
         }
@@ -192,18 +188,7 @@ impl Attempt<'_> {
         if let Some(broken) = self.client.upload_broke.take() {
             return Poll::Ready(Turn::ClientBroke(broken));
         }
-        if self.client.has_left() {
-            return Poll::Ready(Turn::ClientBroke(Broken::Client));
-        }
-        if self.client.watch.has_fired(Side::Backend) {
-            return Poll::Ready(Turn::TimedOut);
-        }
-        if !self.progress.as_ref().is_some_and(|progress| progress.waits_for_client.get()) {
-            let timeout = self.destination.timeouts.response_header;
-            let worker = &self.client.worker;
-            self.client.watch.ensure(Side::Backend, || worker.after(timeout));
-        }
-        Poll::Pending
+        self.poll_patience()
     }
 
     /// What now? The request is kept for another attempt, or lost.

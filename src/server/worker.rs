@@ -189,9 +189,14 @@ async fn work(
                 worker.sweep(Tick::try_from(ticks).unwrap_or(Tick::MAX).saturating_add(1));
                 if worker.is_shutting_down() && worker.is_deserted() && acceptors.are_done() {
                     queue.close();
-                    match queue.recv().await {
-                        Some(dealt) => take(dealt, worker),
-                        None => return,
+                    let mut is_over = true;
+                    // All of them: nobody asks for the queue any more before these have left.
+                    while let Some(dealt) = queue.recv().await {
+                        take(dealt, worker);
+                        is_over = false;
+                    }
+                    if is_over {
+                        return;
                     }
                 }
             }

@@ -72,11 +72,21 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(detail)))
 }
 
+/// What is wrong with a value.
+fn wrong(key: &str, why: String, expected: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{key}: {why}"))
+        .help(format!("expected {expected}"))
+}
+
+/// No number is too high.
+pub(super) fn check_highest(key: &str, value: u32, highest: u32) -> Result<(), Problem> {
+    match value > highest {
+        true => Err(wrong(key, format!("{value} is too high"), &format!("{highest} at most"))),
+        false => Ok(()),
+    }
+}
+
 fn spec(new: view::NewBackend) -> Result<BackendSpec, Problem> {
-    let wrong = |key: &str, why: String, expected: &str| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{key}: {why}"))
-            .help(format!("expected {expected}"))
-    };
     let Name(name) = Name::parse(&new.name).map_err(|why| wrong("name", why, Name::EXPECTED))?;
     let address = Address::parse(&new.address);
     let address = address.map_err(|why| wrong("address", why, Address::EXPECTED))?;
@@ -86,9 +96,7 @@ fn spec(new: view::NewBackend) -> Result<BackendSpec, Problem> {
         ("priority", new.priority, HIGHEST_PRIORITY),
         ("max_connections", limit.unwrap_or_default(), HIGHEST_LIMIT),
     ] {
-        if value > highest {
-            return Err(wrong(key, format!("{value} is too high"), &format!("{highest} at most")));
-        }
+        check_highest(key, value, highest)?;
     }
     Ok(BackendSpec {
         weight: new.weight,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::StatusCode;
 
 use super::App;
-use super::backends::HIGHEST_WEIGHT;
+use super::backends::{HIGHEST_WEIGHT, check_highest};
 use crate::admin::extract::{Json, OptionalJson, Path};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, show, view};
@@ -140,11 +140,7 @@ pub(super) async fn weight(
     Json(order): Json<view::WeightOrder>,
 ) -> Result<Json<view::Backend>, Problem> {
     admin.backend(&pool, &name)?;
-    if order.weight > HIGHEST_WEIGHT {
-        let detail = format!("weight: {} is too high", order.weight);
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-            .help(format!("expected {HIGHEST_WEIGHT} at most")));
-    }
+    check_highest("weight", order.weight, HIGHEST_WEIGHT)?;
     let done = admin.controller.set_weight(&pool, &name, order.weight);
     done.map_err(|error| refused(error, &pool, &name))?;
     admin.answer(&pool, &name)

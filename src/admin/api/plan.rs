@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
-use super::backends::HIGHEST_WEIGHT;
+use super::backends::{HIGHEST_WEIGHT, check_highest};
 use crate::admin::extract::{Json, Query};
 use crate::admin::problem::Problem;
 use crate::admin::view;
@@ -60,11 +60,7 @@ pub(super) async fn plan(
 ) -> Result<Json<view::Plan>, Problem> {
     let PlanQuery { pool, backend: name, change, weight } = query;
     let weight = weight.unwrap_or(1);
-    if weight > HIGHEST_WEIGHT {
-        let detail = format!("weight: {weight} is too high");
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-            .help(format!("expected {HIGHEST_WEIGHT} at most")));
-    }
+    check_highest("weight", weight, HIGHEST_WEIGHT)?;
     let pool = match change {
         ChangeName::Add => admin.pool(&pool)?,
         _ => admin.backend(&pool, &name)?.0,

@@ -11,6 +11,22 @@ pub const COOKIE: &str = "sid";
 /// [`Refusal::error`] of a client that claims a session which this server does not know.
 pub const UNKNOWN_SESSION: &str = "unknown_session";
 
+/// The metric of the `Server-Timing` field in which a server says how long it took to read and
+/// write the session, as in `state;dur=0.412`, in milliseconds.
+pub const STATE_METRIC: &str = "state";
+
+/// The field of a health check's answer by which a server asks to be drained.
+pub const DRAIN: &str = "x-drain";
+
+/// The field of an answer by which an app tells Stickler about the session,
+pub const AFFINITY: &str = "stickler-affinity";
+
+/// and its value when the session is over.
+pub const RELEASE: &str = "release";
+
+/// [`Refusal::error`] of a client that claims none.
+pub const NO_SESSION: &str = "no_session";
+
 /// The state of a session after a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -22,6 +38,32 @@ pub struct Answer {
     pub cart: Vec<String>,
     /// Requests in this session so far, this one included.
     pub requests: u64,
+}
+
+/// The answer to `/stats`, which costs no service time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Who answers.
+    pub server: String,
+    /// Requests and messages that were worked on since the start.
+    pub requests: u64,
+    /// Sessions in this server's memory; 0 for kinds that keep none.
+    pub sessions: u64,
+    /// Live channels.
+    pub channels: u64,
+}
+
+/// What one member of a room said, as all members hear it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Who passes it on.
+    pub server: String,
+    /// The room.
+    pub room: String,
+    /// Who said it.
+    pub user: String,
+    /// What.
+    pub text: String,
 }
 
 /// The answer to `/whoami`, which is for everybody.
@@ -78,7 +120,7 @@ impl Refusal {
 
     pub(super) fn no_session(server: &str) -> Self {
         let hint = "log in first: POST /login?user=NAME";
-        Self::new(StatusCode::UNAUTHORIZED, "no_session", server, hint)
+        Self::new(StatusCode::UNAUTHORIZED, NO_SESSION, server, hint)
     }
 
     pub(super) fn bad_field(server: &str, field: &str, longest: usize) -> Self {
@@ -89,6 +131,11 @@ impl Refusal {
 
     pub(super) fn cart_is_full(server: &str) -> Self {
         Self::new(StatusCode::CONFLICT, "cart_is_full", server, "check out first: POST /checkout")
+    }
+
+    pub(super) fn store_failed(server: &str, why: &str) -> Self {
+        let hint = format!("the session store does not answer: {why}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", server, hint)
     }
 
     pub(super) fn no_such_page(server: &str) -> Self {

@@ -29,10 +29,7 @@ fn claim(headers: &HeaderMap, cookie: &CookieName) -> Claim {
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     match cookie.values(lines).next() {
         None => Claim::None,
-        Some(sid) => {
-            let sid = std::str::from_utf8(sid).ok().and_then(|sid| sid.parse().ok());
-            sid.map_or(Claim::Unreadable, Claim::Sid)
-        }
+        Some(value) => Claim::Value(String::from_utf8_lossy(value).into_owned()),
     }
 }
 
@@ -79,10 +76,9 @@ mod tests {
         };
         assert_eq!(claimed(&[]), Claim::None);
         assert_eq!(claimed(&["notsid=1; theme=dark".into()]), Claim::None);
-        let expected = Claim::Sid(sid.parse().unwrap());
+        let expected = Claim::Value(sid.into());
         assert_eq!(claimed(&[format!("theme=dark; sid={sid}")]), expected);
         assert_eq!(claimed(&["theme=dark".into(), format!("sid={sid}")]), expected);
-        assert_eq!(claimed(&["sid=from-another-app".into()]), Claim::Unreadable);
     }
 
     #[test]

@@ -7,10 +7,12 @@ use crate::lab::browser::{Browser, Response};
 fn settings(name: &str) -> Settings {
     Settings {
         name: name.into(),
+        kind: Kind::Memory,
         service_time: Delay::Fixed(Duration::ZERO),
         concurrency: NonZeroU32::MIN,
         max_sessions: 100,
         session_timeout: Duration::from_secs(60),
+        drain_for: Duration::ZERO,
         seed: 1,
     }
 }
@@ -38,7 +40,9 @@ async fn a_session_from_log_in_to_log_out() {
     let bought: Answer = read(&browser.post("/checkout", "").await.unwrap());
     assert_eq!(bought.cart, ["tea", "a cup"]);
     assert!(read::<Answer>(&browser.get("/cart").await.unwrap()).cart.is_empty());
+    assert!(!login.headers.contains_key(answer::AFFINITY));
     let last = browser.post("/logout", "").await.unwrap();
+    assert_eq!(last.headers[answer::AFFINITY], answer::RELEASE);
     assert_eq!(read::<Answer>(&last).requests, 7);
     assert_eq!(browser.cookie(answer::COOKIE), None);
     let refusal: Refusal = read(&browser.get("/cart").await.unwrap());
@@ -73,7 +77,7 @@ async fn what_makes_no_sense_is_refused() {
     assert_eq!(browser.get("/login").await.unwrap().status, 405);
     browser.post("/login", "user=ada").await.unwrap();
     assert_eq!(browser.post("/cart", "item=").await.unwrap().status, 400);
-    for _ in 0..sessions::CART_SIZE {
+    for _ in 0..store::CART_SIZE {
         assert_eq!(browser.post("/cart", "item=tea").await.unwrap().status, 200);
     }
     assert_eq!(browser.post("/cart", "item=tea").await.unwrap().status, 409);
@@ -111,5 +115,76 @@ async fn what_is_in_flight_is_finished_before_the_server_ends() {
     sleep(Duration::from_millis(20)).await;
     stop.send(()).unwrap();
     assert_eq!(request.await.unwrap().unwrap().status, 200);
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_token_is_known_by_every_server_with_the_secret() {
+    let kind = || Kind::Jwt { secret: "shared".into() };
+    let mut home = visit(Settings { kind: kind(), ..settings("app-1") }).await;
+    home.post("/login", "user=ada").await.unwrap();
+    home.post("/cart", "item=tea").await.unwrap();
+    let cookie = format!("sid={}", home.cookie(answer::COOKIE).unwrap());
+    let at = async |kind: Kind| {
+        let browser = visit(Settings { kind, ..settings("app-2") }).await;
+        let mut browser = browser.with_header(http::header::COOKIE, cookie.parse().unwrap());
+        browser.get("/cart").await.unwrap()
+    };
+    let away = at(kind()).await;
+    let timing = away.headers["server-timing"].to_str().unwrap();
+    assert!(timing.starts_with("state;dur=0."), "{timing}");
+    let away: Answer = read(&away);
+    assert_eq!((away.server.as_str(), away.cart), ("app-2", vec!["tea".to_owned()]));
+    let refusal: Refusal = read(&at(Kind::Jwt { secret: "another".into() }).await);
+    assert_eq!(refusal.error, answer::UNKNOWN_SESSION);
+}
+
+#[tokio::test]
+async fn a_channel_shops_and_talks_to_its_room() {
+    let address = spawn(Settings { kind: Kind::Websocket, ..settings("app-1") }).await;
+    let enter = async |user: &str| {
+        let mut browser = Browser::new(address, &address.to_string()).unwrap();
+        browser.post("/login", &format!("user={user}")).await.unwrap();
+        browser.channel("/live?room=tea").await.unwrap()
+    };
+    let (mut ada, mut bob) = (enter("ada").await, enter("bob").await);
+    assert_eq!(ada.ask("anything").await.unwrap(), "anything");
+    let cart = |text: String| serde_json::from_str::<Answer>(&text).unwrap().cart;
+    assert_eq!(cart(ada.ask("add tea").await.unwrap()), ["tea"]);
+    assert_eq!(cart(ada.ask("cart").await.unwrap()), ["tea"]);
+    assert!(cart(bob.ask("cart").await.unwrap()).is_empty(), "it is ada's");
+    let said: answer::Said = serde_json::from_str(&ada.ask("say hello").await.unwrap()).unwrap();
+    assert_eq!((said.user.as_str(), said.text.as_str()), ("ada", "hello"));
+    let heard: answer::Said = serde_json::from_str(&bob.ask("x").await.unwrap()).unwrap();
+    assert_eq!(heard, said, "it was there before bob's own echo");
+    let mut stranger = Browser::new(address, &address.to_string()).unwrap();
+    let refused = stranger.channel("/live").await.unwrap_err().to_string();
+    assert!(refused.contains("401"), "{refused}");
+    let stats: answer::Stats = read(&stranger.get("/stats").await.unwrap());
+    assert_eq!((stats.sessions, stats.channels), (2, 2));
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_stop_asks_to_be_drained_until_its_last_session_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = Settings { drain_for: Duration::from_secs(60), ..settings("app-1") };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, settings, async { stopped.await.unwrap() }));
+    let mut browser = Browser::new(address, "shop.test").unwrap();
+    browser.post("/login", "user=ada").await.unwrap();
+    let asks = async || {
+        let health = Browser::new(address, "shop.test").unwrap().get("/healthz").await.unwrap();
+        (health.status.as_u16(), health.headers.contains_key(answer::DRAIN))
+    };
+    assert_eq!(asks().await, (200, false));
+    stop.send(()).unwrap();
+    while asks().await != (200, true) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(asks().await, (200, true));
+    sleep(3 * LOOK).await;
+    assert!(!server.is_finished(), "ada is still there");
+    assert_eq!(browser.post("/logout", "").await.unwrap().status, 200);
     server.await.unwrap().unwrap();
 }

@@ -1,14 +1,12 @@
-//! The sessions of a demo app server: in memory, bounded in number and in idle time.
+//! Sessions in the server's own memory, bounded in number and in idle time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Session;
 use crate::balance::{Rng, Timestamp};
-
-/// Items that fit into a cart.
-pub(super) const CART_SIZE: usize = 100;
 
 /// A session's id: 128 random bits, so that nobody guesses another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,13 +34,10 @@ impl FromStr for Sid {
     }
 }
 
-/// One user's stay.
+/// A session, and when it was seen.
 #[derive(Clone, Debug)]
-pub(super) struct Session {
-    pub(super) user: String,
-    pub(super) cart: Vec<String>,
-    /// Requests in this session, the log-in included.
-    pub(super) requests: u64,
+struct Entry {
+    session: Session,
     last_seen: Timestamp,
     /// Where it stands in [`Sessions::by_age`].
     turn: u64,
@@ -50,8 +45,8 @@ pub(super) struct Session {
 
 /// All sessions of one server.
 #[derive(Debug)]
-pub(super) struct Sessions {
-    sessions: HashMap<Sid, Session>,
+pub(in crate::lab::app) struct Sessions {
+    sessions: HashMap<Sid, Entry>,
     /// The same sessions, the one that was idle longest first. Keys are turns, not times: two
     /// sessions can be seen at the same time.
     by_age: BTreeMap<u64, Sid>,
@@ -73,7 +68,7 @@ impl Sessions {
     }
 
     /// Begins a session; its first request is being served.
-    pub(super) fn begin(&mut self, sid: Sid, user: String, now: Timestamp) -> &mut Session {
+    pub(super) fn begin(&mut self, sid: Sid, session: Session, now: Timestamp) {
         self.expire(now);
         while self.sessions.len() >= self.capacity
             && let Some((_, longest_idle)) = self.by_age.pop_first()
@@ -81,8 +76,7 @@ impl Sessions {
             self.sessions.remove(&longest_idle);
         }
         let turn = self.take_turn(sid);
-        let session = Session { user, cart: Vec::new(), requests: 1, last_seen: now, turn };
-        self.sessions.entry(sid).insert_entry(session).into_mut()
+        self.sessions.insert(sid, Entry { session, last_seen: now, turn });
     }
 
     /// The session, with one more request counted; `None` if it is not known or over.
@@ -91,17 +85,23 @@ impl Sessions {
         let former_turn = self.sessions.get(&sid)?.turn;
         self.by_age.remove(&former_turn);
         let turn = self.take_turn(sid);
-        let session = self.sessions.get_mut(&sid)?;
-        session.requests += 1;
-        session.last_seen = now;
-        session.turn = turn;
-        Some(session)
+        let entry = self.sessions.get_mut(&sid)?;
+        entry.session.requests += 1;
+        entry.last_seen = now;
+        entry.turn = turn;
+        Some(&mut entry.session)
     }
 
     pub(super) fn end(&mut self, sid: Sid) {
-        if let Some(session) = self.sessions.remove(&sid) {
-            self.by_age.remove(&session.turn);
+        if let Some(entry) = self.sessions.remove(&sid) {
+            self.by_age.remove(&entry.turn);
         }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&mut self, now: Timestamp) -> usize {
+        self.expire(now);
+        self.sessions.len()
     }
 
     fn take_turn(&mut self, sid: Sid) -> u64 {
@@ -114,7 +114,7 @@ impl Sessions {
     fn expire(&mut self, now: Timestamp) {
         while let Some(oldest) = self.by_age.first_entry() {
             let sid = *oldest.get();
-            let over = |session: &Session| now.since(session.last_seen) > self.idle_timeout;
+            let over = |entry: &Entry| now.since(entry.last_seen) > self.idle_timeout;
             if !self.sessions.get(&sid).is_none_or(over) {
                 break;
             }
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn a_session_ends_when_idle_and_not_while_busy() {
         let mut sessions = Sessions::new(10, 10 * SECOND);
-        sessions.begin(Sid(1), "ada".into(), at(0));
-        sessions.begin(Sid(2), "bob".into(), at(0));
+        sessions.begin(Sid(1), Session::of("ada".into()), at(0));
+        sessions.begin(Sid(2), Session::of("bob".into()), at(0));
         for second in [6, 12, 18] {
             assert!(sessions.visit(Sid(1), at(second)).is_some());
         }
@@ -161,19 +161,19 @@ mod tests {
     #[test]
     fn the_one_that_was_idle_longest_makes_room() {
         let mut sessions = Sessions::new(2, 100 * SECOND);
-        sessions.begin(Sid(1), "ada".into(), at(0));
-        sessions.begin(Sid(2), "bob".into(), at(1));
+        sessions.begin(Sid(1), Session::of("ada".into()), at(0));
+        sessions.begin(Sid(2), Session::of("bob".into()), at(1));
         sessions.visit(Sid(1), at(2));
-        sessions.begin(Sid(3), "eve".into(), at(3));
+        sessions.begin(Sid(3), Session::of("eve".into()), at(3));
         assert!(!sessions.sessions.contains_key(&Sid(2)), "bob was idle longest");
-        assert_eq!(sessions.sessions[&Sid(1)].user, "ada");
+        assert_eq!(sessions.sessions[&Sid(1)].session.user, "ada");
         assert_eq!((sessions.sessions.len(), sessions.by_age.len()), (2, 2));
     }
 
     #[test]
     fn an_ended_session_leaves_nothing() {
         let mut sessions = Sessions::new(2, SECOND);
-        sessions.begin(Sid(1), "ada".into(), at(0));
+        sessions.begin(Sid(1), Session::of("ada".into()), at(0));
         sessions.end(Sid(1));
         sessions.end(Sid(1));
         assert!(sessions.sessions.is_empty() && sessions.by_age.is_empty());

@@ -1,0 +1,321 @@
+//! One session as a client plays it: at the times of its schedule, with a cookie jar, and with an
+//! eye on its cart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::contender::Kind;
+use super::record::{Answered, Experience, Record};
+use super::schedule::{Act, Session};
+use crate::clock::Stopwatch;
+use crate::lab::app::answer::{Answer, NO_SESSION, Refusal, STATE_METRIC, UNKNOWN_SESSION};
+use crate::lab::browser::{Browser, Channel, ChannelError, Response};
+
+/// What all sessions of a run share.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// Runs since the load began.
+    pub(super) clock: Stopwatch,
+    /// What app servers they visit.
+    pub(super) kind: Kind,
+    pub(super) record: Record,
+    /// Becomes true when everybody has to leave.
+    pub(super) stop: watch::Sender<bool>,
+}
+
+/// A user with a browser and a schedule.
+pub(super) struct Client {
+    stage: Arc<Stage>,
+    browser: Browser,
+    channel: Option<Channel>,
+    user: String,
+    /// What must be in the cart; `None` after an error, when nobody knows.
+    cart: Option<Vec<String>>,
+    /// Is this the only window that changes the cart?
+    knows_cart: bool,
+    /// When the answer before was complete: nothing can be sent earlier.
+    free_since: Duration,
+    experience: Experience,
+}
+
+/// Why there is no right answer.
+enum Trouble {
+    /// The server does not know the session, or the cart is gone.
+    Lost,
+    /// Anything else, by a short name.
+    Failed {
+        kind: String,
+        /// No app server has answered.
+        is_lost: bool,
+    },
+}
+
+impl Trouble {
+    fn failed(kind: impl ToString) -> Self {
+        Trouble::Failed { kind: kind.to_string(), is_lost: false }
+    }
+
+    fn unanswered(kind: impl ToString) -> Self {
+        Trouble::Failed { kind: kind.to_string(), is_lost: true }
+    }
+}
+
+/// A right answer, and what it cost.
+struct Good {
+    answer: Answer,
+    bytes: usize,
+    state: Option<Duration>,
+}
+
+impl Client {
+    pub(super) fn new(stage: Arc<Stage>, browser: Browser, user: String) -> Self {
+        let (channel, cart) = (None, None);
+        let (free_since, experience) = (Duration::ZERO, Experience::default());
+        let knows_cart = true;
+        Client { stage, browser, channel, user, cart, knows_cart, free_since, experience }
+    }
+
+    /// The whole session; or what of it comes before everybody has to leave.
+    pub(super) async fn play(mut self, session: Session) {
+        let mut windows = JoinSet::new();
+        let mut looks = session.windows;
+        for step in &session.steps {
+            if step.act == Act::CheckOut {
+                self.close(&mut windows).await;
+                self.free_since = self.stage.clock.elapsed();
+            }
+            if !self.wait_until(step.due).await {
+                break;
+            }
+            self.step(step.due, step.act).await;
+            for looks in std::mem::take(&mut looks) {
+                windows.spawn(self.window().look(looks));
+            }
+        }
+        self.close(&mut windows).await;
+        self.stage.record.ended(&self.experience);
+    }
+
+    /// Another window of this browser, with its cookies and a connection of its own.
+    fn window(&self) -> Client {
+        let mut window = Client::new(self.stage.clone(), self.browser.window(), self.user.clone());
+        // What comes into the cart in one window, another one does not know.
+        window.knows_cart = false;
+        window
+    }
+
+    /// Looks at the cart at these times.
+    async fn look(mut self, looks: Vec<Duration>) -> Experience {
+        for due in looks {
+            if !self.wait_until(due).await {
+                break;
+            }
+            self.step(due, Act::Look).await;
+        }
+        self.experience
+    }
+
+    /// Waits until all windows are done, and takes over what they saw.
+    async fn close(&mut self, windows: &mut JoinSet<Experience>) {
+        while let Some(window) = windows.join_next().await {
+            let Ok(seen) = window else { continue };
+            self.experience.requests += seen.requests;
+            self.experience.lost |= seen.lost;
+            self.experience.servers.extend(seen.servers);
+        }
+    }
+
+    /// False if everybody has to leave.
+    async fn wait_until(&self, due: Duration) -> bool {
+        let mut stop = self.stage.stop.subscribe();
+        let stopped = *stop.borrow();
+        if stopped {
+            return false;
+        }
+        let Some(time) = due.checked_sub(self.stage.clock.elapsed()) else { return true };
+        tokio::select! {
+            () = sleep(time) => true,
+            _ = stop.wait_for(|&stop| stop) => false,
+        }
+    }
+
+    /// Sends what is due. A user whose session is lost logs in again and goes on.
+    async fn step(&mut self, due: Duration, act: Act) {
+        let late = self.stage.clock.elapsed().saturating_sub(due.max(self.free_since));
+        let outcome = self.attempt(act).await;
+        let is_out = match &outcome {
+            Err(Trouble::Lost) => true,
+            // The log-in has failed.
+            Err(Trouble::Failed { kind, .. }) => kind == NO_SESSION,
+            Ok(_) => false,
+        };
+        self.note(due, late, outcome);
+        if is_out && act != Act::LogOut {
+            let now = self.stage.clock.elapsed();
+            let outcome = self.attempt(Act::LogIn).await;
+            self.note(now, Duration::ZERO, outcome);
+        }
+        if self.stage.kind == Kind::Hybrid && act != Act::LogOut {
+            self.keep_channel().await;
+        }
+        self.free_since = self.stage.clock.elapsed();
+    }
+
+    fn note(&mut self, due: Duration, late: Duration, outcome: Result<Good, Trouble>) {
+        let record = &self.stage.record;
+        if !record.measures(due) {
+            return;
+        }
+        let done = self.stage.clock.elapsed();
+        self.experience.requests += 1;
+        match outcome {
+            Ok(Good { answer, bytes, state }) => {
+                self.experience.servers.insert(answer.server);
+                record.answered(Answered { due, late, done, bytes, state });
+            }
+            Err(Trouble::Lost) => {
+                self.experience.lost = true;
+                record.lost(done);
+            }
+            Err(Trouble::Failed { kind, is_lost }) => record.failed(&kind, is_lost, done),
+        }
+    }
+
+    /// Sends a request, and compares the cart in the answer with what must be there.
+    async fn attempt(&mut self, act: Act) -> Result<Good, Trouble> {
+        if let (Act::Add(item), Some(cart)) = (act, &mut self.cart) {
+            cart.push(item.to_owned());
+        }
+        let result = match self.stage.kind {
+            Kind::Websocket if !matches!(act, Act::LogIn | Act::LogOut) => self.say(act).await,
+            _ => self.ask(act).await,
+        };
+        if act == Act::LogIn || act == Act::LogOut {
+            // The channel was another session's.
+            self.channel = None;
+        }
+        let good = match result {
+            Ok(good) => good,
+            Err(trouble) => {
+                self.cart = None;
+                return Err(trouble);
+            }
+        };
+        if good.answer.user != self.user {
+            self.cart = None;
+            return Err(Trouble::failed("wrong_user"));
+        }
+        let is_known = self.knows_cart && act != Act::LogIn;
+        let expected = self.cart.take().filter(|_| is_known);
+        let is_gone = expected.is_some_and(|cart| cart != good.answer.cart);
+        self.cart = Some(match act {
+            Act::CheckOut => Vec::new(),
+            _ => good.answer.cart.clone(),
+        });
+        if is_gone { Err(Trouble::Lost) } else { Ok(good) }
+    }
+
+    /// Over HTTP.
+    async fn ask(&mut self, act: Act) -> Result<Good, Trouble> {
+        let response = match act {
+            Act::LogIn => self.browser.post("/login", &format!("user={}", self.user)).await,
+            Act::Add(item) => self.browser.post("/cart", &format!("item={item}")).await,
+            Act::Look => self.browser.get("/cart").await,
+            Act::CheckOut => self.browser.post("/checkout", "").await,
+            Act::LogOut => self.browser.post("/logout", "").await,
+        };
+        read(&response.map_err(|error| Trouble::unanswered(error.as_str()))?)
+    }
+
+    /// Over the live channel, which is opened if there is none.
+    async fn say(&mut self, act: Act) -> Result<Good, Trouble> {
+        let mut channel = match self.channel.take() {
+            Some(channel) => channel,
+            None => self.open_channel().await?,
+        };
+        let command = match act {
+            Act::Add(item) => format!("add {item}"),
+            Act::CheckOut => "checkout".to_owned(),
+            Act::Look | Act::LogIn | Act::LogOut => "cart".to_owned(),
+        };
+        match channel.ask(&command).await {
+            Ok(text) => {
+                self.channel = Some(channel);
+                let (bytes, state) = (command.len(), None);
+                let answer = judge(text.as_bytes());
+                answer.map(|answer| Good { answer, bytes, state })
+            }
+            Err(_) => {
+                if self.stage.record.measures(self.stage.clock.elapsed()) {
+                    self.stage.record.cut();
+                }
+                Err(Trouble::unanswered("channel"))
+            }
+        }
+    }
+
+    async fn open_channel(&mut self) -> Result<Channel, Trouble> {
+        let room = self.user.len() % 8;
+        let opened = self.browser.channel(&format!("/live?room=room-{room}")).await;
+        opened.map_err(|error| match error {
+            ChannelError::Refused(status) if status == http::StatusCode::UNAUTHORIZED => {
+                Trouble::Lost
+            }
+            ChannelError::Refused(status) => Trouble::unanswered(status.as_str()),
+            _ => Trouble::unanswered("channel"),
+        })
+    }
+
+    /// Keeps a channel open besides the requests, and notices when it has broken off.
+    async fn keep_channel(&mut self) {
+        let known = self.channel.take();
+        let was_open = known.is_some();
+        let mut channel = match known {
+            Some(channel) => channel,
+            None => match self.open_channel().await {
+                Ok(channel) => channel,
+                Err(_) => return,
+            },
+        };
+        // It says hello, so that both ends are known to be there.
+        if channel.ask("hello").await.is_ok() {
+            self.channel = Some(channel);
+        } else if was_open && self.stage.record.measures(self.stage.clock.elapsed()) {
+            self.stage.record.cut();
+        }
+    }
+}
+
+/// What an answer over HTTP says.
+fn read(response: &Response) -> Result<Good, Trouble> {
+    let status = response.status;
+    if status.is_success() || status == http::StatusCode::UNAUTHORIZED {
+        let answer = judge(&response.body)?;
+        return Ok(Good { answer, bytes: response.sent, state: state_time(response) });
+    }
+    // An app server's refusal is JSON; a gateway's is not.
+    let is_lost = serde_json::from_slice::<Refusal>(&response.body).is_err();
+    Err(Trouble::Failed { kind: status.as_str().to_owned(), is_lost })
+}
+
+fn judge(body: &[u8]) -> Result<Answer, Trouble> {
+    if let Ok(answer) = serde_json::from_slice::<Answer>(body) {
+        return Ok(answer);
+    }
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) if refusal.error == UNKNOWN_SESSION => Err(Trouble::Lost),
+        Ok(refusal) => Err(Trouble::failed(refusal.error)),
+        Err(_) => Err(Trouble::failed("unreadable")),
+    }
+}
+
+/// What the server says about how long the session's state took.
+fn state_time(response: &Response) -> Option<Duration> {
+    let timing = response.headers.get("server-timing")?.to_str().ok()?;
+    let duration = timing.strip_prefix(STATE_METRIC)?.strip_prefix(";dur=")?;
+    Duration::try_from_secs_f64(duration.parse::<f64>().ok()? / 1e3).ok()
+}
