@@ -29,7 +29,8 @@ pub use affinity::{
 };
 pub use health::{GrpcHealth, Health, Initial};
 pub use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
+    Acme, AcmeChallenge, Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener,
+    MinVersion, ProxyProtocol, Tls,
 };
 pub use pool::{
     Backend, BackendHttp2, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward,

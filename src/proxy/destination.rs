@@ -42,6 +42,8 @@ pub(crate) struct Site {
     pub(crate) http2: config::Http2,
     /// Is some backend told where its client came in?
     pub(crate) tells_local_address: bool,
+    /// May an authority ask whose names these are, before it issues a certificate?
+    pub(crate) answers_authorities: bool,
     /// Request fields that only we may write: those with the subjects of client certificates.
     pub(crate) guarded: Vec<HeaderName>,
     /// Who hears of what happens to the backends.

@@ -30,6 +30,7 @@ use crate::balance::Placement;
 use crate::http::fields::Found;
 use crate::http::grpc;
 use crate::observe::access_log::Phase;
+use crate::tls;
 
 /// How long the client of a call waits.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -190,6 +191,11 @@ async fn serve(
     }
     request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
     request_id::identify(client, &mut client.fields.borrow_mut());
+    if site.answers_authorities
+        && let Some(answer) = tls::challenges().answer(head.uri.path())
+    {
+        return Ok(Response::new(ResponseBody::whole(answer.into())));
+    }
     if let Some(port) = client.entrance.redirect_to_https {
         return Err(request::to_https(head, &client.fields.borrow(), port)?.into());
     }

@@ -333,6 +333,7 @@ mod tests {
                 connection_window: 65_535,
             },
             guarded: Vec::new(),
+            answers_authorities: false,
             tells_local_address: false,
             events: Arc::default(),
         };

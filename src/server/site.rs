@@ -77,6 +77,9 @@ impl Sites {
             starts_traces: config.server.starts_traces,
             http2: config.server.http2,
             guarded: guarded(&config.listeners),
+            answers_authorities: config.listeners.iter().any(|listener| {
+                listener.tls.as_ref().is_some_and(|tls| tls.incoming.acme.is_some())
+            }),
             tells_local_address: config
                 .pools
                 .iter()

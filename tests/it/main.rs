@@ -10,6 +10,7 @@
 mod support;
 
 mod access_log;
+mod acme;
 mod addresses;
 mod admin_access;
 mod admin_api;

@@ -11,8 +11,8 @@ use crate::config::leaf::Parsed;
 use crate::config::{BackendHttp2, ListenerTls, Transport};
 use crate::proxy_protocol;
 use crate::tls::{
-    ClientAuth, Error, Incoming, IncomingSpec, MinVersion, Outgoing, OutgoingSpec, PairFiles,
-    Protocols,
+    AcmeChallenge, AcmeSpec, ClientAuth, Error, Incoming, IncomingSpec, MinVersion, Outgoing,
+    OutgoingSpec, PairFiles, Protocols,
 };
 
 impl Resolver<'_> {
@@ -25,6 +25,7 @@ impl Resolver<'_> {
                 required: matches!(auth.mode, ClientAuthMode::Required),
                 ca: self.beside(&auth.ca),
             }),
+            acme: file.acme.as_ref().map(|acme| self.acme(acme, at.key("acme"))),
         };
         self.files_make_sense(&incoming, at);
         ListenerTls {
@@ -33,6 +34,30 @@ impl Resolver<'_> {
             hsts: file.hsts.as_ref().map(|hsts| self.hsts(hsts, at.key("hsts"))),
             handshake_timeout: self.positive(&file.handshake_timeout, at.key("handshake_timeout")),
             max_handshakes: usize::try_from(file.max_handshakes).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn acme(&mut self, file: &file::Acme, at: At<'_>) -> AcmeSpec {
+        self.not_empty(&file.domains, at.key("domains"), "write domains = [\"shop.example.com\"]");
+        if !file.agree_to_terms {
+            let title = format!("{} is not true", at.key("agree_to_terms").path());
+            let mistake = self.mistakes.error(at.key("agree_to_terms"), title);
+            mistake.label("no authority issues certificates without it");
+        }
+        if !file.directory.starts_with("https://") {
+            let title = format!("{} is no HTTPS URL", at.key("directory").path());
+            self.mistakes.error(at.key("directory"), title).label("expected https://...");
+        }
+        AcmeSpec {
+            domains: file.domains.iter().map(|name| name.0.0.clone()).collect(),
+            contact: file.contact.iter().cloned().collect(),
+            directory: file.directory.clone(),
+            ca: file.ca.as_ref().map(|ca| self.beside(ca)),
+            challenge: match file.challenge {
+                file::AcmeChallenge::TlsAlpn01 => AcmeChallenge::TlsAlpn01,
+                file::AcmeChallenge::Http01 => AcmeChallenge::Http01,
+            },
+            agrees_to_terms: file.agree_to_terms,
         }
     }
 
@@ -132,7 +157,7 @@ impl Resolver<'_> {
     /// Are the files there, and do they belong together?
     fn files_make_sense(&mut self, spec: &IncomingSpec, at: At<'_>) {
         let at_pairs = at.key("certificates");
-        if spec.certificates.is_empty() {
+        if spec.certificates.is_empty() && spec.acme.is_none() {
             let help = "write certificates = [{ cert = \"shop.pem\", key = \"shop.key\" }]";
             let title = format!("{}: no certificate", at_pairs.path());
             self.mistakes.error(at_pairs, title).label("clients would be refused").help(help);
