@@ -31,8 +31,8 @@ use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
-    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Timestamp,
-    Unavailable,
+    Ask, Backend, BackendId, BackendState, Cause, Decision, Hint, InFlight, Outcome, Placement,
+    Timestamp, Unavailable,
 };
 use crate::clock;
 use crate::config::{BackendHttp2, HostPolicy};
@@ -335,9 +335,16 @@ impl<'a> Attempt<'a> {
     /// at home.
     pub(super) fn may_go_elsewhere(&mut self, placement: &Placement, status: &HeaderValue) -> bool {
         let Some(retry) = &self.destination.retry else { return false };
+        let backend = &placement.backend;
+        let is_other = |other: &Arc<Backend>| {
+            other.id() != backend.id()
+                && !self.tried.contains(&other.id())
+                && other.state() == BackendState::Ready
+        };
         if !retry.is_for(status)
             || is_home(placement.cause)
             || self.tried.len() + 1 >= self.destination.attempts
+            || !self.destination.pool.backends().iter().any(is_other)
         {
             return false;
         }
@@ -351,7 +358,6 @@ impl<'a> Attempt<'a> {
             (None, RequestBody::Whole(_)) if retry.budget.withdraw() => {}
             _ => return false,
         }
-        let backend = &placement.backend;
         let pool = self.destination.pool.name();
         self.failure = format!("{pool}/{}: gRPC status {status:?}", backend.name());
         self.tried.push(backend.id());

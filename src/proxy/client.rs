@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use h2::Reason;
 use http::header::FORWARDED;
@@ -590,15 +590,17 @@ impl Client {
         .await
     }
 
-    /// A future that also ends when the client does not want to wait any longer.
-    pub(crate) async fn unless_overdue<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
-        poll_fn(|cx| match future.as_mut().poll(cx) {
+    /// Polls a future that also ends when the client does not want to wait any longer.
+    pub(crate) fn poll_unless_overdue<F: Future>(
+        &self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        match future.poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if self.watch.has_fired(Side::Deadline) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
-        })
-        .await
+        }
     }
 
     /// A future that also ends when the client takes too long.

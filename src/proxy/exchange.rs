@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -82,7 +83,10 @@ pub(crate) async fn exchange(
     if client.is_stream() {
         note_deadline(&client, &head);
     }
-    let served = client.unless_overdue(serve(&client, &mut head, body)).await;
+    let served = {
+        let mut serving = pin!(serve(&client, &mut head, body)); // large: it is not to be moved
+        poll_fn(|cx| client.poll_unless_overdue(serving.as_mut(), cx)).await
+    };
     let mut response = match served.unwrap_or_else(|| Err(Problem::overdue().into())) {
         Ok(response) => response,
         Err(stop) => {

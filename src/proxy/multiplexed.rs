@@ -68,11 +68,12 @@ impl Streams {
         client.note_payload(HEAD_PAYLOAD);
         self.open.set(self.open.get() + 1);
         let ended = Ended(self.clone(), client.clone());
-        spawn_local(async move {
+        // Boxed, since it is large, and would be moved several times on its way to its place.
+        spawn_local(Box::pin(async move {
             let ended = ended;
             let _entered = client.worker.enter(client.clone());
             stream::serve(&ended.1, request, respond).await;
-        });
+        }));
     }
 
     /// A stream has ended.

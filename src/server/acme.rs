@@ -4,6 +4,8 @@
 //! up any that was renewed on disk, and a restart finds what there was. Until the first one is
 //! there, a self-signed one that nobody believes keeps the listener open.
 
+mod https;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
@@ -22,6 +24,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
+use self::https::Https;
 use super::{Listeners, lock};
 use crate::clock;
 use crate::config::Listener;
@@ -194,23 +197,20 @@ async fn obtain(acme: &AcmeSpec, pair: &PairFiles, state_dir: &Path) -> Result<(
 
 /// The account with an authority; made if there is none.
 async fn account(acme: &AcmeSpec, state_dir: &Path) -> Result<Account, Failure> {
-    let builder = || match &acme.ca {
-        Some(ca) => Account::builder_with_root(ca),
-        None => Account::builder(),
-    };
+    let builder = Account::builder_with_http(Box::new(Https::new(acme)?));
     // Each authority has its own.
     let name: String =
         acme.directory.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let file = state_dir.join("acme").join(format!("account-{name}.json"));
     if let Ok(text) = fs::read(&file) {
         let credentials: AccountCredentials = serde_json::from_slice(&text)?;
-        return Ok(builder()?.from_credentials(credentials).await?);
+        return Ok(builder.from_credentials(credentials).await?);
     }
     let contact: Vec<_> = acme.contact.iter().map(String::as_str).collect();
     let terms_of_service_agreed = acme.agrees_to_terms;
     let account =
         NewAccount { contact: &contact, terms_of_service_agreed, only_return_existing: false };
-    let (account, credentials) = builder()?.create(&account, acme.directory.clone(), None).await?;
+    let (account, credentials) = builder.create(&account, acme.directory.clone(), None).await?;
     write(&file, &serde_json::to_string(&credentials)?)?;
     Ok(account)
 }

@@ -70,7 +70,7 @@ fn names(certificate: &rustls::pki_types::CertificateDer<'_>) -> Result<Vec<Stri
 
 /// From when and until when the first certificate of a file is good.
 pub fn validity(file: &Path) -> Result<(SystemTime, SystemTime), Error> {
-    let certificates = super::certificates(file)?;
+    let certificates = certificates(file)?;
     let certificate = certificates.first().map_or(&[][..], |first| first.as_ref());
     let certificate = x509_cert::Certificate::from_der(certificate);
     let certificate = certificate.map_err(|error| Error::new(file, error))?;

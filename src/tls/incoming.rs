@@ -224,6 +224,7 @@ mod tests {
             certificates: vec![files],
             min_version: MinVersion::Tls12,
             http2: false,
+            acme: None,
             client_auth: None,
         }
     }

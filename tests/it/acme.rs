@@ -151,7 +151,10 @@ fn certificates_are_had_and_kept() {
         }
         let accounts = || {
             let files = fs::read_dir(&files).unwrap();
-            files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("account"))
+            files
+                .filter(|file| {
+                    file.as_ref().unwrap().file_name().to_string_lossy().contains("account")
+                })
                 .count()
         };
         assert_eq!(accounts(), 1);

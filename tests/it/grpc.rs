@@ -170,7 +170,8 @@ fn calls_that_were_refused_go_elsewhere() {
     let found = client(&library, &plain, &["status", "10"]);
     assert!(found.contains("UNAVAILABLE busy"), "{found}");
 
-    let retry = format!("{balance}retry = {{ grpc_status = [\"unavailable\"], budget = \"50%\" }}");
+    let retry =
+        format!("{balance}retry = {{ grpc_status = [\"unavailable\"], budget = \"100%\" }}");
     let retrying = proxy(&servers, &retry);
     let found = client(&library, &retrying, &["status", "30"]);
     assert_eq!(found, "OK\n".repeat(30));

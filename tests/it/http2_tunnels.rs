@@ -98,7 +98,9 @@ fn so_do_clients_of_http_2() {
 #[test]
 fn a_drain_closes_them_as_well() {
     let backend = chat();
-    let proxy = proxy(&backend);
+    let server = "[server]\nworkers = 1\nshutdown_timeout = \"10s\"\n";
+    let pool = pool(&[backend.address.to_string()], COOKIE);
+    let proxy = Proxy::with(&format!("{server}{H2C}{pool}"));
     let stream = TcpStream::connect(proxy.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let uri = format!("ws://{}/chat", proxy.address()).parse().unwrap();
@@ -106,8 +108,9 @@ fn a_drain_closes_them_as_well() {
     let (mut socket, _) = tungstenite::client(request, stream).unwrap();
     socket.send(Message::text("a")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("a"));
-    proxy.shut_down();
+    let ending = std::thread::spawn(|| proxy.shut_down());
     let closed = std::iter::from_fn(|| socket.read().ok()).find(Message::is_close);
+    ending.join().unwrap();
     assert!(closed.is_some(), "it was told so");
 }
 
