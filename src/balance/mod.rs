@@ -39,6 +39,7 @@ mod peak_ewma;
 pub mod pool;
 pub mod queue;
 mod ready;
+pub mod retry;
 mod slow_start;
 pub mod split;
 pub mod state;

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::terminal::Terminal;
 use crate::admin::Problem;
-use crate::tls::{MinVersion, Outgoing, OutgoingSpec};
+use crate::tls::{MinVersion, Outgoing, OutgoingSpec, Protocols};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -228,7 +228,7 @@ impl Remote {
             server_name: None,
             certificate: None,
             min_version: MinVersion::Tls12,
-            http2: false,
+            protocols: Protocols::Http1,
             believes_anybody: false,
         };
         Outgoing::new(&spec).map(Some).map_err(Failure::failed)

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::remote::Remote;
 use super::table::{count, percent, rate, state, table};
 use super::terminal::Terminal;
-use crate::admin::view::{Arm, Backend, Difference, Pool, Pools, Unstick};
+use crate::admin::view::{Backend, Difference, Group, Pool, Pools, Unstick};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,7 +113,7 @@ fn experiment(unstick: &Unstick, terminal: &Terminal) -> String {
     let share = |kind: &str, of: fn(&Difference) -> f64| {
         differences.get(kind).map_or("-".into(), |found| self::percent(of(found)))
     };
-    let arm = |name: &str, arm: &Arm, of: fn(&Difference) -> f64| {
+    let arm = |name: &str, arm: &Group, of: fn(&Difference) -> f64| {
         let mut row = vec![Cell::new(name), Cell::new(arm.requests)];
         let kinds = ["unknown", "failed", "refused", "redirected"];
         row.extend(kinds.map(|kind| Cell::new(share(kind, of))));

@@ -9,12 +9,12 @@ mod routes;
 use std::fmt;
 use std::time::Duration;
 
-use super::leaf::{Leaf, Size, StatusRange};
+use super::leaf::{Leaf, Share, Size, StatusRange};
 use super::{
-    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
-    Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
-    Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup, Pool, Probe, SameSite,
-    Secure, Server, Transport,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendHttp2, BackendTimeouts,
+    ClientTimeouts, Config, Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle,
+    HealthCheck, HostPolicy, Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup,
+    Pool, Probe, SameSite, Secure, Server, Transport,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
@@ -208,10 +208,14 @@ fn listener(listener: &Listener) -> [String; 3] {
 }
 
 fn tls(tls: &ListenerTls) -> String {
-    let IncomingSpec { certificates, min_version, client_auth, .. } = &tls.incoming;
+    let IncomingSpec { certificates, min_version, client_auth, acme, .. } = &tls.incoming;
     let files: Vec<_> = certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
     let mut about =
         vec![format!("TLS {} or later with {}", min_version.as_str(), files.join(", "))];
+    about.extend(acme.as_ref().map(|acme| {
+        let (domains, how) = (acme.domains.join(", "), acme.challenge.as_str());
+        format!("a certificate for {domains} from {} by {how}", acme.directory)
+    }));
     about.extend(client_auth.as_ref().map(|auth| {
         let whose = if auth.required { "with a certificate" } else { "perhaps with a certificate" };
         format!("clients {whose} of {}", auth.ca.display())
@@ -247,6 +251,11 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("cost", cost(pool.spec.measures_cost).into()),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
+    rows.extend(pool.retry.as_ref().map(|retry| {
+        let statuses: Vec<_> = retry.grpc_status.iter().map(u8::to_string).collect();
+        let share = Share(retry.budget).show();
+        row("retry", format!("gRPC status {}, up to {share} of calls", statuses.join(", ")))
+    }));
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
@@ -295,7 +304,11 @@ fn transport(transport: &Transport) -> String {
             format!("TLS {min_version} or later, {whom}{}", shown.unwrap_or_default())
         }
     });
-    about.push(if transport.is_http2 { "HTTP/2" } else { "HTTP/1.1" }.into());
+    about.push(match transport.http2 {
+        BackendHttp2::No => "HTTP/1.1".into(),
+        BackendHttp2::Yes => "HTTP/2".into(),
+        BackendHttp2::Auto => "HTTP/2 or HTTP/1.1, as each backend chooses".into(),
+    });
     about.join(", ")
 }
 
@@ -448,6 +461,8 @@ fn health(health: &HealthCheck) -> String {
     let port = health.port.map_or(String::new(), |port| format!(" on port {port}"));
     let probe = match &health.probe {
         Probe::Tcp => format!("connect{port}"),
+        Probe::Grpc(service) if service.is_empty() => format!("gRPC health{port}"),
+        Probe::Grpc(service) => format!("gRPC health of {service}{port}"),
         Probe::Http(probe) => {
             let expect = probe.expect.iter().map(|&(first, last)| StatusRange(first, last).show());
             let expect = expect.collect::<Vec<_>>().join(", ");

@@ -84,6 +84,12 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
     }
 
+    /// Plain HTTP where TLS is spoken.
+    pub(crate) fn plain_http() -> Self {
+        let message = "this port speaks HTTPS, not plain HTTP";
+        Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
+    }
+
     /// `Host` is missing, repeated, or no host.
     pub(crate) fn bad_host() -> Self {
         let message = "a request needs exactly one valid Host";
@@ -182,6 +188,13 @@ impl Problem {
         let message = "the server behind this proxy did not answer in time";
         let kind = ProblemKind::GatewayTimeout;
         Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message).with(detail)
+    }
+
+    /// The client's own deadline has passed.
+    pub(crate) fn overdue() -> Self {
+        let message = "the deadline of this call has passed";
+        let kind = ProblemKind::GatewayTimeout;
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message)
     }
 
     /// What kind of problem it is.

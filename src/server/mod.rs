@@ -7,6 +7,7 @@
 //! sockets over (`takeover`).
 
 mod acceptor;
+mod acme;
 mod certificates;
 mod keys;
 mod listener;
@@ -196,11 +197,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// The same with options.
-pub fn start_with(config: Config, options: Options) -> Result<Running, StartError> {
+pub fn start_with(mut config: Config, options: Options) -> Result<Running, StartError> {
     let Options { source, mut inherited, mut followers, tell, hands_over, alive_every } = options;
     let tell = tell.unwrap_or_else(|| Arc::new(|_| {}));
     raise_descriptors(&config);
     let is_admin_https = config.admin.tls.is_some();
+    acme::prepare(&mut config.listeners, &config.server.state_dir)?;
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
     let (controller, requests) = Controller::new(config.server.state_dir.clone());
     controller.configure(&config.pools, &mut rng);
@@ -250,7 +252,9 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     };
     let opening = reloader.opening();
     let certificates = certificates::watch(listeners.clone(), operators.admin);
-    let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests)), Box::pin(certificates)];
+    let issued = acme::run(listeners.clone(), state_dir.clone());
+    let mut guests: Vec<Guest> =
+        vec![Box::pin(reloader.run(requests)), Box::pin(certificates), Box::pin(issued)];
     guests.extend(operators.serve);
     if let Some(interval) = alive_every {
         let beats = workers.iter().map(|worker| worker.beat.clone()).collect();

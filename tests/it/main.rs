@@ -11,6 +11,7 @@
 mod support;
 
 mod access_log;
+mod acme;
 mod addresses;
 mod admin_access;
 mod admin_api;
@@ -43,10 +44,14 @@ mod ejection;
 mod errors;
 mod forwarded;
 mod forwarding;
+mod grpc;
 mod handling;
 mod health;
 mod http2;
 mod http2_backends;
+mod http2_interim;
+mod http2_rules;
+mod http2_tunnels;
 mod interim;
 mod kept_state;
 mod keys;

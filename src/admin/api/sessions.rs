@@ -152,6 +152,7 @@ fn how_it_came(cause: Option<Cause>, from: Option<&str>) -> String {
             let from = from.unwrap_or("a former backend");
             format!("it moved there from {from} ({reason})")
         }
+        Some(Cause::Unstuck) => "it is routed freely (unstick)".into(),
         Some(Cause::Detoured(_)) | None => "it moved there from a former backend".into(),
     }
 }

@@ -25,11 +25,11 @@ pub(in crate::admin) fn unstick(experiment: &Experiment) -> view::Unstick {
     }
 }
 
-fn arm(counts: &ArmCounts) -> view::Arm {
+fn arm(counts: &ArmCounts) -> view::Group {
     let ArmCounts { classes, unknown, whole } = counts;
     let millis = |q| whole.quantile(q).map(|duration| duration.as_secs_f64() * 1e3);
     let latency = || Some(view::Latency { p50_ms: millis(0.5)?, p99_ms: millis(0.99)? });
-    view::Arm {
+    view::Group {
         requests: classes.iter().sum(),
         statuses: counted(STATUS_CLASSES.into_iter().zip(*classes)),
         unknown_sessions: *unknown,

@@ -26,4 +26,4 @@ pub use process::{Process, Readiness, Reload};
 pub use route::{Arm, Route, Routes};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
 pub(crate) use time::rfc3339;
-pub use unstick::{Arm, Difference, Durations, Unstick};
+pub use unstick::{Difference, Durations, Group, Unstick};

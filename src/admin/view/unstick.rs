@@ -18,9 +18,9 @@ pub struct Unstick {
     /// The verdict in plain words.
     pub in_words: String,
     /// Sessions that go home.
-    pub bound: Arm,
+    pub bound: Group,
     /// Sessions that go anywhere.
-    pub free: Arm,
+    pub free: Group,
     /// Of free and bound requests, how often this happened: `unknown`, `failed`, `refused`,
     /// `redirected`.
     pub differences: BTreeMap<String, Difference>,
@@ -31,7 +31,7 @@ pub struct Unstick {
 
 /// What was counted in one arm. First requests of sessions do not count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Arm {
+pub struct Group {
     /// Requests that have ended.
     pub requests: u64,
     /// The same by class of status: `2xx`, ..., or `none`. What never happened is left out.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Affinity, BackendTls, CompressionSwitch, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
-use crate::config::leaf::{HostHeader, Name, NameTemplate, Parsed};
+use crate::config::leaf::{HostHeader, Name, NameTemplate, Parsed, Share};
 
 /// A named group of backends with one policy.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,8 +26,9 @@ pub struct Pool {
     pub forward: Forward,
     /// Backends are spoken to over TLS. Absent: they are not.
     pub tls: Option<BackendTls>,
-    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs it.
-    pub http2: bool,
+    /// Backends are spoken to in HTTP/2: agreed on with `tls`, from the start without. gRPC needs
+    /// it. `"auto"`, with `tls` only: in whichever of HTTP/2 and HTTP/1.1 each backend chooses.
+    pub http2: BackendHttp2,
     /// Connections to backends begin with a PROXY protocol header of this version, which tells
     /// whom they are from. Each is then used for one client only. Absent: they do not.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
@@ -50,6 +51,8 @@ pub struct Pool {
     pub compression: Option<CompressionSwitch>,
     /// How sessions stick to backends. Absent: they do not.
     pub affinity: Affinity,
+    /// Calls of gRPC that are made again at another backend.
+    pub retry: Retry,
     /// Active health checks. Absent: none.
     pub health: Option<Health>,
     /// Where further app servers are found: by DNS, or in a file that is watched.
@@ -67,7 +70,7 @@ impl Default for Pool {
             max_idle_connections: 256,
             forward: Forward::default(),
             tls: None,
-            http2: false,
+            http2: BackendHttp2::Switch(false),
             proxy_protocol: None,
             timeouts: BackendTimeouts::default(),
             queue: Queue::default(),
@@ -77,11 +80,30 @@ impl Default for Pool {
             eject: Eject::Table(Ejection::default()),
             compression: None,
             affinity: Affinity::default(),
+            retry: Retry::default(),
             health: None,
             discover: Vec::new(),
             backends: Vec::new(),
         }
     }
+}
+
+/// Whether backends are spoken to in HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BackendHttp2 {
+    /// `true`: they are. `false`: in HTTP/1.1.
+    Switch(bool),
+    /// If they choose it.
+    Choice(Http2Choice),
+}
+
+/// Who decides about HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Http2Choice {
+    /// The backend.
+    Auto,
 }
 
 /// How requests that are free to go anywhere are balanced.
@@ -250,6 +272,54 @@ pub struct Ejection {
 impl Default for Ejection {
     fn default() -> Self {
         Ejection { connect_failures: 5, duration: seconds(10) }
+    }
+}
+
+/// Calls of gRPC that are made again at another backend, if nothing has come of them but a status.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// The statuses by which a backend says so. Absent: none.
+    pub grpc_status: Option<Vec<GrpcStatus>>,
+    /// How many calls are made again at most, as a share of all of them.
+    pub budget: Parsed<Share>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { grpc_status: None, budget: Parsed(Share(0.2)) }
+    }
+}
+
+/// A status of gRPC after which a call may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrpcStatus {
+    /// 1
+    Cancelled,
+    /// 2
+    Unknown,
+    /// 8
+    ResourceExhausted,
+    /// 10
+    Aborted,
+    /// 13
+    Internal,
+    /// 14
+    Unavailable,
+}
+
+impl GrpcStatus {
+    /// Its number.
+    pub fn code(self) -> u8 {
+        match self {
+            GrpcStatus::Cancelled => 1,
+            GrpcStatus::Unknown => 2,
+            GrpcStatus::ResourceExhausted => 8,
+            GrpcStatus::Aborted => 10,
+            GrpcStatus::Internal => 13,
+            GrpcStatus::Unavailable => 14,
+        }
     }
 }
 

@@ -35,7 +35,7 @@ impl Lease {
     /// The whole response has arrived.
     fn end(self, is_reusable: bool) {
         let Lease { mut upstream, mut in_flight, destination, client } = self;
-        let backend = in_flight.backend().id_at_address();
+        let backend = destination.transport.line_to(in_flight.backend());
         in_flight.took(client.record.in_flight());
         in_flight.finish(Outcome::Success);
         let worker = &client.worker;

@@ -98,6 +98,10 @@ impl Relay {
         if self.client.has_left() {
             return Poll::Ready(Some(Err(self.give_up(Broken::Client))));
         }
+        if self.client.watch.has_fired(Side::Deadline) {
+            self.client.reset_reason.set(Some(Reason::CANCEL));
+            return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));
+        }
         if self.client.watch.has_fired(Side::Backend) {
             tracing::warn!("{}", Broken::BackendStalled);
             return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));
@@ -126,6 +130,7 @@ impl Relay {
     }
 
     fn fail(&mut self, error: &h2::Error) -> Broken {
+        self.client.reset_reason.set(error.reason().filter(may_be_said));
         if let Some(in_flight) = &self.in_flight {
             tracing::warn!(backend = in_flight.backend().name(), %error, "{}", Broken::Backend);
         }
@@ -160,6 +165,12 @@ impl Drop for Relay {
         drop(self.take_in_flight());
         self.client.end_exchange();
     }
+}
+
+/// May a client be told this reason for which a backend has reset a stream? Most are about the
+/// connection to the backend. That nothing was done (REFUSED_STREAM) is not true any more.
+fn may_be_said(reason: &Reason) -> bool {
+    matches!(*reason, Reason::CANCEL | Reason::ENHANCE_YOUR_CALM)
 }
 
 /// What trailers may say.
