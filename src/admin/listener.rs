@@ -41,6 +41,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What is going on may take so long to end when another process has taken over.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Of that, how long a client that has just connected may take for its request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// The first byte of a TLS connection: a record with a handshake in it.
 const HANDSHAKE: u8 = 0x16;
 
@@ -186,7 +189,10 @@ where
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
-    let closes = async { drop(closing.wait_for(|is_closing| *is_closing).await) };
+    let closes = async {
+        drop(closing.wait_for(|is_closing| *is_closing).await);
+        tokio::time::sleep(FIRST_REQUEST).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = closes => None,

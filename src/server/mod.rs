@@ -26,7 +26,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -171,6 +171,8 @@ pub struct Running {
     admin: Option<SocketAddr>,
     /// Does it speak HTTPS there?
     is_admin_https: bool,
+    /// Gives an error when the admin address serves nobody any more.
+    admin_closed: Option<mpsc::Receiver<()>>,
     controller: Arc<Controller>,
     observer: Observer,
     workers: Vec<worker::Handle>,
@@ -280,6 +282,7 @@ pub fn start_with(mut config: Config, options: Options) -> Result<Running, Start
         listeners,
         admin,
         is_admin_https,
+        admin_closed: operators.closed,
         controller,
         observer,
         workers,
@@ -357,6 +360,9 @@ impl Running {
         lock(&self.listeners).clear();
         self.stop.send_replace(Ending::Gently);
         self.wind_down(since, timeout, timeout / 2);
+        if let Some(admin) = &self.admin_closed {
+            let _ = admin.recv_timeout(timeout.saturating_sub(since.elapsed()));
+        }
         self.end(since, timeout)
     }
 

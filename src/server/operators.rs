@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -25,6 +25,8 @@ pub(super) struct Operators {
     pub(super) follow: Option<Follow>,
     /// The socket, for a process that takes over.
     pub(super) socket: Option<TcpListener>,
+    /// Its other end is dropped when nobody is served there any more.
+    pub(super) closed: Option<mpsc::Receiver<()>>,
     /// What else has certificates.
     pub(super) admin: Option<Arc<Admin>>,
 }
@@ -76,11 +78,19 @@ pub(super) fn start(
         let ending = stopping.wait_for(|&ending| ending != Ending::NotYet).await;
         ending.is_ok_and(|ending| *ending == Ending::Gently) // which is for a successor's sake
     };
+    let (open, closed) = mpsc::channel();
+    let socket = bound.socket().ok();
+    let served = admin.clone();
+    let serve = async move {
+        admin::serve(bound, served, stop).await;
+        drop(open);
+    };
     Ok(Operators {
         address: Some(address),
-        socket: bound.socket().ok(),
-        admin: Some(admin.clone()),
-        serve: Some(Box::pin(admin::serve(bound, admin, stop))),
+        closed: Some(closed),
+        socket,
+        admin: Some(admin),
+        serve: Some(Box::pin(serve)),
         follow: Some(Box::new(move |config| followed.reconfigure(&config.admin))),
     })
 }
