@@ -25,7 +25,8 @@ fn files(directory: &str) -> Vec<PathBuf> {
 fn every_shipped_file_loads_without_a_warning() {
     let credentials = tempfile::tempdir().unwrap();
     std::fs::write(credentials.path().join("token.keys"), KEY).unwrap();
-    for name in ["shop", "api", "clients"] {
+    std::fs::write(credentials.path().join("admin.token"), "0123456789abcdef").unwrap();
+    for name in ["shop", "api", "clients", "ops"] {
         let made = rcgen::generate_simple_self_signed([format!("{name}.example.com")]).unwrap();
         let file = |extension: &str| credentials.path().join(name).with_extension(extension);
         std::fs::write(file("pem"), made.cert.pem()).unwrap();
@@ -90,7 +91,10 @@ fn keys_of_file(value: &toml::Value, path: &str, keys: &mut BTreeSet<String>) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let is_name = matches!(path, ".pools" | ".routes.headers");
+                let is_name = matches!(path, ".pools" | ".routes.headers")
+                    || path.ends_with("_headers.set")
+                    || path.ends_with("_headers.add")
+                    || path.ends_with(".error_pages");
                 let path = format!("{path}.{}", if is_name { "*" } else { key });
                 keys_of_file(value, &path, keys);
                 keys.insert(path);

@@ -40,6 +40,7 @@ pub mod pool;
 pub mod queue;
 mod ready;
 mod slow_start;
+pub mod split;
 pub mod state;
 mod time;
 mod tunnels;

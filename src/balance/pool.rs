@@ -1,5 +1,6 @@
 //! A named group of backends with one policy: its members, its policy, its counts.
 
+mod arm;
 mod binding;
 #[cfg(test)]
 mod bounded_tests;

@@ -3,6 +3,7 @@
 //! Only this module writes to the terminal ([`terminal`]), reads the environment and decides on
 //! exit codes ([`failure`]).
 
+mod add;
 mod app;
 mod bench;
 mod check;
@@ -19,6 +20,7 @@ mod progress;
 mod ready;
 mod reload;
 mod remote;
+mod remove;
 mod replay;
 mod report;
 mod run;
@@ -26,11 +28,13 @@ mod schema;
 mod service;
 mod sessions;
 mod simulate;
+mod split;
 mod status;
 mod stop;
 mod table;
 mod terminal;
 mod top;
+mod weight;
 
 use std::process::ExitCode;
 
@@ -59,7 +63,8 @@ Exit codes:
 Environment:
   NO_COLOR             no colors, if set to anything
   STICKLER_ADMIN       the admin address of a running proxy, instead of http://127.0.0.1:9900
-  STICKLER_TOKEN_FILE  a file with its token";
+  STICKLER_TOKEN_FILE  a file with its token
+  STICKLER_CA          a file with the authority of its certificate";
 
 /// A reverse proxy and load balancer that is a stickler for where sessions go.
 #[derive(Debug, Parser)]
@@ -83,6 +88,16 @@ enum Command {
     Ready(ready::Args),
     /// Take a backend out of service at once
     Maintenance(maintenance::Args),
+    /// Give a backend another weight
+    Weight(weight::Args),
+    /// Add a backend
+    Add(add::Args),
+    /// Remove a backend
+    Remove(remove::Args),
+    /// Give one pool of a route everything: a canary that is good
+    Promote(split::Args),
+    /// Take one pool of a route back: a canary that is not
+    Abort(split::Args),
     /// Have a running proxy read its configuration again
     Reload(reload::Args),
     /// Show where sessions are bound, or let them go
@@ -123,6 +138,11 @@ impl Cli {
             Command::Drain(args) => drain::run(&args, &terminal),
             Command::Ready(args) => ready::run(&args, &terminal),
             Command::Maintenance(args) => maintenance::run(&args, &terminal),
+            Command::Weight(args) => weight::run(&args, &terminal),
+            Command::Add(args) => add::run(&args, &terminal),
+            Command::Remove(args) => remove::run(&args, &terminal),
+            Command::Promote(args) => split::promote(&args, &terminal),
+            Command::Abort(args) => split::abort(&args, &terminal),
             Command::Reload(args) => reload::run(&args, &terminal),
             Command::Sessions(args) => sessions::run(&args, &terminal),
             Command::Plan(args) => plan::run(&args, &terminal),

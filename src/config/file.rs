@@ -6,27 +6,28 @@
 
 mod admin;
 mod affinity;
+mod compression;
 mod health;
 mod listener;
 mod pool;
+mod route;
 mod server;
 mod transport;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::leaf::{ExactPath, HeaderCondition, Parsed, PathPrefix};
-use crate::routing::HostMatch;
+use super::leaf::Parsed;
 
 pub use admin::Admin;
 pub use affinity::{
     Affinity, Afterwards, Algorithm, Cookie, Establish, Key, KeyField, KeyPart, Mode, Overload,
     OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
+pub use compression::{Algorithm as CompressionAlgorithm, Compression, CompressionSwitch};
 pub use health::{Health, Initial};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
@@ -35,6 +36,7 @@ pub use pool::{
     Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
     ForwardStyle, HostChoice, Pool, Queue,
 };
+pub use route::{Arm, FieldRules, RateLimit, Redirect, RedirectTo, RedirectWord, Rewrite, Route};
 pub use server::{
     AccessLog, AccessLogFormat, ClientTimeouts, Http2, Limit, Limits, LinesKept, Log, LogFormat,
     LogOutput, Off, RequestIdHeader, Server, StandardOutput, Token, Trace, Unlimited, Workers,
@@ -62,27 +64,6 @@ pub struct File {
     /// The pools of backends, by name. At least one.
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub pools: BTreeMap<String, Pool>,
-}
-
-/// Which requests go to a pool. What is absent is true of every request.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// The host, or several: exact, or `*.example.com` for every host below it. Absent: any.
-    pub host: Option<OneOrMany<Parsed<HostMatch>>>,
-    /// This path and everything below it, segment by segment: `/api` does not match `/apis`.
-    /// Absent: any.
-    pub path: Option<Parsed<PathPrefix>>,
-    /// This path only. Not together with `path`. Absent: any.
-    pub path_exact: Option<Parsed<ExactPath>>,
-    /// The method, or several. Absent: any.
-    pub method: Option<OneOrMany<Parsed<Method>>>,
-    /// Header fields, each with the value that it must have, or `*` if it must only be there.
-    #[serde(default)]
-    #[schemars(extend("propertyNames" = { "format": "header-name" }))]
-    pub headers: BTreeMap<String, Parsed<HeaderCondition>>,
-    /// The name of the pool that takes these requests.
-    pub pool: String,
 }
 
 /// A list that may be written without brackets when it has one item.

@@ -14,9 +14,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
+pub use names::{
+    CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, NameTemplate, QueryName,
+};
 pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, ServerName, Target};
-pub use units::{Factor, Percent, Share, Size, StatusRange};
+pub use units::{Factor, Percent, RedirectStatus, Share, Size, StatusRange};
 
 /// A value that is written as text.
 pub trait Leaf: Sized {
@@ -114,8 +116,10 @@ pub const FORMATS: &[Format] = &[
     Format::of::<ListenAddress>(),
     Format::of::<LogFilter>(),
     Format::of::<Name>(),
+    Format::of::<NameTemplate>(),
     Format::of::<PathPrefix>(),
     Format::of::<QueryName>(),
+    Format::of::<RedirectStatus>(),
     Format::of::<ServerName>(),
     Format::of::<Share>(),
     Format::of::<Size>(),
@@ -123,7 +127,10 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Target>(),
     Format::of::<crate::balance::Address>(),
     Format::of::<crate::balance::affinity::Key>(),
+    Format::of::<crate::http::compression::MediaRange>(),
     Format::of::<crate::routing::HostMatch>(),
+    Format::of::<crate::routing::Template>(),
+    Format::of::<http::HeaderValue>(),
     Format::of::<http::Method>(),
     Format::of::<http::header::HeaderName>(),
     Format::of::<ipnet::IpNet>(),

@@ -22,6 +22,7 @@ pub mod leaf;
 mod load;
 mod report;
 mod resolve;
+mod route;
 mod schema;
 mod source;
 mod suggest;
@@ -39,11 +40,12 @@ use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use self::leaf::NameTemplate;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
 use crate::proxy_protocol;
-use crate::routing::{HostMatch, Rule};
+use crate::routing::HostMatch;
 use crate::tls::{IncomingSpec, OutgoingSpec};
 
 pub(crate) use at::At;
@@ -52,6 +54,9 @@ pub use load::Loaded;
 pub(crate) use load::{read, read_as, unreadable};
 pub(crate) use report::Mistakes;
 pub use report::{ConfigError, Mistake, Severity};
+pub use route::{
+    Action, Compression, ErrorPages, FieldRules, Handling, Page, RateLimit, Redirect, Route, Split,
+};
 pub use schema::schema;
 pub use variables::Environment;
 
@@ -64,7 +69,7 @@ pub struct Config {
     pub admin: Admin,
     /// Where clients connect. Never empty.
     pub listeners: Vec<Listener>,
-    /// Which pool takes which request, in the order of the file.
+    /// What becomes of which request, in the order of the file.
     pub routes: Vec<Route>,
     /// The pools, with unique names. Never empty.
     pub pools: Vec<Pool>,
@@ -101,6 +106,8 @@ pub struct Server {
     pub request_id_header: Option<HeaderName>,
     /// Does a request without a trace get one?
     pub starts_traces: bool,
+    /// Pages instead of answers of our own.
+    pub error_pages: ErrorPages,
 }
 
 /// What HTTP/2 clients are told.
@@ -164,6 +171,8 @@ pub struct Admin {
     pub is_given: bool,
     /// What every request must carry, if anything.
     pub token: Option<AdminToken>,
+    /// What is said before HTTP, if anything.
+    pub tls: Option<IncomingSpec>,
     /// Names in `Host` that are answered besides the obvious ones.
     pub allowed_hosts: Vec<HostMatch>,
 }
@@ -265,15 +274,6 @@ pub struct ListenerTls {
     pub max_handshakes: usize,
 }
 
-/// A match that names a pool.
-#[derive(Debug)]
-pub struct Route {
-    /// What must match.
-    pub rule: Rule,
-    /// Index into [`Config::pools`].
-    pub pool: usize,
-}
-
 /// A pool: the core's part and the shell's.
 #[derive(Debug)]
 pub struct Pool {
@@ -293,6 +293,8 @@ pub struct Pool {
     pub max_idle_connections: usize,
     /// Backends, or connections, that are tried for one request at most; at least 1.
     pub attempts: usize,
+    /// How responses are compressed, if they are.
+    pub compression: Option<Compression>,
     /// Active checks, if any.
     pub health: Option<HealthCheck>,
     /// Where further backends are found.
@@ -304,6 +306,8 @@ pub struct Pool {
 pub struct Discover {
     /// Where.
     pub source: DiscoverSource,
+    /// How they are named, if not in the usual way.
+    pub name: Option<NameTemplate>,
     /// Fewer backends than this are not believed.
     pub min_members: usize,
 }

@@ -6,14 +6,17 @@
 
 mod admin;
 mod affinity;
+mod compression;
 mod cookie;
 mod discover;
+mod handling;
 mod health;
 mod jar;
 mod listeners;
 mod pool;
 mod routes;
 mod server;
+mod split;
 mod tls;
 
 use std::ops::RangeInclusive;
@@ -42,6 +45,8 @@ pub(super) fn resolve(
     let pools = resolver.pools(&file.pools, at);
     let routes = resolver.routes(&file.routes, &pools, at);
     resolver.no_loops(&listeners, &pools, at);
+    resolver.names_differ(&file.routes, at);
+    resolver.guarded_fields_stay(&file.routes, &listeners, &server, at);
     resolver.cookies_are_kept(&listeners, &routes, &pools, at);
     let admin = resolver.admin(&file.admin, &listeners, &pools, at);
     Config { server, admin, listeners, routes, pools }

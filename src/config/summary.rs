@@ -3,6 +3,7 @@
 //! It holds nothing that may be a secret: neither token keys, nor the values that header fields are
 //! compared with, nor the query and the expected body of a health check.
 
+mod handling;
 mod routes;
 
 use std::fmt;
@@ -69,7 +70,7 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         false => "those with underscores are removed",
     };
     let format = if server.log.json { "JSON" } else { "text" };
-    vec![
+    let mut rows = vec![
         row("workers", server.workers.to_string()),
         row("shutdown", format!("requests in flight get {shutdown}")),
         row("state", server.state_dir.display().to_string()),
@@ -81,14 +82,17 @@ fn server(server: &Server) -> Vec<[String; 2]> {
         row("limits", limits(&server.limits)),
         row("http/2", http2(&server.http2)),
         row("field names", names.into()),
-    ]
+    ];
+    rows.extend(handling::pages(&server.error_pages).map(|pages| row("errors", pages)));
+    rows
 }
 
 fn admin(admin: &Admin) -> Vec<[String; 2]> {
     let Some(address) = admin.address else { return vec![row("address", "off".into())] };
     let who = match (&admin.token, address.ip().is_loopback()) {
         (Some(_), true) => "for programs on this machine that know the token",
-        (Some(_), false) => "for everybody who knows the token; without TLS",
+        (Some(_), false) if admin.tls.is_none() => "for everybody who knows the token; without TLS",
+        (Some(_), false) => "for everybody who knows the token",
         (None, _) => "for every program on this machine",
     };
     let address = match admin.is_given {
@@ -97,6 +101,8 @@ fn admin(admin: &Admin) -> Vec<[String; 2]> {
     };
     let hosts = admin.allowed_hosts.iter().map(Leaf::show).collect::<Vec<_>>().join(", ");
     let mut rows = vec![row("address", format!("{address}, {who}"))];
+    let pair = admin.tls.as_ref().and_then(|tls| tls.certificates.first());
+    rows.extend(pair.map(|pair| row("TLS", format!("certificate {}", pair.cert.display()))));
     rows.extend((!hosts.is_empty()).then(|| row("hosts", hosts)));
     rows
 }
@@ -243,6 +249,10 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     ];
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
+    }
+    if let Some(settings) = &pool.compression {
+        let at = rows.iter().position(|[name, _]| name == "queue").unwrap_or_default();
+        rows.insert(at, row("compressed", handling::compressed(settings)));
     }
     if pool.spec.affinity.mode == Mode::Cookie {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
@@ -467,12 +477,14 @@ fn discovered(discover: &Discover) -> String {
         format!("{of}, looked up every {} to {}", min_interval.show(), max_interval.show())
     };
     let least = discover.min_members;
+    let named = discover.name.as_ref().map(|name| format!(", named {}", name.show()));
+    let named = named.unwrap_or_default();
     match &discover.source {
         DiscoverSource::Dns { host, port, lookup: how } => {
-            format!("addresses of {host}, port {port}{}, at least {least}", lookup(how))
+            format!("addresses of {host}, port {port}{}{named}, at least {least}", lookup(how))
         }
         DiscoverSource::Srv { name, lookup: how } => {
-            format!("targets of {name}{}, at least {least}", lookup(how))
+            format!("targets of {name}{}{named}, at least {least}", lookup(how))
         }
         DiscoverSource::File(path) => format!("in {}, at least {least}", path.display()),
     }

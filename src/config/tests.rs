@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balance::affinity::{AffinitySpec, Mode};
+use crate::routing::Rule;
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const LISTENER: &str = "[[listeners]]\naddress = ':8080'\n";
@@ -56,7 +57,9 @@ fn defaults_are_those_that_are_documented() {
     assert_eq!(config.server.limits.header_bytes, 32 * 1024);
     assert_eq!(config.server.limits.body_bytes, u64::MAX);
     assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
-    assert_eq!((config.routes.len(), config.routes[0].pool), (1, 0));
+    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.routes[0].action, Action::Pool(0));
+    assert!(config.routes[0].handling.is_none());
     assert_eq!(config.routes[0].rule, Rule::default());
     assert_eq!(config.pools[0].spec.affinity, AffinitySpec::default());
     assert!(config.pools[0].spec.ejection.is_some());
@@ -71,8 +74,8 @@ fn pools_keep_the_order_of_the_file_and_hosts_become_routes() {
     let config = parse(&format!("{LISTENER}{text}")).unwrap().config;
     let names: Vec<_> = config.pools.iter().map(|pool| pool.spec.name.as_str()).collect();
     assert_eq!(names, ["z", "a"]);
-    let pools: Vec<_> = config.routes.iter().map(|route| route.pool).collect();
-    assert_eq!(pools, [0, 0, 1]);
+    let actions: Vec<_> = config.routes.iter().map(|route| route.action.clone()).collect();
+    assert_eq!(actions, [0, 0, 1].map(Action::Pool));
 }
 
 #[test]
@@ -109,7 +112,7 @@ fn structural_mistakes() {
         ("pools.app.attempts = 1.5", "1:22 pools.app.attempts cannot be a decimal number"),
         ("server.log.format = 'jsn'", "1:21 server.log.format: unknown value \"jsn\""),
         ("pools.'a b' = {}", "1:7 pools.a b: ' ' cannot be part of a name"),
-        ("[[routes]]\nhost = 'a.com'", "1:1 routes: missing key `pool`"),
+        ("[[routes]]\nhost = 'a.com'", "1:1 routes: neither pool nor redirect"),
         ("server.limits.min_rate = 'x'", "1:26 server.limits.min_rate: \"x\" is not a size"),
         (
             "server.limits.header_count = 99999999999999999999",

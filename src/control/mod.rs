@@ -4,11 +4,14 @@
 
 mod controller;
 mod discovery;
+mod found_state;
 mod health_check;
 mod operator_state;
 mod probe;
 mod refusal;
 mod roster;
+mod splits;
+mod state_file;
 
 use std::io;
 use std::pin::Pin;
@@ -27,6 +30,8 @@ pub use self::controller::{Controller, Origin, Removal};
 use self::discovery::Discovery;
 use self::health_check::Checks;
 pub use self::refusal::Refusal;
+pub(crate) use self::splits::Steered;
+pub use self::splits::{Arm, SplitRoute};
 use crate::balance::cost;
 use crate::clock;
 use crate::observe::metrics::Metrics;

@@ -16,6 +16,15 @@ pub enum Refusal {
     /// It would leave the pool without a ready backend. Force overrides it.
     #[error("no other backend of the pool is ready")]
     LastReady,
+    /// No route over several pools has that name.
+    #[error("there is no such route over several pools")]
+    UnknownRoute,
+    /// No pool would be left to take new sessions.
+    #[error("no other pool of the route takes new sessions")]
+    NobodyElse,
+    /// It would take new sessions, if it had a weight.
+    #[error("the pool has weight 0 in this route: it takes no new sessions")]
+    NoWeight,
     /// Another backend of the pool has that name.
     #[error("the pool has a backend of that name")]
     NameTaken,

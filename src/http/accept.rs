@@ -3,6 +3,18 @@
 /// Would the client that sent this `Accept` rather have JSON than HTML? People's browsers always
 /// name `text/html`; whoever does not is a program.
 pub fn prefers_json(accept: Option<&[u8]>) -> bool {
+    let (html, json) = weights(accept);
+    html == 0 || json > html
+}
+
+/// Does it name JSON, and rather than HTML? Who takes anything names neither.
+pub fn wants_json(accept: Option<&[u8]>) -> bool {
+    let (html, json) = weights(accept);
+    json > html
+}
+
+/// How much HTML and JSON are wanted, where they are named.
+fn weights(accept: Option<&[u8]>) -> (u32, u32) {
     let accept = accept.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
     let mut html = 0;
     let mut json = 0;
@@ -17,11 +29,11 @@ pub fn prefers_json(accept: Option<&[u8]>) -> bool {
             _ => {}
         }
     }
-    html == 0 || json > html
+    (html, json)
 }
 
 /// A weight (RFC 9110, section 12.4.2) in thousandths.
-fn thousandths(weight: &str) -> Option<u32> {
+pub(super) fn thousandths(weight: &str) -> Option<u32> {
     let weight: f32 = weight.parse().ok()?;
     (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u32)
 }
@@ -44,5 +56,13 @@ mod tests {
             assert_eq!(prefers_json(Some(accept.as_bytes())), json, "{accept}");
         }
         assert!(prefers_json(None));
+    }
+
+    #[test]
+    fn who_takes_anything_does_not_want_json() {
+        for (accept, wants) in [("*/*", false), ("", false), ("text/html", false)] {
+            assert_eq!(wants_json(Some(accept.as_bytes())), wants, "{accept}");
+        }
+        assert!(wants_json(Some(b"application/json, */*")) && !wants_json(None));
     }
 }

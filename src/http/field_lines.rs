@@ -56,6 +56,13 @@ impl<'a> FieldLine<'a> {
         self.text[self.line.colon + 1..self.line.end - END_OF_LINE.len()].trim_ascii()
     }
 
+    /// Is this its name, however it is written? With underscores it is the same to some app
+    /// servers.
+    pub fn is_called(self, name: &str) -> bool {
+        let is_same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
+        self.name().len() == name.len() && self.name().iter().zip(name.bytes()).all(is_same)
+    }
+
     fn is_of(self, name: &str) -> bool {
         !self.flag().has(Found::REPLACED) && self.name().eq_ignore_ascii_case(name.as_bytes())
     }
@@ -183,10 +190,8 @@ impl FieldLines {
     /// Removes all fields of a name, however it is written: with underscores it is the same to some
     /// app servers.
     pub fn remove(&mut self, name: &str) {
-        let is_same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
         for line in &mut self.lines {
-            let written = &self.text[line.start..line.colon];
-            if written.len() == name.len() && written.iter().zip(name.bytes()).all(is_same) {
+            if (FieldLine { text: &self.text, line }).is_called(name) {
                 line.flag = Found::REPLACED;
             }
         }

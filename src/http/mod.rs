@@ -17,11 +17,13 @@
 //! | [`affinity`] | what does the app want done with the session? |
 //! | [`websocket`] | where in an upgraded connection does a frame end? |
 //! | [`accept`] | does this client want a page or JSON? |
+//! | [`compression`] | may this be compressed, for whom, and what does its head say then? |
 
 pub mod accept;
 pub mod affinity;
 pub mod authority;
 pub mod body_decoder;
+pub mod compression;
 pub mod cookies;
 pub mod copies;
 pub mod field_lines;

@@ -5,6 +5,7 @@
 //! Those bytes are then the request's durable form, which can be sent a second time as it is.
 
 use http::Method;
+use http::header::HeaderName;
 
 use super::cookies::CookieName;
 use super::field_lines::{Fate, FieldLine, FieldLines};
@@ -26,6 +27,8 @@ pub struct Outgoing<'a> {
     pub without: Found,
     /// Of the fields that end here, what they said.
     pub hop: &'a Hop<'a>,
+    /// Names of fields to leave out, too.
+    pub left_out: &'a [HeaderName],
     /// May names have underscores?
     pub underscores: bool,
     /// Cookies of ours, to be left out.
@@ -60,12 +63,15 @@ impl Outgoing<'_> {
         let is_listed = |name: &[u8]| {
             listed.iter().any(|other| name.eq_ignore_ascii_case(other.as_str().as_bytes()))
         };
+        let is_left_out =
+            |line: FieldLine<'_>| self.left_out.iter().any(|name| line.is_called(name.as_str()));
         let fate = |line: FieldLine<'_>| {
             let flag = line.flag();
             if flag.has(Found::COOKIE) {
                 Fate::Changes
             } else if flag.has(without)
                 || (!listed.is_empty() && is_listed(line.name()))
+                || (!self.left_out.is_empty() && is_left_out(line))
                 || (flag.has(Found::UNDERSCORE) && Found::of_disguised(line.name()).has(without))
             {
                 Fate::Ends
@@ -124,6 +130,7 @@ mod tests {
             fields: &fields,
             without,
             hop: &hop,
+            left_out: &[],
             underscores,
             cookies: if cookie { std::slice::from_ref(&name) } else { &[] },
         };

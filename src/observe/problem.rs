@@ -35,6 +35,12 @@ kinds! {
     LastHop => "last_hop",
     /// It came over plain HTTP where HTTPS is spoken: no fault of anybody's.
     RedirectToHttps => "redirect_to_https",
+    /// Its route sends clients elsewhere: no fault of anybody's.
+    Redirect => "redirect",
+    /// Its route is not for this address.
+    Forbidden => "forbidden",
+    /// The client has sent more requests than it may.
+    RateLimited => "rate_limited",
     /// An extended CONNECT for something other than a WebSocket.
     NotImplemented => "not_implemented",
     /// No route matches.

@@ -112,7 +112,7 @@ impl Default for Memo {
 }
 
 impl Memo {
-    fn open(&mut self, keyring: &Keyring, pool: &str, token: &[u8]) -> Option<Grant> {
+    pub(crate) fn open(&mut self, keyring: &Keyring, pool: &str, token: &[u8]) -> Option<Grant> {
         if self.grant.is_some() && self.token == *token && *self.pool == *pool {
             return self.grant;
         }
@@ -126,6 +126,20 @@ impl Memo {
     }
 }
 
+/// What is known of a request's session before its cookies are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Known {
+    /// Nothing.
+    Nothing,
+    /// All that its tokens say.
+    Token {
+        /// The one that opened, sealed by one of several pools.
+        grant: Option<Grant>,
+        /// There were only others.
+        is_forged: bool,
+    },
+}
+
 /// The tokens of our cookies, as they are found when the request is written: the first one that
 /// opens counts.
 pub(crate) struct Tokens<'a> {
@@ -133,18 +147,25 @@ pub(crate) struct Tokens<'a> {
     destination: &'a Destination,
     grant: Option<Grant>,
     is_forged: bool,
+    /// What there is to know is known.
+    is_settled: bool,
 }
 
 impl<'a> Tokens<'a> {
-    /// None has been found yet.
-    pub(crate) fn new(client: &'a Client, destination: &'a Destination) -> Self {
-        Tokens { client, destination, grant: None, is_forged: false }
+    /// None has been found yet, unless something is known.
+    pub(crate) fn new(client: &'a Client, destination: &'a Destination, known: Known) -> Self {
+        let (grant, is_forged) = match known {
+            Known::Nothing => (None, false),
+            Known::Token { grant, is_forged } => (grant, is_forged),
+        };
+        let is_settled = matches!(known, Known::Token { .. });
+        Tokens { client, destination, grant, is_forged, is_settled }
     }
 
     /// One more of our cookies: the index of its name, and its value.
     pub(crate) fn see(&mut self, name: usize, value: &[u8]) {
         let is_of_this_pool = name == 0 && matches!(self.destination.affinity, Affinity::Cookie(_));
-        if is_of_this_pool && self.grant.is_none() {
+        if is_of_this_pool && self.grant.is_none() && !self.is_settled {
             let site = self.client.worker.site();
             let pool = self.destination.pool.name();
             self.grant = self.client.memo().borrow_mut().open(&site.keyring, pool, value);
@@ -170,7 +191,8 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
         Affinity::None => Hint::Free,
         Affinity::Cookie(_) => tokens.hint(fields),
         Affinity::Key(finder) => {
-            finder.key(tokens.client, fields, uri).map_or(Hint::Free, Hint::Key)
+            let key = finder.with_key(tokens.client, fields, uri, hashing::key);
+            key.map_or(Hint::Free, Hint::Key)
         }
     }
 }
@@ -178,14 +200,21 @@ pub(crate) fn hint(tokens: Tokens<'_>, fields: &FieldLines, uri: &Uri) -> Hint {
 /// A number for a client that has no token yet: its address and what it says that it is.
 fn browser(client: &Client, fields: &FieldLines) -> u64 {
     let agent = fields.get("user-agent").unwrap_or_default();
-    address_key(source(client, fields)).rotate_left(1) ^ hashing::key(agent)
+    of_address(client.source(fields), hashing::key).rotate_left(1) ^ hashing::key(agent)
 }
 
 impl KeyFinder {
-    fn key(&self, client: &Client, fields: &FieldLines, uri: &Uri) -> Option<u64> {
-        let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hashing::key(bytes));
+    /// What a function makes of the key; `None` if the request has none.
+    pub(crate) fn with_key(
+        &self,
+        client: &Client,
+        fields: &FieldLines,
+        uri: &Uri,
+        hash: impl Fn(&[u8]) -> u64,
+    ) -> Option<u64> {
+        let of_text = |bytes: &[u8]| (!bytes.is_empty()).then(|| hash(bytes));
         match self {
-            KeyFinder::SourceAddress => Some(address_key(source(client, fields))),
+            KeyFinder::SourceAddress => Some(of_address(client.source(fields), &hash)),
             KeyFinder::Path => of_text(uri.path().as_bytes()),
             KeyFinder::Header(name) => of_text(fields.get(name.as_str())?),
             KeyFinder::Cookie(name) => {
@@ -196,18 +225,10 @@ impl KeyFinder {
     }
 }
 
-fn address_key(address: IpAddr) -> u64 {
+fn of_address(address: IpAddr, hash: impl Fn(&[u8]) -> u64) -> u64 {
     match address {
-        IpAddr::V4(v4) => hashing::key(&v4.octets()),
-        IpAddr::V6(v6) => hashing::key(&v6.octets()),
-    }
-}
-
-/// The client's address, as far as it can be believed.
-fn source(client: &Client, fields: &FieldLines) -> IpAddr {
-    match client.is_trusted {
-        true => client.origin(fields).client,
-        false => client.peer,
+        IpAddr::V4(v4) => hash(&v4.octets()),
+        IpAddr::V6(v6) => hash(&v6.octets()),
     }
 }
 

@@ -24,6 +24,7 @@ use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::exchange::{Payload, Stop};
+use super::handling::Way;
 use super::request::{self, Rewritten};
 use super::shared_upstream::{Lane, SharedUpstream};
 use super::upstream::{Arrived, Failure, Upstream, is_shortage_of_ours};
@@ -66,7 +67,7 @@ pub(crate) struct Attempt<'a> {
     is_chunked: bool,
     /// Of a body that streams.
     pub(super) progress: Option<Rc<Progress>>,
-    is_head: bool,
+    pub(super) is_head: bool,
     pub(super) is_idempotent: bool,
     /// The backend is to see another `Host` than the client sent.
     sets_host: bool,
@@ -116,7 +117,7 @@ impl<'a> Attempt<'a> {
     /// Prepares a request for its way.
     pub(crate) fn new(
         client: &'a Rc<Client>,
-        destination: &'a Arc<Destination>,
+        way: &Way<'a>,
         head: &Parts,
         payload: Payload,
     ) -> (Self, Rewritten) {
@@ -124,8 +125,8 @@ impl<'a> Attempt<'a> {
         let Payload { body, progress } = payload;
         let fields = &client.fields.borrow();
         let found = fields.found();
-        let rewritten =
-            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
+        let (destination, is_here) = (way.destination, progress.is_none());
+        let rewritten = request::write(&mut bytes, head, fields, client, way, is_here);
         let attempt = Attempt {
             client,
             destination,

@@ -308,6 +308,22 @@ impl Client {
         origin
     }
 
+    /// The client's address, as far as it can be believed.
+    pub(crate) fn source(&self, fields: &FieldLines) -> IpAddr {
+        match self.is_trusted {
+            true => self.origin(fields).client,
+            false => self.peer,
+        }
+    }
+
+    /// Has the current request come over TLS, as far as we or a trusted proxy can tell?
+    pub(crate) fn came_over_https(&self) -> bool {
+        match self.is_trusted {
+            true => self.origin(&self.fields.borrow()).is_https,
+            false => self.security.is_tls(),
+        }
+    }
+
     /// Is this peer believed in these fields?
     pub(crate) fn trusts(&self, family: Family) -> bool {
         self.is_trusted && self.entrance.forwarded == family

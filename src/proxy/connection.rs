@@ -209,7 +209,8 @@ async fn finish(
     };
     if let Some(problem) = &problem {
         problem.log(client);
-        let answer = answer_bytes(problem, &record::refuse(client, problem));
+        let id = record::refuse(client, problem);
+        let answer = answer_bytes(problem, &id, &client.worker.site().request_ids);
         let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
     }
     let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;

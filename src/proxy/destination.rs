@@ -7,6 +7,7 @@ use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::affinity::AffinityCookie;
+use super::handling::Route;
 use super::request_id::RequestIds;
 use super::upstream_socket::Transport;
 use super::watch::{Tick, ticks};
@@ -23,8 +24,8 @@ use crate::tls;
 /// Everything that a worker needs to serve requests. Immutable; a reload makes another one.
 #[derive(Debug)]
 pub(crate) struct Site {
-    /// Which requests go to which pool.
-    pub(crate) routes: Table<Arc<Destination>>,
+    /// What becomes of which request.
+    pub(crate) routes: Table<Route>,
     /// Opens and seals tokens.
     pub(crate) keyring: Keyring,
     /// What a client may ask for.
@@ -43,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) tells_local_address: bool,
     /// Request fields that only we may write: those with the subjects of client certificates.
     pub(crate) guarded: Vec<HeaderName>,
+    /// Pages instead of answers of our own.
+    pub(crate) error_pages: config::ErrorPages,
     /// Who hears of what happens to the backends.
     pub(crate) events: Arc<Events>,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Destination {
     pub(crate) attempts: usize,
     /// Does the balancer want to know how long answers take?
     pub(crate) wants_latency: bool,
+    /// How answers are compressed, if they are.
+    pub(crate) compression: Option<Box<config::Compression>>,
 }
 
 /// How a request of this destination is recognized.
@@ -134,7 +139,7 @@ fn cookie_names(pools: &[config::Pool]) -> Vec<&str> {
     names
 }
 
-/// Where the key of hash affinity is.
+/// Where a key is that stands for a client: that of hash affinity, or of a rate limit.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one of them in a pool")]
 pub(crate) enum KeyFinder {
@@ -143,6 +148,19 @@ pub(crate) enum KeyFinder {
     Header(HeaderName),
     Cookie(CookieName),
     Query(String),
+}
+
+impl KeyFinder {
+    /// Compiles the configuration.
+    pub(crate) fn of(config: &KeySource) -> Self {
+        match config {
+            KeySource::SourceAddress => KeyFinder::SourceAddress,
+            KeySource::Path => KeyFinder::Path,
+            KeySource::Header(name) => KeyFinder::Header(name.clone()),
+            KeySource::Cookie(name) => KeyFinder::Cookie(CookieName::new(name)),
+            KeySource::Query(name) => KeyFinder::Query(name.clone()),
+        }
+    }
 }
 
 /// How long we wait for a backend.
@@ -176,13 +194,7 @@ impl Destination {
         let affinity = match config.spec.affinity.mode {
             Mode::None => Affinity::None,
             Mode::Cookie => Affinity::Cookie(Box::new(AffinityCookie::new(&config.cookie))),
-            Mode::Hash(_) => Affinity::Key(Box::new(match &config.key {
-                KeySource::SourceAddress => KeyFinder::SourceAddress,
-                KeySource::Path => KeyFinder::Path,
-                KeySource::Header(name) => KeyFinder::Header(name.clone()),
-                KeySource::Cookie(name) => KeyFinder::Cookie(CookieName::new(name)),
-                KeySource::Query(name) => KeyFinder::Query(name.clone()),
-            })),
+            Mode::Hash(_) => Affinity::Key(Box::new(KeyFinder::of(&config.key))),
         };
         let reads = affinity.cookie().map(CookieName::as_bytes);
         let of_others = cookie_names(all).into_iter().filter(|name| Some(name.as_bytes()) != reads);
@@ -211,6 +223,7 @@ impl Destination {
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
             wants_latency: config.spec.balance.wants_latency(),
+            compression: config.compression.clone().map(Box::new),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What can go wrong with a request, who is to blame, and the one table that answers it.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -11,15 +13,13 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::client::Client;
-use super::request_id::RequestId;
+use super::request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use crate::balance::Unavailable;
 use crate::clock;
+use crate::config::ErrorPages;
 use crate::http::accept;
 use crate::http::framing::Refusal;
 use crate::observe::ProblemKind;
-
-/// `X-Request-Id`, by which a user's error page is found in our log.
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Status and message of a call, in gRPC.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -51,11 +51,13 @@ pub(crate) struct Problem {
     detail: Option<String>,
     /// Where the client is sent to.
     location: Option<HeaderValue>,
+    /// In how many seconds it may come again.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: ProblemKind, blame: Blame, message: &'static str) -> Self {
-        Problem { status, kind, blame, message, detail: None, location: None }
+        Problem { status, kind, blame, message, detail: None, location: None, retry_after: None }
     }
 
     fn with(mut self, detail: impl fmt::Display) -> Self {
@@ -94,12 +96,31 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, ProblemKind::NoRoute, Blame::Client, message)
     }
 
-    /// It is served elsewhere, and the client has to go there with the same request.
-    pub(crate) fn moved(location: HeaderValue) -> Self {
+    /// It is served elsewhere, and the client has to go there.
+    pub(crate) fn redirect(status: StatusCode, location: HeaderValue, is_to_https: bool) -> Self {
         let message = "this is served at another address";
-        let kind = ProblemKind::RedirectToHttps;
-        let moved = Problem::new(StatusCode::PERMANENT_REDIRECT, kind, Blame::Client, message);
-        Problem { location: Some(location), ..moved }
+        let kind = match is_to_https {
+            true => ProblemKind::RedirectToHttps,
+            false => ProblemKind::Redirect,
+        };
+        let redirect = Problem::new(status, kind, Blame::Client, message);
+        Problem { location: Some(location), ..redirect }
+    }
+
+    /// The route is not for this address.
+    pub(crate) fn forbidden(address: IpAddr) -> Self {
+        let message = "this is not served to everybody";
+        Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, Blame::Client, message)
+            .with(format!("the route is not for {address}"))
+    }
+
+    /// The client has sent more requests than it may, and may send one again in so long.
+    pub(crate) fn rate_limited(wait: Duration) -> Self {
+        let message = "there were too many requests";
+        let kind = ProblemKind::RateLimited;
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let refused = Problem::new(StatusCode::TOO_MANY_REQUESTS, kind, Blame::Client, message);
+        Problem { retry_after: Some(seconds.max(1)), ..refused }
     }
 
     /// CONNECT or TRACE.
@@ -221,23 +242,41 @@ impl Problem {
         }
     }
 
-    /// The answer for a client that sent this `Accept`.
-    pub(crate) fn response(&self, accept: Option<&[u8]>, id: &RequestId) -> Response<ResponseBody> {
-        let (media, body) = self.page(accept::prefers_json(accept), id);
+    /// The answer for a client that sent this `Accept`. The first of `pages` that has one for this
+    /// status has a page for it.
+    pub(crate) fn response(
+        &self,
+        accept: Option<&[u8]>,
+        id: &RequestId,
+        pages: [Option<&ErrorPages>; 2],
+    ) -> Response<ResponseBody> {
+        let wants_json = accept::wants_json(accept);
+        let page =
+            pages.into_iter().flatten().find_map(|pages| pages.find(self.status, wants_json));
+        let (media, body) = match page {
+            Some(page) => (page.media.clone(), page.body.clone()),
+            None => {
+                let (media, body) = self.page(accept::prefers_json(accept), id);
+                (HeaderValue::from_static(media), body)
+            }
+        };
         let mut response = Response::new(ResponseBody::whole(body));
         *response.status_mut() = self.status;
         self.fill(response.headers_mut(), media, id);
         response
     }
 
-    fn fill(&self, headers: &mut HeaderMap, media: &'static str, id: &RequestId) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    fn fill(&self, headers: &mut HeaderMap, media: HeaderValue, id: &RequestId) {
+        headers.insert(CONTENT_TYPE, media);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(X_REQUEST_ID, id);
         }
         if let Some(location) = &self.location {
             headers.insert(LOCATION, location.clone());
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => {
@@ -280,10 +319,11 @@ impl Problem {
 }
 
 /// The whole answer, as bytes, to a request that never became one; the connection ends with it.
-pub(crate) fn answer_bytes(problem: &Problem, id: &RequestId) -> Vec<u8> {
+pub(crate) fn answer_bytes(problem: &Problem, id: &RequestId, ids: &RequestIds) -> Vec<u8> {
     let (media, body) = problem.page(true, id);
     let mut headers = HeaderMap::new();
-    problem.fill(&mut headers, media, id);
+    problem.fill(&mut headers, HeaderValue::from_static(media), id);
+    ids.place(&mut headers);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     let reason = problem.status.canonical_reason().unwrap_or_default();
@@ -307,7 +347,9 @@ mod tests {
     #[test]
     fn answers_are_whole_messages() {
         let problem = Problem::refused(Refusal::LengthAndCoding);
-        let answer = String::from_utf8(answer_bytes(&problem, &RequestId::Made(7))).unwrap();
+        let answer =
+            String::from_utf8(answer_bytes(&problem, &RequestId::Made(7), &RequestIds::Usual))
+                .unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");

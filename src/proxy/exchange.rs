@@ -17,17 +17,20 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::affinity::Known;
 use super::attempt::Attempt;
 use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
 use super::client::Client;
-use super::destination::Destination;
+use super::destination::{Destination, Site};
 use super::error::Problem;
+use super::handling::{Action, Handling, Route, Way};
 use super::http2_head;
 use super::record;
 use super::request::{self, Rewritten};
 use super::request_id;
 use super::websocket;
 use crate::balance::Placement;
+use crate::config::Compression;
 use crate::http::fields::Found;
 use crate::observe::access_log::Phase;
 
@@ -76,7 +79,9 @@ pub(crate) async fn exchange(
     let tunnel = websocket::wanted(&client, &mut request);
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
-    let mut response = match serve(&client, &mut head, body).await {
+    let site = &client.worker.site();
+    let mut handling = None;
+    let mut response = match serve(&client, site, &mut head, body, &mut handling).await {
         Ok(response) => response,
         Err(stop) => {
             let problem = match (stop, client.body_refusal()) {
@@ -93,17 +98,30 @@ pub(crate) async fn exchange(
             problem.log_request(&client, &id);
             let fields = client.fields.borrow();
             let content = fields.get(CONTENT_TYPE.as_str());
-            match content.is_some_and(|content| content.starts_with(b"application/grpc")) {
-                true if client.is_stream() => problem.grpc_response(&id),
-                _ => problem.response(fields.get(ACCEPT.as_str()), &id),
-            }
+            let is_grpc = content.is_some_and(|content| content.starts_with(b"application/grpc"));
+            let mut answer = match is_grpc && client.is_stream() {
+                true => problem.grpc_response(&id),
+                false => {
+                    let pages = [handling.map(Handling::error_pages), Some(&site.error_pages)];
+                    let mut response = problem.response(fields.get(ACCEPT.as_str()), &id, pages);
+                    if let Some(handling) = handling {
+                        handling.complete(response.headers_mut());
+                    }
+                    response
+                }
+            };
+            site.request_ids.place(answer.headers_mut());
+            answer
         }
     };
+    if let Some(handling) = handling {
+        handling.finish(&mut response, &client);
+    }
     if let Some(hsts) = client.entrance.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {
         let headers = response.headers_mut();
         headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
     }
-    let is_last = count >= client.worker.site().limits.requests_per_connection;
+    let is_last = count >= site.limits.requests_per_connection;
     // An HTTP/1.0 client finds the end of such a body by the end of the connection only.
     let ends_with_connection =
         head.version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
@@ -155,12 +173,14 @@ fn ends_unread(client: &Client, response: &Response<ResponseBody>) -> bool {
     client.owes_body() && (is_whole || status.is_client_error() || status.is_server_error())
 }
 
-async fn serve(
+/// `found` is what the request's route does on the way, once it is known.
+async fn serve<'a>(
     client: &Rc<Client>,
+    site: &'a Site,
     head: &mut Parts,
     body: Incoming,
+    found: &mut Option<&'a Handling>,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let site = &client.worker.site();
     let adapted = match client.is_stream() {
         true => http2_head::adapt(head, body.is_end_stream(), client),
         false => Ok(()),
@@ -175,26 +195,36 @@ async fn serve(
     if let Some(port) = client.entrance.redirect_to_https {
         return Err(request::to_https(head, &client.fields.borrow(), port)?.into());
     }
-    let destination = route(client, head)?;
+    let Route { action, handling } = route(client, site, head)?;
+    let handling = handling.as_deref();
+    if let Some(handling) = handling {
+        *found = Some(handling);
+        handling.admit(head, &client.fields.borrow(), client)?;
+    }
+    let (destination, known) = match action {
+        Action::Pool(destination) => (destination, Known::Nothing),
+        Action::Split(split) => split.choose(client, &client.fields.borrow(), &head.uri),
+        Action::Redirect(to) => return Err(to.problem(head, &client.fields.borrow()).into()),
+    };
     if !body.is_end_stream() {
         client.record.note_pool(&destination.pool);
     }
     let payload = receive(client, head, body).await?;
-    let (attempt, rewritten) = Attempt::new(client, &destination, head, payload);
+    let (attempt, rewritten) =
+        Attempt::new(client, &Way { destination, handling, known }, head, payload);
     client.record.note_hint(&rewritten.hint, destination.unstick.as_ref());
-    forward(attempt, rewritten, &mut head.headers).await
+    forward(attempt, rewritten, handling, &mut head.headers).await
 }
 
-/// Which pool is this for?
-fn route(client: &Client, head: &Parts) -> Result<Arc<Destination>, Problem> {
+/// What becomes of this?
+fn route<'a>(client: &Client, site: &'a Site, head: &Parts) -> Result<&'a Route, Problem> {
     let fields = &client.fields.borrow();
     let has = |name: &HeaderName, wanted: Option<&HeaderValue>| {
         let mut values = fields.get_all(name.as_str());
         values.any(|value| wanted.is_none_or(|wanted| wanted == value))
     };
-    let site = client.worker.site();
     let found = site.routes.find(request::host(fields), head.uri.path(), &head.method, has);
-    found.cloned().ok_or_else(Problem::no_route)
+    found.ok_or_else(Problem::no_route)
 }
 
 /// A request's body as it will be sent, and what can be known of it while it is.
@@ -266,6 +296,7 @@ async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result
 async fn forward(
     mut attempt: Attempt<'_>,
     rewritten: Rewritten,
+    handling: Option<&Handling>,
     map: &mut HeaderMap,
 ) -> Result<Response<ResponseBody>, Stop> {
     loop {
@@ -275,8 +306,8 @@ async fn forward(
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
-            let Attempt { client, destination, .. } = attempt;
-            let told = Told { client, destination, placement, rewritten };
+            let Attempt { client, destination, is_head, .. } = attempt;
+            let told = Told { client, destination, handling, placement, rewritten, is_head };
             return Ok(answered.into_response(&told)?);
         }
     }
@@ -286,6 +317,19 @@ async fn forward(
 pub(crate) struct Told<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) destination: &'a Arc<Destination>,
+    pub(crate) handling: Option<&'a Handling>,
     pub(crate) placement: Placement,
     pub(crate) rewritten: Rewritten,
+    /// It is a HEAD.
+    pub(crate) is_head: bool,
+}
+
+impl Told<'_> {
+    /// How its answer is compressed, if at all: the route has the last word.
+    pub(crate) fn compression(&self) -> Option<&Compression> {
+        match self.handling.and_then(Handling::compression) {
+            Some(of_route) => of_route,
+            None => self.destination.compression.as_deref(),
+        }
+    }
 }

@@ -17,13 +17,15 @@
 //! | [`multiplexed`], [`http2_head`], [`websocket`] | the same for HTTP/2: streams, their heads, tunnels |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
+//! | [`handling`], [`rate_limit`] | what its route does to it: who may come, how often, and what is changed |
+//! | [`split`] | which of several pools has it? |
 //! | [`affinity`] | what does its cookie or key say? and later: what is the client to keep? |
 //! | [`attempt`] | it is placed and sent, again elsewhere while nobody has seen it |
 //! | [`upstream`] | the connection that it goes out on |
 //! | [`shared_attempt`], [`shared_upstream`] | the same over HTTP/2 |
 //! | [`upstream_socket`] | its socket, and what is said on it before HTTP |
 //! | [`body`] | the bodies, both ways |
-//! | [`response`] | the answer's head |
+//! | [`response`], [`compression`] | the answer's head; its body made shorter |
 //! | [`tunnel`] | what follows an upgrade |
 //! | [`error`] | the one table of our own answers |
 //! | [`record`], [`request_id`] | what is counted, timed and logged about it, and what it is called |
@@ -36,18 +38,22 @@ mod body;
 mod client;
 mod client_io;
 mod client_socket;
+mod compression;
 mod connection;
 mod destination;
 mod error;
 mod exchange;
+mod handling;
 mod http2_head;
 mod multiplexed;
+mod rate_limit;
 mod record;
 mod request;
 mod request_id;
 mod response;
 mod shared_attempt;
 mod shared_upstream;
+mod split;
 mod tunnel;
 mod upstream;
 mod upstream_socket;
@@ -57,6 +63,9 @@ mod worker;
 
 pub(crate) use connection::serve;
 pub(crate) use destination::{ClientTicks, Destination, Entrance, Site, TlsEntrance};
+pub(crate) use handling::{Action, Handling, Redirect, Route};
+pub(crate) use rate_limit::Limiter;
+pub(crate) use split::Split;
 pub(crate) use upstream_socket::Transport;
 pub(crate) use watch::{TICK, Tick};
 pub(crate) use worker::Worker;

@@ -143,6 +143,12 @@ impl Record {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
     }
 
+    /// So much of that was compressed, to so much.
+    pub(crate) fn note_coded(&self, from: usize, to: usize) {
+        let others = self.bytes_out.get().saturating_sub(from as u64);
+        self.bytes_out.set(others + to as u64);
+    }
+
     /// It is a backend's from now on: `meter` counts there.
     pub(crate) fn attempt(&self, meter: &Arc<Meter>, cause: Cause) {
         let mut current = self.meter.borrow_mut();
@@ -159,8 +165,13 @@ impl Record {
 
     /// Adds to a count of the backend that has it.
     pub(crate) fn count(&self, tally: Tally) {
+        self.add(tally, 1);
+    }
+
+    /// The same for more than one at once.
+    pub(crate) fn add(&self, tally: Tally, count: u64) {
         if let Some(meter) = &*self.meter.borrow() {
-            meter.add(tally, 1);
+            meter.add(tally, count);
         }
     }
 

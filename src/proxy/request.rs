@@ -6,17 +6,20 @@ use std::rc::Rc;
 use http::header::{FORWARDED, HOST, HeaderName, HeaderValue, MAX_FORWARDS, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Uri, Version};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::affinity::{self, Tokens};
 use super::client::{Client, Security};
 use super::destination::Destination;
 use super::error::Problem;
+use super::handling::{Handling, Way};
 use super::request_id;
 use crate::balance::{Address, Hint};
 use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::field_lines::FieldLines;
-use crate::http::fields::{Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::http::fields::{
+    Found, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO,
+};
 use crate::http::forwarded::Origin;
 use crate::http::request_head::{Outgoing, field};
 use crate::http::{authority, forwarded};
@@ -68,7 +71,8 @@ pub(crate) fn to_https(head: &Parts, fields: &FieldLines, port: u16) -> Result<P
     let target = if target == "*" { "/" } else { target };
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let location = HeaderValue::try_from(format!("https://{host}{port}{target}"));
-    Ok(Problem::moved(location.map_err(|_| Problem::malformed())?))
+    let location = location.map_err(|_| Problem::malformed())?;
+    Ok(Problem::redirect(StatusCode::PERMANENT_REDIRECT, location, true))
 }
 
 /// Takes out the fields that only we may write, however they are disguised.
@@ -128,9 +132,10 @@ pub(crate) fn write(
     head: &Parts,
     fields: &FieldLines,
     client: &Client,
-    destination: &Destination,
+    way: &Way<'_>,
     drops_expectation: bool,
 ) -> Rewritten {
+    let Way { destination, handling, known } = *way;
     let hop = Hop::of(fields);
     // An upgrade to h2c would smuggle whole requests past us through the tunnel.
     let is_h2c = |value: &[u8]| {
@@ -146,16 +151,20 @@ pub(crate) fn write(
         without = without.or(Found::EXPECT);
     }
     without = without.or(request_id::left_out(client, fields));
+    let target = handling.and_then(|handling| handling.target(head));
+    let target = target.as_deref();
     let outgoing = Outgoing {
         method: &head.method,
-        target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        target: target
+            .unwrap_or_else(|| head.uri.path_and_query().map_or("/", PathAndQuery::as_str)),
         fields,
         without,
         hop: &hop,
+        left_out: handling.map_or(&[], Handling::left_out),
         underscores: client.worker.site().underscores_in_headers,
         cookies: &destination.cookies,
     };
-    let mut tokens = Tokens::new(client, destination);
+    let mut tokens = Tokens::new(client, destination, known);
     outgoing.write(to, |name, value| tokens.see(name, value));
     let hint = affinity::hint(tokens, fields, &head.uri);
     match (upgrade, hop.wants_trailers) {
@@ -180,6 +189,14 @@ pub(crate) fn write(
         _ => b"via: 1.1 stickler\r\n",
     });
     request_id::write(to, client, fields);
+    if let Some(handling) = handling {
+        to.extend_from_slice(handling.lines());
+        let says_prefix =
+            client.trusts(Family::XForwarded) && fields.get(X_FORWARDED_PREFIX.as_str()).is_some();
+        if !handling.stripped().is_empty() && destination.sends_x_forwarded() && !says_prefix {
+            field(to, X_FORWARDED_PREFIX.as_str(), handling.stripped().as_bytes());
+        }
+    }
     Rewritten { asks_to_upgrade: upgrade.is_some(), is_https, hint }
 }
 

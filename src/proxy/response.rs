@@ -7,6 +7,7 @@ use hyper::ext::ReasonPhrase;
 use super::affinity;
 use super::attempt::Answered;
 use super::body::{Begun, Lease, ResponseBody};
+use super::compression;
 use super::error::Problem;
 use super::exchange::Told;
 use super::tunnel::Tunnel;
@@ -44,7 +45,13 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
     }
+    if let Some(handling) = told.handling {
+        handling.change(response.headers_mut()); // what is ours to say comes after that
+    }
     bind(response.headers_mut(), word, told);
+    if let Some(settings) = told.compression() {
+        compression::apply(settings, &mut response, told.is_head, told.client);
+    }
     response
 }
 

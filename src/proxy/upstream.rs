@@ -332,6 +332,7 @@ mod tests {
                 stream_window: 65_535,
                 connection_window: 65_535,
             },
+            error_pages: Default::default(),
             guarded: Vec::new(),
             tells_local_address: false,
             events: Arc::default(),

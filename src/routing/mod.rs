@@ -1,4 +1,6 @@
-//! Which pool takes which request: host, path, method and header matching. Pure.
+//! Which pool takes which request: host, path, method and header matching; who may come at all
+//! ([`Access`]), and as what a request goes on or is sent elsewhere ([`Rewrite`], [`Template`]).
+//! Pure.
 //!
 //! The most specific rule wins, whatever the order in the file: an exact host before a wildcard
 //! before none; then an exact path before a longer prefix before a shorter one; then the rule with
@@ -6,8 +8,11 @@
 //! order of the Kubernetes Gateway API. When the best host has no rule for the path, the
 //! next-best host is asked.
 
+mod access;
 mod host;
 mod path;
+mod rewrite;
+mod template;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,8 +21,11 @@ use foldhash::fast::FixedState;
 use http::header::HeaderName;
 use http::{HeaderValue, Method};
 
+pub use access::Access;
 pub use host::HostMatch;
 pub use path::PathMatch;
+pub use rewrite::Rewrite;
+pub use template::{Asked, Template};
 
 /// What must be true of a request. Absent conditions are true of every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

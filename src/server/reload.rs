@@ -131,7 +131,13 @@ impl Reloader {
         let open = opening.deal(&plan).map_err(|error| error.to_string())?;
 
         self.controller.configure(&config.pools, &mut self.rng);
-        let site = Arc::new(self.sites.site(&config, &self.controller, keyring, transports));
+        let site = Arc::new(self.sites.site(
+            &config,
+            &self.controller,
+            keyring,
+            transports,
+            &mut self.rng,
+        ));
         *lock(&self.shutdown_timeout) = config.server.shutdown_timeout;
         let done = opening.order(&site, &plan, open);
         opening.keep(plan);

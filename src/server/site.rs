@@ -1,28 +1,37 @@
 //! From a [`Config`] to what workers serve.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderName;
+use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::{StartError, keys};
 use crate::balance::affinity::{Key, Keyring, Mode};
+use crate::balance::split;
 use crate::config::{self, Config};
-use crate::control::Controller;
-use crate::proxy::{ClientTicks, Destination, Site, Transport};
-use crate::routing::Table;
+use crate::control::{Arm, Controller, SplitRoute, Steered};
+use crate::proxy::{
+    Action, ClientTicks, Destination, Handling, Limiter, Redirect, Route, Site, Split, Transport,
+};
+use crate::routing::{Rule, Table};
 
 /// What all sites of a process have in common.
 pub(super) struct Sites {
     state_dir: PathBuf,
     /// The key of our own, if it was needed.
     own_key: Option<Key>,
+    /// The rate limits in force.
+    limiters: Vec<Limited>,
+    /// The routes with several pools, by name.
+    splits: BTreeMap<String, Steered>,
 }
 
 impl Sites {
     pub(super) fn new(state_dir: PathBuf) -> Self {
-        Sites { state_dir, own_key: None }
+        Sites { state_dir, own_key: None, limiters: Vec::new(), splits: BTreeMap::new() }
     }
 
     /// What opens and seals tokens.
@@ -51,11 +60,12 @@ impl Sites {
 
     /// What workers serve. The controller has the pools already.
     pub(super) fn site(
-        &self,
+        &mut self,
         config: &Config,
         controller: &Controller,
         keyring: Keyring,
         transports: Vec<Transport>,
+        rng: &mut StdRng,
     ) -> Site {
         let pools = controller.pools();
         let with_config = pools.iter().zip(&config.pools).zip(transports);
@@ -64,11 +74,10 @@ impl Sites {
                 Arc::new(Destination::new(pool.clone(), of_pool, &config.pools, transport))
             })
             .collect();
-        let routes = config.routes.iter();
+        let routes = self.routes(config, &destinations, rng);
+        controller.set_splits(self.splits.values().cloned().collect());
         Site {
-            routes: Table::new(
-                routes.map(|route| (route.rule.clone(), destinations[route.pool].clone())),
-            ),
+            routes: Table::new(routes),
             keyring,
             limits: config.server.limits,
             timeouts: ClientTicks::from(&config.server.timeouts),
@@ -77,6 +86,7 @@ impl Sites {
             starts_traces: config.server.starts_traces,
             http2: config.server.http2,
             guarded: guarded(&config.listeners),
+            error_pages: config.server.error_pages.clone(),
             tells_local_address: config
                 .pools
                 .iter()
@@ -84,6 +94,80 @@ impl Sites {
             events: controller.events().clone(),
         }
     }
+}
+
+impl Sites {
+    /// The routes, compiled. What has been counted for a rate limit that stays as it was stays.
+    fn routes(
+        &mut self,
+        config: &Config,
+        destinations: &[Arc<Destination>],
+        rng: &mut StdRng,
+    ) -> Vec<(Rule, Route)> {
+        let former = std::mem::take(&mut self.limiters);
+        let mut steered: BTreeMap<String, Steered> = BTreeMap::new();
+        let mut handlings: Vec<(Arc<config::Handling>, Arc<Handling>)> = Vec::new();
+        let mut routes = Vec::new();
+        for route in &config.routes {
+            let handling = route.handling.as_ref().map(|of_route| {
+                let is_it = |(other, _): &&(Arc<_>, _)| Arc::ptr_eq(other, of_route);
+                if let Some((_, handling)) = handlings.iter().find(is_it) {
+                    return handling.clone(); // for another host of the same route
+                }
+                let limiter = of_route.rate_limit.as_ref().map(|limit| {
+                    let is_it = |l: &&Limited| l.rule == route.rule && l.limit == *limit;
+                    let limiter = former.iter().find(is_it).map(|l| l.limiter.clone());
+                    let limiter =
+                        limiter.unwrap_or_else(|| Arc::new(Limiter::new(limit, rng.next_u64())));
+                    let (rule, limit) = (route.rule.clone(), limit.clone());
+                    self.limiters.push(Limited { rule, limit, limiter: limiter.clone() });
+                    limiter
+                });
+                let handling = Arc::new(Handling::new(of_route.clone(), limiter));
+                handlings.push((of_route.clone(), handling.clone()));
+                handling
+            });
+            let action = match &route.action {
+                config::Action::Pool(index) => Action::Pool(destinations[*index].clone()),
+                config::Action::Split(of_route) => {
+                    let arms = of_route.arms.iter().map(|(i, _)| destinations[*i].clone());
+                    let steered = steered.entry(of_route.name.clone());
+                    let steered = steered.or_insert_with(|| self.steered(of_route, config));
+                    let split = Split::new(arms.collect(), steered.steering.clone());
+                    Action::Split(Arc::new(split))
+                }
+                config::Action::Redirect(to) => {
+                    Action::Redirect(Arc::new(Redirect::new(to, &route.rule.path)))
+                }
+            };
+            routes.push((route.rule.clone(), Route { action, handling }));
+        }
+        self.splits = steered;
+        routes
+    }
+
+    /// How sessions are steered to the pools of a route: as before, if they are the same.
+    fn steered(&self, split: &config::Split, config: &Config) -> Steered {
+        let arm = |(i, weight): &(usize, u32)| Arm {
+            pool: config.pools[*i].spec.name.clone(),
+            weight: *weight,
+        };
+        let arms: Vec<Arm> = split.arms.iter().map(arm).collect();
+        let former = self.splits.get(&split.name).filter(|former| former.route.arms == arms);
+        former.cloned().unwrap_or_else(|| {
+            let named = arms.iter().map(|arm| (arm.pool.as_str(), arm.weight));
+            let steering = Arc::new(split::Split::new(named));
+            Steered { route: SplitRoute { name: split.name.clone(), arms }, steering }
+        })
+    }
+}
+
+/// A rate limit in force.
+struct Limited {
+    /// The first rule of the route that has it.
+    rule: Rule,
+    limit: config::RateLimit,
+    limiter: Arc<Limiter>,
 }
 
 /// How backends are spoken to, pool by pool. The files are read.

@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests are read, not called")]
 #![allow(unreachable_pub, reason = "support is public to every file of this binary")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "figures, for those who ask with --nocapture")]
 
 mod support;
 
@@ -14,6 +15,7 @@ mod addresses;
 mod admin_access;
 mod admin_api;
 mod admin_events;
+mod admin_tls;
 mod affinity_cookie;
 mod affinity_hash;
 mod app_is_told;
@@ -22,14 +24,17 @@ mod bad_responses;
 mod bench;
 mod bodies;
 mod browsers;
+mod canary;
 mod clients_leave;
 mod commands;
+mod compression;
 mod connections;
 mod cookies;
 mod cost;
 mod crowds;
 mod dashboard;
 mod demo;
+mod deploy;
 mod discovery;
 mod dozing;
 mod drain;
@@ -38,14 +43,17 @@ mod ejection;
 mod errors;
 mod forwarded;
 mod forwarding;
+mod handling;
 mod health;
 mod http2;
 mod http2_backends;
 mod interim;
+mod kept_state;
 mod keys;
 mod lifetimes;
 mod limits;
 mod logging;
+mod membership;
 mod metrics;
 mod mutations;
 mod old_clients;

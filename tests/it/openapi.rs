@@ -29,8 +29,11 @@ fn what_is_described_is_there_and_nothing_else_is() {
     let described = described(&document);
     assert!(described.len() >= 15, "{described:?}");
     for path in document["paths"].as_object().unwrap().keys() {
-        let target =
-            path.replace("{pool}", "x").replace("{backend}", "x").replace("{session}", "x");
+        let target = path
+            .replace("{route}", "x")
+            .replace("{pool}", "x")
+            .replace("{backend}", "x")
+            .replace("{session}", "x");
         let allowed: BTreeSet<_> = match admin.send("TRACE", &target, "", "").field("allow") {
             Some(allow) => allow.split(',').map(|m| m.trim().to_ascii_lowercase()).collect(),
             None => panic!("{target} is not there"),

@@ -58,12 +58,7 @@ pub(super) async fn drain(
     OptionalJson(order): OptionalJson<view::DrainOrder>,
 ) -> Result<Json<view::Backend>, Problem> {
     let (pool, _) = admin.backend(&pool_name, &name)?;
-    let default = pool.drain_policy();
-    let policy = DrainPolicy {
-        deadline: order.deadline.map(|span| span.0).or(default.deadline),
-        move_idle_after: order.move_idle_after.map(|span| span.0).or(default.move_idle_after),
-        moves_per_second: order.moves_per_second.or(default.moves_per_second),
-    };
+    let policy = policy(&order, pool.drain_policy());
     let done = admin.controller.drain(&pool_name, &name, Some(policy), order.force);
     done.map_err(|error| refused(error, &pool_name, &name))?;
     admin.answer(&pool_name, &name)
@@ -154,6 +149,15 @@ impl Admin {
     }
 }
 
+/// How to drain: as was said, and where nothing was, as by default.
+pub(super) fn policy(order: &view::DrainOrder, default: DrainPolicy) -> DrainPolicy {
+    DrainPolicy {
+        deadline: order.deadline.as_ref().map(|span| span.0).or(default.deadline),
+        move_idle_after: order.move_idle_after.as_ref().map(|s| s.0).or(default.move_idle_after),
+        moves_per_second: order.moves_per_second.or(default.moves_per_second),
+    }
+}
+
 /// Why something was not done.
 pub(super) fn refused(refusal: Refusal, pool: &str, backend: &str) -> Problem {
     let detail = format!("{pool}/{backend}: {refusal}");
@@ -167,6 +171,9 @@ pub(super) fn refused(refusal: Refusal, pool: &str, backend: &str) -> Problem {
         Refusal::NameTaken => Problem::new(StatusCode::CONFLICT, detail)
             .of_kind("name-taken", "The name is taken")
             .help("choose another name, or remove the other backend first"),
+        Refusal::UnknownRoute | Refusal::NobodyElse | Refusal::NoWeight => {
+            Problem::new(StatusCode::CONFLICT, detail)
+        }
         Refusal::Leaving => {
             Problem::new(StatusCode::CONFLICT, detail).of_kind("leaving", "It is leaving")
         }

@@ -9,6 +9,7 @@ mod pools;
 mod process;
 mod reload;
 mod sessions;
+mod splits;
 
 use std::sync::Arc;
 
@@ -80,6 +81,9 @@ fn described() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(sessions::counts))
         .routes(routes!(sessions::show, sessions::release))
         .routes(routes!(sessions::release_all))
+        .routes(routes!(splits::list))
+        .routes(routes!(splits::promote))
+        .routes(routes!(splits::abort))
         .routes(routes!(plan::plan))
         .routes(routes!(reload::last, reload::reload))
         .routes(routes!(events::stream))

@@ -11,6 +11,7 @@ mod order;
 mod plan;
 mod pool;
 mod process;
+mod route;
 mod session;
 mod time;
 mod unstick;
@@ -22,6 +23,7 @@ pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightO
 pub use plan::{Evenness, Flow, Plan};
 pub use pool::{Affinity, Pool, Pools};
 pub use process::{Process, Readiness, Reload};
+pub use route::{Arm, Route, Routes};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
 pub(crate) use time::rfc3339;
 pub use unstick::{Arm, Difference, Durations, Unstick};

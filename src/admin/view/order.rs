@@ -30,6 +30,13 @@ pub struct DrainOrder {
     pub force: bool,
 }
 
+impl DrainOrder {
+    /// Does it say anything of how to drain?
+    pub fn says_policy(&self) -> bool {
+        self.deadline.is_some() || self.move_idle_after.is_some() || self.moves_per_second.is_some()
+    }
+}
+
 /// How to take a backend out of service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub(super) use first_burst::{First, FirstBurst};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Residence};
 pub(super) use released::Released;
 pub use token::{Key, Keyring, TOKEN_LEN, TokenText};
 

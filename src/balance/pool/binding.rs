@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Placement, Pool};
 use crate::balance::affinity::{Binding, Establish, Grant, Hint, Mode, SessionId, Wish};
-use crate::balance::drain::{Departure, Seen};
+use crate::balance::drain::Seen;
 use crate::balance::{Backend, BackendId, Cause, Reason, Rng, Timestamp};
 
 impl Pool {
@@ -26,10 +26,6 @@ impl Pool {
         if wish == Some(Wish::Release) {
             return self.log_out(hint, *cause);
         }
-        let departure = match cause.reason() {
-            Some(reason) => Departure::Moved(reason),
-            None => Departure::Left,
-        };
         match (*hint, cause) {
             (hint, Cause::New | Cause::Free) => {
                 let former = self.expired(&hint);
@@ -39,7 +35,7 @@ impl Pool {
                 let session = session.unwrap_or_else(|| SessionId::random(rng));
                 // One that will be routed freely lives nowhere.
                 if !self.affinity().frees(session) {
-                    self.ledger.settle(session, backend, now, departure);
+                    self.ledger.settle(session, backend, now, *cause);
                 }
                 Binding::Issue(Grant {
                     backend: backend.id(),
@@ -53,17 +49,17 @@ impl Pool {
             (Hint::Key(key), cause) => {
                 let session = SessionId::from_bits(key);
                 self.count_move(session, backend, *cause);
-                self.ledger.settle(session, backend, now, departure);
+                self.ledger.settle(session, backend, now, *cause);
                 Binding::Keep
             }
             (Hint::Bound(grant), Cause::Moved { .. }) => {
                 self.count_move(grant.session, backend, *cause);
-                self.ledger.settle(grant.session, backend, now, departure);
+                self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             // It was served where it has moved to, on a token from before that.
             (Hint::Bound(grant), Cause::Bound) if backend.id() != grant.backend => {
-                self.ledger.settle(grant.session, backend, now, departure);
+                self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             (Hint::Bound(grant), cause) => self.stay(&grant, *cause == Cause::Bound, backend, now),
@@ -166,7 +162,7 @@ impl Pool {
             if is_stale || is_at_home && !backend.state().accepts_bound() {
                 return Binding::Keep;
             }
-            self.ledger.settle(grant.session, home, now, Departure::Left);
+            self.ledger.settle(grant.session, home, now, Cause::Bound);
         }
         let is_due = members.policy().affinity.is_refresh_due(grant, now)
             // It was to leave, and nobody else took it.

@@ -127,6 +127,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 
     let plan = plan(args, seed, &proxy, certificate.as_ref())?;
     let summary = runtime.block_on(play(args, plan, &mut apps, &proxy, &mut screen));
+    let sent_away = proxy.pools().iter().map(|pool| verdict::sent_away(pool)).sum();
     let cost = what_it_cost(&proxy);
     let shutdown = proxy.shut_down();
     let ended_early = apps.ended_early();
@@ -134,7 +135,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 
     let summary = summary?;
     terminal.print(&format!("{}{}{cost}", screen.separator(), summary.render()))?;
-    verdict::verdict(args.affinity, &summary, ended_early, &shutdown)
+    verdict::verdict(args.affinity, &summary, ended_early, sent_away, &shutdown)
 }
 
 /// What stickiness cost over the run, or the last five minutes of it.

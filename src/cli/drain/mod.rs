@@ -43,15 +43,8 @@ pub(super) struct Args {
     /// Which backend
     #[arg(value_name = "POOL/BACKEND")]
     target: Target,
-    /// From so long after the beginning on, move the sessions that are left
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    deadline: Option<Duration>,
-    /// Move a session that has paused for so long
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    move_idle_after: Option<Duration>,
-    /// After the deadline, move so many a second
-    #[arg(long, value_name = "N")]
-    moves_per_second: Option<NonZeroU32>,
+    #[command(flatten)]
+    policy: Policy,
     /// Even if no other backend of the pool is ready
     #[arg(long)]
     force: bool,
@@ -62,14 +55,34 @@ pub(super) struct Args {
     remote: Remote,
 }
 
+/// How sessions leave
+#[derive(Debug, clap::Args)]
+pub(super) struct Policy {
+    /// From so long after the beginning on, move the sessions that are left
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// Move a session that has paused for so long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    move_idle_after: Option<Duration>,
+    /// After the deadline, move so many a second
+    #[arg(long, value_name = "N")]
+    moves_per_second: Option<NonZeroU32>,
+}
+
+impl Policy {
+    pub(super) fn order(&self, force: bool) -> DrainOrder {
+        DrainOrder {
+            deadline: self.deadline.map(Span),
+            move_idle_after: self.move_idle_after.map(Span),
+            moves_per_second: self.moves_per_second,
+            force,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let client = args.remote.client()?;
-    let order = DrainOrder {
-        deadline: args.deadline.map(Span),
-        move_idle_after: args.move_idle_after.map(Span),
-        moves_per_second: args.moves_per_second,
-        force: args.force,
-    };
+    let order = args.policy.order(args.force);
     super::runtime()?.block_on(async {
         let answer = client.post(&args.target.path("/drain"), &order).await;
         let backend: Backend = answer.map_err(refused)?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, BackendTls, Health, ProxyProtocolVersion, seconds};
+use super::{Affinity, BackendTls, CompressionSwitch, Health, ProxyProtocolVersion, seconds};
 use crate::balance::{Address, balancer};
-use crate::config::leaf::{HostHeader, Name, Parsed};
+use crate::config::leaf::{HostHeader, Name, NameTemplate, Parsed};
 
 /// A named group of backends with one policy.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,6 +45,9 @@ pub struct Pool {
     pub drain: Drain,
     /// Taking a backend out for a while when it cannot be connected to. `false` turns it off.
     pub eject: Eject,
+    /// Responses are compressed for clients that want that; `true`: as by default. Absent: they are
+    /// not.
+    pub compression: Option<CompressionSwitch>,
     /// How sessions stick to backends. Absent: they do not.
     pub affinity: Affinity,
     /// Active health checks. Absent: none.
@@ -72,6 +75,7 @@ impl Default for Pool {
             measure_cost: true,
             drain: Drain::default(),
             eject: Eject::Table(Ejection::default()),
+            compression: None,
             affinity: Affinity::default(),
             health: None,
             discover: Vec::new(),
@@ -262,6 +266,9 @@ pub struct Discover {
     /// A file with backends, relative to this file: TOML with `[[backends]]` tables as in here, or
     /// JSON with the same in a list. Read again when it changes. Absent: `dns` or `srv` says where.
     pub file: Option<Parsed<PathBuf>>,
+    /// What they are named, which is who they are: `{address}`, `{target}` (of an SRV record) and
+    /// `{port}` are filled in. Absent: `{address}` with `dns`, `{target}` with `srv`.
+    pub name: Option<Parsed<NameTemplate>>,
     /// The IP address and port of the name server. Absent: the system's.
     pub nameserver: Option<Parsed<Address>>,
     /// Names are looked up again when their time to live is over, but not sooner than this.
@@ -279,6 +286,7 @@ impl Default for Discover {
             dns: None,
             srv: None,
             file: None,
+            name: None,
             nameserver: None,
             min_interval: seconds(5),
             max_interval: seconds(60),

@@ -1,5 +1,6 @@
 //! `[server]` and `[token]`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use http::header::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Auto, seconds};
+use super::{Auto, OneOrMany, seconds};
 use crate::balance::affinity;
 use crate::config::leaf::{LogFilter, Parsed, Size};
 
@@ -47,6 +48,11 @@ pub struct Server {
     pub limits: Limits,
     /// What HTTP/2 clients are told.
     pub http2: Http2,
+    /// Pages instead of the proxy's own answers: for each status, or range of them such as
+    /// `500-599`, a file, or one for people and one for programs (`.json`). Absent: pages that it
+    /// makes itself.
+    #[schemars(extend("propertyNames" = { "format": "status-range" }))]
+    pub error_pages: BTreeMap<String, OneOrMany<Parsed<PathBuf>>>,
 }
 
 impl Default for Server {
@@ -66,6 +72,7 @@ impl Default for Server {
             timeouts: ClientTimeouts::default(),
             limits: Limits::default(),
             http2: Http2::default(),
+            error_pages: BTreeMap::new(),
         }
     }
 }

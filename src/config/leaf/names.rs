@@ -1,5 +1,6 @@
 //! Names: of pools and backends, of fields, cookies, methods, and of what we log.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::header::HeaderName;
@@ -33,6 +34,52 @@ impl Leaf for Name {
     }
 }
 
+/// How backends that are found are named: a name with places to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NameTemplate(String);
+
+impl NameTemplate {
+    /// Where the backend is, as an address. Its colons become dashes: they have no place in a name.
+    pub const ADDRESS: &'static str = "{address}";
+    /// The name of the target of an SRV record.
+    pub const TARGET: &'static str = "{target}";
+    /// Its port.
+    pub const PORT: &'static str = "{port}";
+
+    /// Does the name depend on this?
+    pub fn has(&self, place: &str) -> bool {
+        self.0.contains(place)
+    }
+
+    /// The name of a backend. `target` is what an SRV record calls it.
+    pub fn fill(&self, address: IpAddr, target: &str, port: u16) -> String {
+        self.0
+            .replace(Self::ADDRESS, &address.to_string().replace(':', "-"))
+            .replace(Self::TARGET, target)
+            .replace(Self::PORT, &port.to_string())
+    }
+}
+
+impl Leaf for NameTemplate {
+    const FORMAT: &'static str = "name-template";
+    const EXPECTED: &'static str =
+        "a name with {address}, {target} or {port} in it, such as \"app-{address}\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let places = [Self::ADDRESS, Self::TARGET, Self::PORT];
+        let rest = places.iter().fold(text.to_owned(), |rest, place| rest.replace(place, "x"));
+        Name::parse(&rest)?;
+        match rest == text {
+            true => Err("all of them would have the same name".into()),
+            false => Ok(NameTemplate(text.into())),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Leaf for HeaderName {
     const FORMAT: &'static str = "header-name";
     const EXPECTED: &'static str = "the name of a header field such as \"x-user\"";
@@ -43,6 +90,22 @@ impl Leaf for HeaderName {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Leaf for HeaderValue {
+    const FORMAT: &'static str = "header-value";
+    const EXPECTED: &'static str = "the value of a header field: one line of text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} cannot be the value of a header field");
+        let value = HeaderValue::from_str(text).map_err(|_| wrong())?;
+        // Blanks around it are not part of a value, and parsers differ about them.
+        if text.trim() == text { Ok(value) } else { Err(wrong()) }
+    }
+
+    fn show(&self) -> String {
+        String::from_utf8_lossy(self.as_bytes()).into_owned()
     }
 }
 
@@ -249,6 +312,7 @@ mod tests {
         refuses::<Name>(&["", "a b", "ä", "a/b", &"x".repeat(65)]);
         refuses::<HeaderName>(&["", "x user", "x:user"]);
         refuses::<HeaderCondition>(&["a\nb", "\0"]);
+        refuses::<HeaderValue>(&["a\r\nb: c", "a\nb", "\0", " a", "a\t"]);
         refuses::<Method>(&["", "get", "G T"]);
         refuses::<CookieName>(&["", "a=b", "a b", "a;"]);
         refuses::<CookiePath>(&["", "x", "/a;b", "/ "]);

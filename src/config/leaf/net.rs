@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::Leaf;
 use crate::balance::Address;
-use crate::routing::{HostMatch, PathMatch};
+use crate::http::compression::MediaRange;
+use crate::routing::{HostMatch, PathMatch, Template};
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +194,33 @@ impl Leaf for Target {
 
     fn show(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Leaf for MediaRange {
+    const FORMAT: &'static str = "media-range";
+    const EXPECTED: &'static str = "a media type such as \"text/html\" or \"text/*\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Leaf for Template {
+    const FORMAT: &'static str = "redirect-target";
+    const EXPECTED: &'static str =
+        "a target such as \"https://{host}{path}{query}\" or \"/new{rest}{query}\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use http::StatusCode;
 
 use super::Leaf;
 
@@ -157,6 +158,37 @@ impl Leaf for StatusRange {
             StatusRange(one, last) if one == last => one.to_string(),
             StatusRange(first, last) => format!("{first}-{last}"),
         }
+    }
+}
+
+/// The status of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectStatus(pub StatusCode);
+
+impl RedirectStatus {
+    /// For now; clients may go on with a GET.
+    pub const FOUND: Self = RedirectStatus(StatusCode::FOUND);
+    /// For good, with the same method.
+    pub const PERMANENT: Self = RedirectStatus(StatusCode::PERMANENT_REDIRECT);
+}
+
+impl Leaf for RedirectStatus {
+    const FORMAT: &'static str = "redirect-status";
+    const EXPECTED: &'static str = "301, 302, 307 or 308";
+    const TYPES: &'static [&'static str] = &["string", "integer"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "301" => Ok(RedirectStatus(StatusCode::MOVED_PERMANENTLY)),
+            "302" => Ok(RedirectStatus::FOUND),
+            "307" => Ok(RedirectStatus(StatusCode::TEMPORARY_REDIRECT)),
+            "308" => Ok(RedirectStatus::PERMANENT),
+            _ => Err(format!("{text} is not the status of a redirect")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.as_str().into()
     }
 }
 

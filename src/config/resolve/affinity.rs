@@ -163,7 +163,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn key(&mut self, file: &file::Key, at: At<'_>) -> Option<KeySource> {
+    pub(super) fn key(&mut self, file: &file::Key, at: At<'_>) -> Option<KeySource> {
         let fields = match file {
             file::Key::Part(KeyPart::SourceAddress) => return Some(KeySource::SourceAddress),
             file::Key::Part(KeyPart::Path) => return Some(KeySource::Path),

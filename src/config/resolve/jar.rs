@@ -9,6 +9,7 @@ use crate::routing::HostMatch;
 /// A pool with an affinity cookie.
 struct Baker<'a> {
     pool: &'a Pool,
+    index: usize,
     /// The cookie's place.
     at: At<'a>,
     /// The hosts that set it.
@@ -19,7 +20,7 @@ struct Baker<'a> {
 
 impl<'a> Baker<'a> {
     fn new(index: usize, pool: &'a Pool, routes: &'a [Route], at: At<'a>) -> Self {
-        let routes = routes.iter().filter(|route| route.pool == index);
+        let routes = routes.iter().filter(|route| route.leads_to(index));
         let set_by: Vec<_> = routes.map(|route| &route.rule.host).collect();
         let sent_to = match pool.cookie.domain.as_deref() {
             None => set_by.iter().map(|&host| host.clone()).collect(),
@@ -28,7 +29,7 @@ impl<'a> Baker<'a> {
             }
         };
         let at = at.key("pools").key(&pool.spec.name).key("affinity").key("cookie");
-        Baker { pool, at, set_by, sent_to }
+        Baker { pool, index, at, set_by, sent_to }
     }
 
     /// Would a browser keep one of the two cookies in the place of the other?
@@ -62,7 +63,14 @@ impl Resolver<'_> {
             with_cookie.map(|(index, pool)| Baker::new(index, pool, routes, at)).collect();
         for (i, baker) in bakers.iter().enumerate() {
             let name = &baker.pool.spec.name;
-            for other in bakers[..i].iter().filter(|other| baker.clashes(other)) {
+            // Those that are always behind the same routes share their sessions: one cookie says
+            // which of them has a session.
+            let shares = |other: &&Baker<'_>| {
+                let mut each = routes.iter();
+                each.all(|route| route.leads_to(baker.index) == route.leads_to(other.index))
+            };
+            let others = bakers[..i].iter().filter(|other| baker.clashes(other) && !shares(other));
+            for other in others {
                 let other_name = &other.pool.spec.name;
                 let title = format!(
                     "pools `{other_name}` and `{name}` share an affinity cookie and a host"

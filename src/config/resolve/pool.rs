@@ -55,6 +55,10 @@ impl Resolver<'_> {
             timeouts: self.backend_timeouts(&file.timeouts, at.key("timeouts")),
             max_idle_connections: usize::try_from(file.max_idle_connections).unwrap_or(usize::MAX),
             attempts: usize::try_from(file.attempts).unwrap_or(usize::MAX),
+            compression: file
+                .compression
+                .as_ref()
+                .and_then(|compression| self.compression(compression, at.key("compression"))),
             discover: self.discover(&file.discover, at.key("discover")),
             health: file
                 .health

@@ -5,11 +5,11 @@ use http::header::HeaderName;
 
 use super::Resolver;
 use crate::config::at::At;
-use crate::config::file::{self, OneOrMany};
-use crate::config::leaf::Parsed;
+use crate::config::file::{self, OneOrMany, RedirectTo, RedirectWord};
+use crate::config::leaf::{Parsed, RedirectStatus};
 use crate::config::suggest::{list, nearest};
-use crate::config::{Pool, Route};
-use crate::routing::{HostMatch, PathMatch, Rule};
+use crate::config::{Action, Pool, Redirect, Route};
+use crate::routing::{HostMatch, PathMatch, Rule, Template};
 
 impl Resolver<'_> {
     /// The routes, one for each host; `at` is the root.
@@ -27,7 +27,8 @@ impl Resolver<'_> {
         let mut places: Vec<At<'_>> = Vec::new();
         for (i, route) in file.iter().enumerate() {
             let at_route = at_routes.index(i);
-            let pool = self.pool_named(&route.pool, pools, at_route, at);
+            let action = self.action(route, pools, at_route, at);
+            let handling = self.handling(route, at_route);
             for rule in self.rules(route, at_route) {
                 if let Some(other) = routes.iter().position(|other| other.rule == rule) {
                     let title = "two routes match the same requests";
@@ -39,7 +40,8 @@ impl Resolver<'_> {
                     }
                     mistake.help("change one of host, path, method and headers, or leave one out");
                 }
-                routes.push(Route { rule, pool: pool.unwrap_or(0) });
+                let (action, handling) = (action.clone(), handling.clone());
+                routes.push(Route { rule, action, handling });
                 places.push(at_route);
             }
         }
@@ -57,10 +59,66 @@ impl Resolver<'_> {
                 "write a route for each pool, such as\n[[routes]]\npath = \"/\"\npool = {first:?}"
             ));
         }
-        vec![Route { rule: Rule::default(), pool: 0 }]
+        vec![Route { rule: Rule::default(), action: Action::Pool(0), handling: None }]
     }
 
-    fn pool_named(
+    /// Where the requests of a route go.
+    fn action(&mut self, file: &file::Route, pools: &[Pool], at: At<'_>, root: At<'_>) -> Action {
+        if let Some(arms) = &file.pools {
+            return self.split(arms, file, pools, at, root);
+        }
+        match (&file.pool, &file.redirect) {
+            (Some(name), None) => {
+                Action::Pool(self.pool_named(name, pools, at.key("pool"), root).unwrap_or(0))
+            }
+            (None, Some(redirect)) => Action::Redirect(self.redirect_to(redirect, file, at)),
+            (Some(_), Some(_)) => {
+                let title = "routes.pool and routes.redirect exclude each other";
+                let mistake = self.mistakes.error(at.key("redirect").name(), title);
+                mistake.with(at.key("pool").name(), "see here");
+                mistake.help("leave one of them out, or write two routes");
+                Action::Pool(0)
+            }
+            (None, None) => {
+                let mistake = self.mistakes.error(at, "routes: neither pool nor redirect");
+                mistake.label("where do these requests go?");
+                let names = list(pools.iter().map(|pool| pool.spec.name.as_str()));
+                mistake.help(format!(
+                    "write pool = ..., which is one of {names}, or redirect = \"https\""
+                ));
+                mistake.depends_on(at.key("pool")).depends_on(at.key("redirect"));
+                mistake.depends_on(at.key("pools"));
+                Action::Pool(0)
+            }
+        }
+    }
+
+    fn redirect_to(&mut self, redirect: &RedirectTo, file: &file::Route, at: At<'_>) -> Redirect {
+        let keys = ["rewrite", "request_headers", "compression"];
+        for key in keys {
+            let why = "a redirect sends nothing to a backend";
+            let help = format!("leave {key} out");
+            self.useless(at.key(key), why, &help, at.key("redirect"));
+        }
+        let (to, status) = match redirect {
+            RedirectTo::Word(RedirectWord::Https) => {
+                let to = Template::https();
+                let status = RedirectStatus::PERMANENT.0;
+                return Redirect { to, status, is_to_https: true };
+            }
+            RedirectTo::Target(to) => (&to.0, RedirectStatus::FOUND.0),
+            RedirectTo::Table(table) => (&table.to.0, table.status.0.0),
+        };
+        if to.wants_rest() && file.path_exact.is_some() {
+            let mistake = self.mistakes.error(at.key("redirect"), "nothing can follow this path");
+            mistake.label("`{rest}` would always be empty");
+            mistake.with(at.key("path_exact"), "because of this");
+            mistake.help("write path instead of path_exact, or leave {rest} out");
+        }
+        Redirect { to: to.clone(), status, is_to_https: false }
+    }
+
+    pub(super) fn pool_named(
         &mut self,
         name: &str,
         pools: &[Pool],
@@ -70,8 +128,8 @@ impl Resolver<'_> {
         let found = pools.iter().position(|pool| pool.spec.name == name);
         if found.is_none() && !pools.is_empty() {
             let names = || pools.iter().map(|pool| pool.spec.name.as_str());
-            let title = format!("there is no pool {}", self.written(at.key("pool")));
-            let mistake = self.mistakes.error(at.key("pool"), title);
+            let title = format!("there is no pool {}", self.written(at));
+            let mistake = self.mistakes.error(at, title);
             match nearest(name, names()) {
                 Some(meant) => mistake.label(format!("did you mean `{meant}`?")),
                 None => mistake.label("no such pool"),
@@ -130,7 +188,11 @@ impl Resolver<'_> {
     fn all_reached(&mut self, file: &[file::Route], pools: &[Pool], at: At<'_>) {
         for pool in pools {
             let name = &pool.spec.name;
-            if !file.iter().any(|route| route.pool == *name) {
+            let leads_there = |route: &file::Route| {
+                let mut arms = route.pools.iter().flatten().map(|arm| &arm.name);
+                route.pool.as_ref() == Some(name) || arms.any(|arm| arm == name)
+            };
+            if !file.iter().any(leads_there) {
                 let title = format!("no route leads to pool `{name}`");
                 let mistake = self.mistakes.warning(at.key("pools").key(name), title);
                 mistake.label("no request will come here");

@@ -57,6 +57,7 @@ impl Resolver<'_> {
                 }
             },
             starts_traces: file.trace == Trace::Start,
+            error_pages: self.error_pages(&file.error_pages, at.key("error_pages")),
         }
     }
 

@@ -36,11 +36,23 @@ impl Resolver<'_> {
     }
 
     fn pairs(&self, file: &[file::Certificate]) -> Vec<PairFiles> {
-        let pair = |pair: &file::Certificate| PairFiles {
-            cert: self.beside(&pair.cert),
-            key: self.beside(&pair.key),
+        file.iter().map(|pair| self.pair(pair)).collect()
+    }
+
+    fn pair(&self, file: &file::Certificate) -> PairFiles {
+        PairFiles { cert: self.beside(&file.cert), key: self.beside(&file.key) }
+    }
+
+    /// What is said where there is one certificate and nothing else to choose.
+    pub(super) fn one_pair(&mut self, file: &file::Certificate, at: At<'_>) -> IncomingSpec {
+        let spec = IncomingSpec {
+            certificates: vec![self.pair(file)],
+            min_version: MinVersion::Tls12,
+            http2: false,
+            client_auth: None,
         };
-        file.iter().map(pair).collect()
+        self.pairs_make_sense(&spec, |_| at);
+        spec
     }
 
     /// What is said to a pool's backends before HTTP; `at` is the pool.
@@ -72,10 +84,7 @@ impl Resolver<'_> {
         let spec = OutgoingSpec {
             ca: file.ca.as_ref().map(|ca| self.beside(ca)),
             server_name: file.server_name.as_ref().map(|name| name.0.0.clone()),
-            certificate: file.certificate.as_ref().map(|pair| PairFiles {
-                cert: self.beside(&pair.cert),
-                key: self.beside(&pair.key),
-            }),
+            certificate: file.certificate.as_ref().map(|pair| self.pair(pair)),
             min_version: min_version(file.min_version),
             http2,
             believes_anybody,
@@ -116,8 +125,22 @@ impl Resolver<'_> {
             let title = format!("{}: no certificate", at_pairs.path());
             self.mistakes.error(at_pairs, title).label("clients would be refused").help(help);
         }
+        self.pairs_make_sense(spec, |i| at_pairs.index(i));
+        if let Some(auth) = &spec.client_auth
+            && let Err(error) = Incoming::check(spec)
+            && error.file == auth.ca
+        {
+            let at_ca = at.key("client_auth").key("ca");
+            let title = format!("{}: this file cannot be used", at_ca.path());
+            let label = self.in_short(&error);
+            self.mistakes.error(at_ca, title).label(label);
+        }
+    }
+
+    /// Each pair by itself; `at` says where it stands.
+    fn pairs_make_sense<'a>(&mut self, spec: &IncomingSpec, at: impl Fn(usize) -> At<'a>) {
         for (i, pair) in spec.certificates.iter().enumerate() {
-            let at_pair = at_pairs.index(i);
+            let at_pair = at(i);
             let alone = IncomingSpec {
                 certificates: vec![pair.clone()],
                 client_auth: None,
@@ -131,18 +154,9 @@ impl Resolver<'_> {
                 self.mistakes.error(at_file, title).label(label);
             }
         }
-        if let Some(auth) = &spec.client_auth
-            && let Err(error) = Incoming::check(spec)
-            && error.file == auth.ca
-        {
-            let at_ca = at.key("client_auth").key("ca");
-            let title = format!("{}: this file cannot be used", at_ca.path());
-            let label = self.in_short(&error);
-            self.mistakes.error(at_ca, title).label(label);
-        }
     }
 
-    fn hsts(&mut self, file: &file::Hsts, at: At<'_>) -> HeaderValue {
+    pub(super) fn hsts(&mut self, file: &file::Hsts, at: At<'_>) -> HeaderValue {
         /// What the makers of browsers ask for.
         const PRELOADED: u64 = 365 * 24 * 3600;
 

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 
 use super::super::leaf::{Leaf, PathPrefix};
 use super::super::{Pool, Route};
+use super::handling;
 use crate::routing::{HostMatch, PathMatch, Rule};
 
-/// Host, path, other conditions and pool.
-pub(super) fn rows(routes: &[Route], pools: &[Pool]) -> Vec<[String; 4]> {
+/// Host, path, other conditions, where they lead, and what is done on the way.
+pub(super) fn rows(routes: &[Route], pools: &[Pool]) -> Vec<[String; 5]> {
     let mut routes: Vec<_> = routes.iter().collect();
     routes.sort_by_cached_key(|route| precedence(&route.rule)); // stable: the earlier stays first
     routes.into_iter().map(|route| row(route, pools)).collect()
@@ -27,7 +28,7 @@ fn precedence(rule: &Rule) -> impl Ord + use<> {
     (host, path, rule.methods.is_empty(), Reverse(rule.headers.len()))
 }
 
-fn row(route: &Route, pools: &[Pool]) -> [String; 4] {
+fn row(route: &Route, pools: &[Pool]) -> [String; 5] {
     let rule = &route.rule;
     let path = match &rule.path {
         PathMatch::Exact(path) => format!("{path} exactly"),
@@ -42,8 +43,9 @@ fn row(route: &Route, pools: &[Pool]) -> [String; 4] {
         HostMatch::Any => "any host".into(),
         host => host.show(),
     };
-    let pool = pools.get(route.pool).map_or("", |pool| &pool.spec.name);
-    [host, path, conditions.join(" "), format!("-> {pool}")]
+    let action = handling::action(&route.action, pools);
+    let handling = route.handling.as_deref().map(handling::handling).unwrap_or_default();
+    [host, path, conditions.join(" "), action, handling]
 }
 
 #[cfg(test)]

@@ -163,12 +163,12 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
         (
             "stickler_backend_received_bytes",
             Tally::Received,
-            "Bytes received from a backend, heads included, tunnels not.",
+            "Bytes received from a backend, heads and tunnels included.",
         ),
         (
             "stickler_backend_sent_bytes",
             Tally::Sent,
-            "Bytes sent to a backend, heads included, tunnels not.",
+            "Bytes sent to a backend, heads and tunnels included.",
         ),
     ];
     for (name, tally, help) in counters {
@@ -316,9 +316,9 @@ fn listeners(text: &mut Text, snapshot: &Snapshot) {
     each("stickler_listener_connections", Kind::Gauge, help, |l| l.open);
     let help = "Client connections at once, at most; further ones wait in the kernel's queue.";
     each("stickler_listener_max_connections", Kind::Gauge, help, |l| l.max);
-    let help = "Bytes received from clients, tunnels not included.";
+    let help = "Bytes received from clients, tunnels included.";
     each("stickler_listener_received_bytes", Kind::Counter, help, |l| l.received);
-    let help = "Bytes sent to clients, tunnels not included.";
+    let help = "Bytes sent to clients, tunnels included.";
     each("stickler_listener_sent_bytes", Kind::Counter, help, |l| l.sent);
 }
 

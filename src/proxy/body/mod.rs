@@ -1,5 +1,6 @@
 //! Bodies on their way through, both ways, with back-pressure and without copies.
 
+mod compressed;
 mod download;
 mod relay;
 mod sending;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+pub(crate) use compressed::{Compressed, compressed};
 pub(crate) use download::{Begun, Download, Lease};
 pub(crate) use relay::{Relay, upload};
 pub(crate) use sending::{RequestBody, SendError, Sending};
@@ -56,6 +58,8 @@ pub(crate) enum ResponseBody {
     Streamed(Box<Download>),
     /// The same over a connection of HTTP/2.
     Relayed(Box<Relay>),
+    /// One of these, compressed.
+    Compressed(Box<Compressed>),
 }
 
 impl ResponseBody {
@@ -77,6 +81,7 @@ impl Body for ResponseBody {
             ResponseBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             ResponseBody::Streamed(download) => download.poll(cx),
             ResponseBody::Relayed(relay) => relay.poll(cx),
+            ResponseBody::Compressed(compressed) => compressed.poll(cx),
         }
     }
 
@@ -85,6 +90,7 @@ impl Body for ResponseBody {
             ResponseBody::Whole(bytes) => bytes.is_none(),
             ResponseBody::Streamed(download) => download.is_end_stream(),
             ResponseBody::Relayed(relay) => relay.is_end_stream(),
+            ResponseBody::Compressed(compressed) => compressed.is_end_stream(),
         }
     }
 
@@ -94,7 +100,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             ResponseBody::Streamed(download) => download.size_hint(),
-            ResponseBody::Relayed(_) => SizeHint::default(),
+            ResponseBody::Relayed(_) | ResponseBody::Compressed(_) => SizeHint::default(),
         }
     }
 }

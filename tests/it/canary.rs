@@ -1,0 +1,161 @@
+//! Routes over several pools: sessions keep theirs, and shares are kept.
+
+use std::fmt::Write;
+
+use crate::support::{Backend, Proxy, Response, get, wait_until};
+
+/// A proxy with two pools behind one route, of these weights, and what their affinity says.
+fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
+    let mut text = format!(
+        "[[routes]]\nname = \"shop\"\npools = [{{ name = \"blue\", weight = {} }}, \
+         {{ name = \"green\", weight = {} }}]\n",
+        weights[0], weights[1]
+    );
+    for (name, backend) in ["blue", "green"].into_iter().zip(pools) {
+        let address = backend.address;
+        let _ = write!(
+            text,
+            "[pools.{name}.affinity]\n{affinity}\n\
+             [[pools.{name}.backends]]\nname = \"{name}-1\"\naddress = \"{address}\"\n"
+        );
+    }
+    text
+}
+
+const COOKIE: &str = "mode = \"cookie\"";
+
+fn ask(proxy: &Proxy, cookie: Option<&str>) -> Response {
+    let line = cookie.map_or(String::new(), |cookie| format!("Cookie: {cookie}\r\n"));
+    let response = get(proxy.address(), "/", &line);
+    assert_eq!(response.status, 200, "{}", response.text());
+    response
+}
+
+#[test]
+fn sessions_keep_the_pool_that_they_began_in() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let proxy = Proxy::with(&config([75, 25], [&blue, &green], COOKIE));
+    let mut sessions: Vec<(String, String)> = Vec::new();
+    for _ in 0..40 {
+        let response = ask(&proxy, None);
+        sessions.push((response.cookie().unwrap(), response.text()));
+    }
+    let of_green = sessions.iter().filter(|(_, pool)| pool == "green").count();
+    assert_eq!(of_green, 10, "arms take turns");
+    for _ in 0..2 {
+        for (cookie, pool) in &sessions {
+            let response = ask(&proxy, Some(cookie));
+            assert_eq!((&response.text(), response.cookie()), (pool, None));
+        }
+    }
+    let last = green.last_request();
+    assert_eq!(last.field("stickler-affinity"), Some("bound"));
+    assert_eq!(last.field("cookie"), None, "the app sees no token, whichever pool sealed it");
+    // A token of nobody's is no session, and no error.
+    let forged = format!("{}x", &sessions[0].0[..sessions[0].0.len() - 1]);
+    assert!(ask(&proxy, Some(&forged)).cookie().is_some());
+}
+
+#[test]
+fn without_weight_there_are_no_new_sessions_and_those_there_are_stay() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let proxy = Proxy::with(&config([1, 1], [&blue, &green], COOKIE));
+    let first = [ask(&proxy, None), ask(&proxy, None)];
+    let of_green = first.iter().find(|response| response.text() == "green").unwrap();
+    let cookie = of_green.cookie().unwrap();
+    proxy.reload(&config([1, 0], [&blue, &green], COOKIE)).unwrap();
+    for _ in 0..10 {
+        assert_eq!(ask(&proxy, None).text(), "blue");
+        assert_eq!(ask(&proxy, Some(&cookie)).text(), "green");
+    }
+}
+
+/// An operator takes a canary back: its backends drain, and its sessions go to the other pool as
+/// the policy says, each told why.
+#[test]
+fn a_pool_that_drains_gives_its_sessions_to_the_other() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let drain = format!(
+        "{}[pools.green.drain]\nmove_idle_after = \"1ms\"\n",
+        config([1, 1], [&blue, &green], COOKIE)
+    );
+    let proxy = Proxy::with(&drain);
+    let first = [ask(&proxy, None), ask(&proxy, None)];
+    let of_green = first.iter().find(|response| response.text() == "green").unwrap();
+    let cookie = of_green.cookie().unwrap();
+    let pools = proxy.controller().pools();
+    let pool = pools.iter().find(|pool| pool.name() == "green").unwrap();
+    let backend = pool.backends()[0].id();
+    pool.drain(backend, pool.drain_policy(), true, stickler::clock::now()).unwrap();
+    let mut moved = None;
+    wait_until("the session moves", || {
+        let response = ask(&proxy, Some(&cookie));
+        let has_moved = response.text() == "blue";
+        moved = Some(response).filter(|_| has_moved);
+        has_moved
+    });
+    let told = blue.last_request();
+    assert!(told.field("stickler-affinity").unwrap().starts_with("moved"));
+    let new = moved.unwrap().cookie().expect("the client is told");
+    // What was sent with the old token follows, and the new one is at home.
+    assert_eq!(ask(&proxy, Some(&cookie)).text(), "blue");
+    let at_home = ask(&proxy, Some(&new));
+    assert_eq!((at_home.text().as_str(), at_home.cookie()), ("blue", None));
+    assert_eq!(blue.last_request().field("stickler-affinity"), Some("bound"));
+    for _ in 0..5 {
+        assert_eq!(ask(&proxy, None).text(), "blue", "nobody new comes to what drains");
+    }
+}
+
+#[test]
+fn keys_have_their_pool_and_the_keyless_are_shared_out() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let affinity = "mode = \"hash\"\nkey = { header = \"x-user\" }";
+    let proxy = Proxy::with(&config([50, 50], [&blue, &green], affinity));
+    let of_user = |user: u32| get(proxy.address(), "/", &format!("X-User: {user}\r\n")).text();
+    let first: Vec<String> = (0..40).map(of_user).collect();
+    assert_eq!(first, (0..40).map(of_user).collect::<Vec<_>>());
+    let of_green = first.iter().filter(|pool| *pool == "green").count();
+    assert!((8..=32).contains(&of_green), "{of_green}");
+    let keyless = (0..100).filter(|_| ask(&proxy, None).text() == "green").count();
+    assert!((40..=60).contains(&keyless), "{keyless}");
+}
+
+#[test]
+fn without_sessions_every_request_is_shared_out() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let proxy = Proxy::with(&config([90, 10], [&blue, &green], "mode = \"none\""));
+    let of_green = (0..200).filter(|_| ask(&proxy, None).text() == "green").count();
+    assert!((16..=24).contains(&of_green), "{of_green} of 200");
+    let scrape = proxy.scrape_after(200);
+    let counted = scrape.sum("stickler_requests_total", &[("pool", "green")]);
+    assert_eq!(counted, of_green as f64);
+}
+
+/// A pool that is down takes no part, and its sessions move.
+#[test]
+fn what_cannot_serve_is_passed_over() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let with_checks = |green: &Backend| {
+        let mut text = config([1, 1], [&blue, green], COOKIE);
+        for pool in ["blue", "green"] {
+            let _ = write!(
+                text,
+                "[pools.{pool}.health]\ninterval = \"20ms\"\nfast_interval = \"20ms\"\n"
+            );
+        }
+        text
+    };
+    let proxy = Proxy::with(&with_checks(&green));
+    let first = [ask(&proxy, None), ask(&proxy, None)];
+    let of_green = first.iter().find(|response| response.text() == "green").unwrap();
+    let cookie = of_green.cookie().unwrap();
+    green.die();
+    let pools = proxy.controller().pools();
+    let pool = pools.iter().find(|pool| pool.name() == "green").unwrap();
+    wait_until("green is down", || !pool.takes_new());
+    for _ in 0..4 {
+        assert_eq!(ask(&proxy, None).text(), "blue");
+    }
+    assert_eq!(ask(&proxy, Some(&cookie)).text(), "blue");
+}
