@@ -123,12 +123,12 @@ fn what_is_not_known_is_not_told() {
 #[test]
 fn a_pool_that_is_not_measured_has_no_cost() {
     let [b0, b1] = apps();
-    let one = pool(&[b0.address.to_string()], COOKIE);
+    let first = pool(&[b0.address.to_string()], COOKIE);
     let settings = format!("measure_cost = false\n{COOKIE}cookie = {{ name = \"other\" }}\n");
     let other = pool(&[b1.address.to_string()], &settings);
     let other = other.replace("pools.pool", "pools.other");
     let routes = "[[routes]]\npath = \"/other\"\npool = \"other\"\n[[routes]]\npool = \"pool\"\n";
-    let proxy = Proxy::with(&format!("{ON}{routes}{one}{other}"));
+    let proxy = Proxy::with(&format!("{ON}{routes}{first}{other}"));
     let proxy = measured(proxy);
     let admin = proxy.admin();
     get(proxy.address(), "/", "");
