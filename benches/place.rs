@@ -41,6 +41,7 @@ struct Policy {
     weights: fn(usize) -> u32,
     overload: Option<Overload>,
     max_load: Option<f32>,
+    measures_cost: bool,
 }
 
 const PLAIN: Policy = Policy {
@@ -50,6 +51,7 @@ const PLAIN: Policy = Policy {
     weights: |_| 1,
     overload: None,
     max_load: None,
+    measures_cost: false,
 };
 
 /// A pool with some load: backend `i` has `i % 3` requests in flight, which go on for ever.
@@ -66,6 +68,7 @@ fn pool(size: usize, policy: Policy) -> Arc<Pool> {
             max_load: policy.max_load,
             ..AffinitySpec::default()
         },
+        measures_cost: policy.measures_cost,
         ..PoolSpec::new("bench", (0..size).map(backend).collect())
     };
     let pool = Arc::new(Pool::new(&spec, 1));
@@ -164,6 +167,48 @@ mod balancers {
             in_flight.answered(Duration::from_millis(5), NOW);
         }
         bench_place(bencher, &pool, &[Hint::Free]);
+    }
+}
+
+/// What measuring the cost of stickiness costs: the same placement with and without the
+/// even-distribution shadow. Budget (issue 5): 100 ns a request.
+mod shadow {
+    use super::*;
+
+    const SHADOWED: Policy = Policy { measures_cost: true, ..PLAIN };
+
+    #[divan::bench(args = SIZES, threads = THREADS)]
+    fn free_without(bencher: Bencher<'_, '_>, size: usize) {
+        bench_place(bencher, &pool(size, PLAIN), &[Hint::Free]);
+    }
+
+    #[divan::bench(args = SIZES, threads = THREADS)]
+    fn free_with(bencher: Bencher<'_, '_>, size: usize) {
+        bench_place(bencher, &pool(size, SHADOWED), &[Hint::Free]);
+    }
+
+    #[divan::bench(args = SIZES, threads = THREADS)]
+    fn bound_without(bencher: Bencher<'_, '_>, size: usize) {
+        let (pool, hint) = session(size, PLAIN);
+        bench_place(bencher, &pool, &[hint]);
+    }
+
+    #[divan::bench(args = SIZES, threads = THREADS)]
+    fn bound_with(bencher: Bencher<'_, '_>, size: usize) {
+        let (pool, hint) = session(size, SHADOWED);
+        bench_place(bencher, &pool, &[hint]);
+    }
+
+    /// Once a second, for all of a pool.
+    #[divan::bench(args = SIZES)]
+    fn read(bencher: Bencher<'_, '_>, size: usize) {
+        let pool = pool(size, SHADOWED);
+        let mut meter = stickler::balance::cost::Meter::default();
+        let mut now = NOW;
+        bencher.bench_local(|| {
+            now = now + Duration::from_secs(1);
+            meter.read(pool.readings(), now);
+        });
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use stickler::balance::queue::QueueSpec;
 use stickler::lab::simulator::plan::{Clients, Fleet, Plan, Proxy, Rate, Sessions};
 use stickler::lab::simulator::simulate;
 
@@ -31,14 +30,7 @@ fn plan(backends: u32, clients: Clients) -> Plan {
             service_time: "exp:20ms".parse().unwrap(),
             slow: None,
         },
-        proxy: Proxy {
-            max_connections: None,
-            queue: QueueSpec::default(),
-            ejection: None,
-            slow_start: None,
-            attempts: 3,
-            idle_timeout: Duration::from_secs(60),
-        },
+        proxy: Proxy::plain(Duration::from_secs(60)),
         clients,
         rate: Rate::Utilization(0.75),
         events: Vec::new(),

@@ -18,7 +18,7 @@
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`server`] | workers, listeners; start, reload, takeover and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
 //! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
-//! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `config`, `control`, `observe`, `clock` |
+//! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `tls`, `config`, `control`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, browsers that use them, the load test, the simulator, and their report | `balance`, `config`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |
 //! | [`observe`] | logs, the access log, metrics, and what has happened | `balance`, `config`, `clock` |

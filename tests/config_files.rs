@@ -25,7 +25,8 @@ fn files(directory: &str) -> Vec<PathBuf> {
 fn every_shipped_file_loads_without_a_warning() {
     let credentials = tempfile::tempdir().unwrap();
     std::fs::write(credentials.path().join("token.keys"), KEY).unwrap();
-    for name in ["shop", "api", "clients"] {
+    std::fs::write(credentials.path().join("admin.token"), "0123456789abcdef").unwrap();
+    for name in ["shop", "api", "clients", "ops"] {
         let made = rcgen::generate_simple_self_signed([format!("{name}.example.com")]).unwrap();
         let file = |extension: &str| credentials.path().join(name).with_extension(extension);
         std::fs::write(file("pem"), made.cert.pem()).unwrap();

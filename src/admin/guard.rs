@@ -138,6 +138,7 @@ mod tests {
             address: None,
             is_given: true,
             token: None,
+            tls: None,
             allowed_hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
         }
     }

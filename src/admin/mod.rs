@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rand::rngs::StdRng;
 use tokio::sync::{Semaphore, watch};
 
@@ -43,10 +43,12 @@ use crate::clock;
 use crate::config;
 use crate::control::Controller;
 use crate::observe::metrics::Metrics;
+use crate::tls::{self, Incoming};
 
 pub use self::api::openapi;
-pub(crate) use self::listener::{bind, serve};
+pub(crate) use self::listener::{bind, inherit, serve};
 pub use self::problem::Problem;
+pub(crate) use self::show::cost as show_cost;
 
 /// Event streams at a time.
 const STREAMS: usize = 32;
@@ -60,6 +62,8 @@ pub(crate) struct Admin {
     metrics: Arc<Metrics>,
     /// Who may come in. A reload replaces it.
     access: ArcSwap<config::Admin>,
+    /// What is said before HTTP, if anything. A reload replaces it, too.
+    tls: ArcSwapOption<Incoming>,
     /// Where it listens.
     address: SocketAddr,
     /// Where clients connect.
@@ -84,11 +88,13 @@ impl Admin {
         address: SocketAddr,
         listeners: Addresses,
         rng: StdRng,
-    ) -> Arc<Self> {
-        Arc::new(Admin {
+    ) -> Result<Arc<Self>, tls::Error> {
+        let tls = access.tls.clone().map(Incoming::new).transpose()?;
+        Ok(Arc::new(Admin {
             controller,
             metrics,
             access: ArcSwap::from_pointee(access.clone()),
+            tls: ArcSwapOption::from_pointee(tls),
             address,
             listeners,
             started: clock::now(),
@@ -97,17 +103,38 @@ impl Admin {
             streams: Arc::new(Semaphore::new(STREAMS)),
             snapshots: watch::Sender::new("".into()),
             rng: rng.into(),
-        })
+        }))
+    }
+
+    /// What is said before HTTP, if anything.
+    pub(crate) fn tls(&self) -> Option<Arc<Incoming>> {
+        self.tls.load_full()
     }
 
     /// Lets those in whom another configuration lets in. Gives what needs a restart, in words.
     pub(crate) fn reconfigure(&self, access: &config::Admin) -> Vec<String> {
         let former = self.access.swap(Arc::new(access.clone()));
-        if access.address == former.address {
-            return Vec::new();
+        let mut warnings = Vec::new();
+        if access.address != former.address {
+            let stays = self.address;
+            warnings.push(format!("admin.address: it is {stays} until the proxy is started again"));
         }
-        let stays = self.address;
-        vec![format!("admin.address: it is {stays} until the proxy is started again")]
+        if let Err(error) = self.reconfigure_tls(access) {
+            warnings.push(format!("admin.tls stays as it was: {error}"));
+        }
+        warnings
+    }
+
+    /// The files are read again, whether or not they are others.
+    fn reconfigure_tls(&self, access: &config::Admin) -> Result<(), tls::Error> {
+        match (&access.tls, self.tls()) {
+            (Some(spec), Some(tls)) if spec == tls.spec() => tls.reload(),
+            (spec, _) => {
+                let tls = spec.clone().map(Incoming::new).transpose()?;
+                self.tls.store(tls.map(Arc::new));
+                Ok(())
+            }
+        }
     }
 
     /// From now on it is not ready for requests.

@@ -1,8 +1,12 @@
 //! From pools, backends and events to what the API says.
 
+mod cost;
+mod unstick;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use self::cost::cost;
 use super::Admin;
 use super::figures::{Recent, requests, share};
 use super::view::{self, rfc3339};
@@ -50,11 +54,24 @@ impl Admin {
             unavailable: pool.unavailable(),
             request_rate: recent.rate(of_pool.recent),
             reasons: counted(reasons),
+            cost: self.show_cost(pool.name(), &backends),
+            unstick: affinity.unstick.and_then(|_| self.show_unstick(pool.name())),
             backends: backends
                 .iter()
                 .map(|backend| self.show_backend(pool, backend, &of_pool, recent, now))
                 .collect(),
         }
+    }
+
+    fn show_cost(&self, pool: &str, backends: &[Arc<Backend>]) -> Vec<view::Cost> {
+        let costs = self.metrics.costs().of(pool);
+        costs.iter().map(|measured| cost(measured, backends)).collect()
+    }
+
+    /// What a pool's unstick experiment has shown, if there is one.
+    pub(super) fn show_unstick(&self, pool: &str) -> Option<view::Unstick> {
+        let experiment = self.metrics.experiment(&self.controller.pools(), pool)?;
+        Some(unstick::unstick(&experiment))
     }
 
     fn show_backend(

@@ -25,11 +25,15 @@ pub enum Cause {
         /// Why it could not stay.
         reason: Reason,
     },
+    /// The session is bound, but takes part in the [experiment](super::unstick) that routes some
+    /// freely: the balancer chose, and the binding stays as it is.
+    Unstuck,
 }
 
 impl Cause {
     /// Every label, in the order of [`Cause::index`].
-    pub const LABELS: [&'static str; 6] = ["free", "new", "bound", "keyed", "detoured", "moved"];
+    pub const LABELS: [&'static str; 7] =
+        ["free", "new", "bound", "keyed", "detoured", "moved", "unstuck"];
 
     /// Position in [`Cause::LABELS`], for counters.
     pub const fn index(self) -> usize {
@@ -40,6 +44,7 @@ impl Cause {
             Cause::Keyed => 3,
             Cause::Detoured(_) => 4,
             Cause::Moved { .. } => 5,
+            Cause::Unstuck => 6,
         }
     }
 
@@ -52,7 +57,7 @@ impl Cause {
     pub const fn reason(self) -> Option<Reason> {
         match self {
             Cause::Detoured(reason) | Cause::Moved { reason, .. } => Some(reason),
-            Cause::Free | Cause::New | Cause::Bound | Cause::Keyed => None,
+            Cause::Free | Cause::New | Cause::Bound | Cause::Keyed | Cause::Unstuck => None,
         }
     }
 }

@@ -22,22 +22,29 @@
 //!   and Hawe 1984). The **variation** is the standard deviation of `x` over its mean.
 //! * **blast radius** is the number of sessions, and their share, that are lost if the backend with
 //!   the most of them dies now.
+//! * **moves** are sessions that got another home in the window, by reason, each counted once.
+//!
+//! What is not known is `None`: a pool without requests has no peak, not an even one.
 //!
 //! What none of it claims: that requests would take as long in the even world as they did in the
 //! real one. The shadow ends a request when the real one ends, so a backend that is slow because it
 //! has too much to do makes the shadow's in-flight time longer, too, and the cost is rather
-//! underestimated. Nor that an app without sessions in its memory costs nothing: what a session
-//! store costs is measured by `stickler bench`.
+//! underestimated. In-flight time counts when a request ends: one that lasts longer than the window
+//! brings all of its time at once. Tunnels, which last as long as their ends like, bring none. Nor
+//! that an app without sessions in its memory costs nothing: what a session store costs is
+//! measured by `stickler bench`.
 
+mod book;
 mod imbalance;
 #[cfg(test)]
 mod tests;
+mod words;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use self::book::Book;
 pub use self::imbalance::Imbalance;
-use super::{BackendId, Timestamp};
+use super::{BackendId, Reason, Timestamp};
 
 /// How often a meter wants to be read.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -73,6 +80,33 @@ impl Window {
             Window::Medium => "1m",
             Window::Long => "5m",
         }
+    }
+
+    /// How often what is about it is written down: a twentieth of it or more often.
+    pub const fn step(self) -> Duration {
+        match self {
+            Window::Short => INTERVAL,
+            Window::Medium => Duration::from_secs(3),
+            Window::Long => Duration::from_secs(15),
+        }
+    }
+}
+
+/// Sessions that have moved, by [`Reason::index`].
+pub type Moves = [u64; Reason::ALL.len()];
+
+/// What a pool has done so far, and how it is now.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    /// Of every member.
+    pub members: Vec<Reading>,
+    /// Sessions that have moved since the beginning.
+    pub moves: Moves,
+}
+
+impl From<Vec<Reading>> for Readings {
+    fn from(members: Vec<Reading>) -> Self {
+        Readings { members, ..Readings::default() }
     }
 }
 
@@ -121,15 +155,17 @@ pub struct Figures {
     pub even_requests: Imbalance,
     /// Of in-flight time in the even world.
     pub even_busy: Imbalance,
-    /// Share of the requests that affinity sent elsewhere than the shadow went.
-    pub forced_share: f64,
+    /// Share of the requests that affinity sent elsewhere than the shadow went, if there was any.
+    pub forced_share: Option<f64>,
     /// What dies with the backend that has the most sessions.
     pub blast_radius: BlastRadius,
+    /// Sessions that moved in it.
+    pub moves: Moves,
     /// Each backend's part.
     pub backends: Vec<Part>,
 }
 
-/// One backend's part of the load in a window. Shares are of the pool's load, 0 to 1.
+/// One backend's part of the load in a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
     /// Which one.
@@ -142,6 +178,10 @@ pub struct Part {
     pub sessions: Option<f64>,
     /// In-flight time over its fair share in the even world.
     pub even_busy: Option<f64>,
+    /// Its share of all in-flight time, 0 to 1; `None` if there was none.
+    pub busy_share: Option<f64>,
+    /// The same in the even world.
+    pub even_busy_share: Option<f64>,
 }
 
 /// What is lost with one backend.
@@ -185,11 +225,11 @@ struct Account {
 }
 
 /// All accounts at one time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Page {
-    at: Timestamp,
     /// In the order of their ids.
     accounts: Vec<Account>,
+    moves: Moves,
 }
 
 impl Page {
@@ -202,31 +242,27 @@ fn position(accounts: &[Account], id: BackendId) -> Result<usize, usize> {
     accounts.binary_search_by_key(&id, |account| account.id)
 }
 
-/// Pages that are kept at one distance from each other.
-#[derive(Debug)]
-struct Book {
-    pages: VecDeque<Page>,
-    every: Duration,
-    keep: Duration,
-}
-
 /// Windows of readings of one pool.
 #[derive(Debug)]
 pub struct Meter {
     /// For the short window, and for the others.
-    books: [Book; 2],
+    books: [Book<Page>; 2],
     /// The last reading: where counts stood, and who took part since.
     last: Vec<Reading>,
+    /// When that was; `None` before the first.
+    at: Option<Timestamp>,
     now: Page,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        let book =
-            |every, window: Window| Book { pages: VecDeque::new(), every, keep: window.duration() };
         Meter {
-            books: [book(INTERVAL, Window::Short), book(INTERVAL * 5, Window::Long)],
+            books: [
+                Book::new(INTERVAL, Window::Short.duration()),
+                Book::new(INTERVAL * 5, Window::Long.duration()),
+            ],
             last: Vec::new(),
+            at: None,
             now: Page::default(),
         }
     }
@@ -235,14 +271,13 @@ impl Default for Meter {
 impl Meter {
     /// Takes in a reading of every member. The work since the last one is put to everybody's
     /// account, and so are the fair shares of it.
-    pub fn read(&mut self, mut readings: Vec<Reading>, now: Timestamp) {
+    pub fn read(&mut self, readings: impl Into<Readings>, now: Timestamp) {
+        let Readings { members: mut readings, moves } = readings.into();
         readings.sort_unstable_by_key(|reading| reading.id);
-        let is_first = self.last.is_empty() && self.now.accounts.is_empty();
-        if !is_first {
-            let elapsed = now.since(self.now.at).as_secs_f64();
-            self.settle(&readings, elapsed);
+        if let Some(before) = self.at.replace(now) {
+            self.settle(&readings, now.since(before).as_secs_f64());
         }
-        self.now.at = now;
+        self.now.moves = moves;
         for reading in &readings {
             if let Err(place) = position(&self.now.accounts, reading.id) {
                 self.now.accounts.insert(place, Account::new(reading.id));
@@ -250,7 +285,7 @@ impl Meter {
         }
         self.last = readings;
         for book in &mut self.books {
-            book.keep(&self.now);
+            book.keep(now, || self.now.clone());
         }
         self.forget();
     }
@@ -272,7 +307,7 @@ impl Meter {
 
     /// Closes the accounts of those who left before all windows.
     fn forget(&mut self) {
-        let (last, oldest) = (&self.last, self.books[1].pages.front());
+        let (last, oldest) = (&self.last, self.books[1].oldest());
         self.now.accounts.retain(|account| {
             let is_member = last.binary_search_by_key(&account.id, |reading| reading.id).is_ok();
             let was_the_same = || {
@@ -289,8 +324,9 @@ impl Meter {
             Window::Short => &self.books[0],
             Window::Medium | Window::Long => &self.books[1],
         };
-        let start = book.page_at(self.now.at, window.duration())?;
-        let elapsed = self.now.at.since(start.at);
+        let now = self.at?;
+        let (since, start) = book.page_at(now, window.duration())?;
+        let elapsed = now.since(since);
         (!elapsed.is_zero()).then(|| self.compare(start, elapsed))
     }
 
@@ -310,12 +346,16 @@ impl Meter {
         };
         let count: u64 = spans.iter().map(|span| span.real.requests).sum();
         let forced: u64 = spans.iter().map(|span| span.forced).sum();
+        let busy_all: u64 = spans.iter().map(|span| span.real.busy).sum();
+        let even_busy_all: u64 = spans.iter().map(|span| span.even.busy).sum();
         let part = |(i, span): (usize, &Account)| Part {
             id: span.id,
             requests: requests[i],
             busy: busy[i],
             sessions: sessions[i],
             even_busy: even_busy[i],
+            busy_share: share(span.real.busy, busy_all),
+            even_busy_share: share(span.even.busy, even_busy_all),
         };
         Figures {
             elapsed,
@@ -325,31 +365,17 @@ impl Meter {
             sessions: imbalance(&sessions),
             even_requests: imbalance(&even_requests),
             even_busy: imbalance(&even_busy),
-            forced_share: if count == 0 { 0.0 } else { forced as f64 / count as f64 },
+            forced_share: share(forced, count),
             blast_radius: BlastRadius::of(&self.last),
+            moves: std::array::from_fn(|i| self.now.moves[i].saturating_sub(start.moves[i])),
             backends: spans.iter().enumerate().map(part).collect(),
         }
     }
 }
 
-impl Book {
-    /// Adds a page, if it is time for one, and drops those that nobody will ask for.
-    fn keep(&mut self, now: &Page) {
-        if self.pages.back().is_some_and(|last| now.at.since(last.at) < self.every) {
-            return;
-        }
-        self.pages.push_back(Page { at: now.at, accounts: now.accounts.clone() });
-        // The page before the window's beginning stays: the window begins there.
-        while self.pages.get(1).is_some_and(|next| now.at.since(next.at) >= self.keep) {
-            self.pages.pop_front();
-        }
-    }
-
-    /// The last page that is at least as old as the window, or else the oldest.
-    fn page_at(&self, now: Timestamp, window: Duration) -> Option<&Page> {
-        let old_enough = |page: &&Page| now.since(page.at) >= window;
-        self.pages.iter().rev().find(old_enough).or(self.pages.front())
-    }
+/// `part` of `whole`; unknown of nothing.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// What happened at a backend between two readings.

@@ -39,11 +39,13 @@ mod peak_ewma;
 pub mod pool;
 pub mod queue;
 mod ready;
+pub mod retry;
 mod slow_start;
 pub mod split;
 pub mod state;
 mod time;
 mod tunnels;
+pub mod unstick;
 
 pub use affinity::{Binding, Grant, Hint, SessionId, Wish};
 pub use backend::Backend;

@@ -30,6 +30,7 @@ pub use self::place::{Ask, Decision};
 pub(super) use self::policy::Policy;
 use super::affinity::{AffinitySpec, FirstBurst, Ledger, Released, SessionId};
 use super::balancer::Balance;
+use super::cost::Moves;
 use super::drain::DrainPolicy;
 use super::load::{Blocks, Shared};
 use super::members::{Members, Recipe};
@@ -99,6 +100,8 @@ pub struct Pool {
     rebalancing: Pace,
     /// Moves, detours, and tokens that were not honoured, by [`Reason::index`].
     reasons: [AtomicU64; Reason::ALL.len()],
+    /// Sessions that have got another home, by [`Reason::index`].
+    moves: [AtomicU64; Reason::ALL.len()],
     /// Requests that could not be placed.
     unavailable: AtomicU64,
 }
@@ -155,6 +158,7 @@ impl Pool {
             first_burst: FirstBurst::new(seed),
             rebalancing: Pace::default(),
             reasons: Default::default(),
+            moves: Default::default(),
             unavailable: AtomicU64::new(0),
         };
         pool.replace_backends(policy, &spec.backends, None, Timestamp::ZERO);
@@ -199,6 +203,11 @@ impl Pool {
     /// How often a session moved or was detoured, or a token was not honoured, for this reason.
     pub fn count_of(&self, reason: Reason) -> u64 {
         self.reasons[reason.index()].load(Ordering::Relaxed)
+    }
+
+    /// How many sessions have got another home, by [`Reason::index`].
+    pub fn moves(&self) -> Moves {
+        self.moves.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// How many requests could not be placed.

@@ -33,9 +33,14 @@ impl Tunnels {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many have not been asked?
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Is there one that has not been asked?
     pub(super) fn any(&self) -> bool {
-        !self.lock().is_empty()
+        self.count() > 0
     }
 
     /// Asks the oldest one to end. `false` if there is none.

@@ -127,18 +127,18 @@ struct Defaults {
 const FULL: Defaults = Defaults {
     backends: 4,
     concurrency: 4,
-    service_time: Delay::LogNormal { median: Duration::from_millis(20), sigma: 0.5 },
+    service_time: Delay::log_normal(Duration::from_millis(20), 0.5),
     requests: 12,
-    think: Delay::Exponential { mean: Duration::from_millis(300) },
+    think: Delay::exponential(Duration::from_millis(300)),
     warm_up: Duration::from_secs(4),
     repeat: 3,
 };
 const QUICK: Defaults = Defaults {
     backends: 3,
     concurrency: 1,
-    service_time: Delay::LogNormal { median: Duration::from_millis(4), sigma: 0.5 },
+    service_time: Delay::log_normal(Duration::from_millis(4), 0.5),
     requests: 8,
-    think: Delay::Exponential { mean: Duration::from_millis(60) },
+    think: Delay::exponential(Duration::from_millis(60)),
     warm_up: Duration::from_millis(500),
     repeat: 1,
 };

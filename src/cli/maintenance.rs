@@ -41,14 +41,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         let order = MaintenanceOrder { force: args.force };
         let answer = client.post(&args.target.path("/maintenance"), &order).await;
         let backend: Backend = answer.map_err(refused)?;
-        if args.remote.json {
-            return terminal.print(&format!("{}\n", super::json(&backend)?));
-        }
-        let sessions = count(backend.sessions.into(), "session");
-        let (state, in_flight) = (&backend.state, backend.in_flight);
-        terminal.print(&format!(
-            "{} is in {state}: {sessions} bound to it, {in_flight} in flight\n",
-            args.target
-        ))
+        args.remote.print(terminal, &backend, || {
+            let sessions = count(backend.sessions.into(), "session");
+            let Backend { state, in_flight, .. } = &backend;
+            format!(
+                "{} is in {state}: {sessions} bound to it, {in_flight} in flight\n",
+                args.target
+            )
+        })
     })
 }

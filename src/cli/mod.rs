@@ -3,10 +3,12 @@
 //! Only this module writes to the terminal ([`terminal`]), reads the environment and decides on
 //! exit codes ([`failure`]).
 
+mod add;
 mod app;
 mod bench;
 mod check;
 mod completions;
+mod cost;
 mod demo;
 mod drain;
 mod failure;
@@ -18,6 +20,7 @@ mod progress;
 mod ready;
 mod reload;
 mod remote;
+mod remove;
 mod replay;
 mod report;
 mod run;
@@ -31,6 +34,7 @@ mod stop;
 mod table;
 mod terminal;
 mod top;
+mod weight;
 
 use std::process::ExitCode;
 
@@ -59,7 +63,8 @@ Exit codes:
 Environment:
   NO_COLOR             no colors, if set to anything
   STICKLER_ADMIN       the admin address of a running proxy, instead of http://127.0.0.1:9900
-  STICKLER_TOKEN_FILE  a file with its token";
+  STICKLER_TOKEN_FILE  a file with its token
+  STICKLER_CA          a file with the authority of its certificate";
 
 /// A reverse proxy and load balancer that is a stickler for where sessions go.
 #[derive(Debug, Parser)]
@@ -83,6 +88,12 @@ enum Command {
     Ready(ready::Args),
     /// Take a backend out of service at once
     Maintenance(maintenance::Args),
+    /// Give a backend another weight
+    Weight(weight::Args),
+    /// Add a backend
+    Add(add::Args),
+    /// Remove a backend
+    Remove(remove::Args),
     /// Give one pool of a route everything: a canary that is good
     Promote(split::Args),
     /// Take one pool of a route back: a canary that is not
@@ -127,6 +138,9 @@ impl Cli {
             Command::Drain(args) => drain::run(&args, &terminal),
             Command::Ready(args) => ready::run(&args, &terminal),
             Command::Maintenance(args) => maintenance::run(&args, &terminal),
+            Command::Weight(args) => weight::run(&args, &terminal),
+            Command::Add(args) => add::run(&args, &terminal),
+            Command::Remove(args) => remove::run(&args, &terminal),
             Command::Promote(args) => split::promote(&args, &terminal),
             Command::Abort(args) => split::abort(&args, &terminal),
             Command::Reload(args) => reload::run(&args, &terminal),

@@ -74,10 +74,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let client = args.remote.client()?;
     super::runtime()?.block_on(async {
         let plan: Plan = client.get(&args.change.path()).await?;
-        match args.remote.json {
-            true => terminal.print(&format!("{}\n", super::json(&plan)?)),
-            false => terminal.print(&shown(&plan, terminal)),
-        }
+        args.remote.print(terminal, &plan, || shown(&plan, terminal))
     })
 }
 

@@ -28,9 +28,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     super::runtime()?.block_on(async {
         let path = args.target.path("/ready");
         let backend: Backend = client.post(&path, &serde_json::json!({})).await?;
-        match args.remote.json {
-            true => terminal.print(&format!("{}\n", super::json(&backend)?)),
-            false => terminal.print(&format!("{} is {}\n", args.target, backend.state)),
-        }
+        let in_words = || format!("{} is {}\n", args.target, backend.state);
+        args.remote.print(terminal, &backend, in_words)
     })
 }

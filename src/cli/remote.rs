@@ -1,5 +1,6 @@
 //! A running proxy, as commands see it: its admin API.
 
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,11 +14,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::terminal::Terminal;
 use crate::admin::Problem;
+use crate::tls::{MinVersion, Outgoing, OutgoingSpec, Protocols};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -43,6 +47,9 @@ pub(super) struct Remote {
     /// A file with the token that its admin.token_file has
     #[arg(long, value_name = "FILE", env = "STICKLER_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
+    /// With https://: the authority of its certificate, in PEM, instead of those of the system
+    #[arg(long, value_name = "FILE", env = "STICKLER_CA", hide_env_values = true)]
+    ca: Option<PathBuf>,
     /// Print JSON, as the admin API gives it
     #[arg(long)]
     pub(super) json: bool,
@@ -51,8 +58,16 @@ pub(super) struct Remote {
 /// The URL of an admin address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Base {
+    is_https: bool,
     host: String,
     port: u16,
+}
+
+impl Base {
+    /// The host without the brackets of an IPv6 address.
+    fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 impl FromStr for Base {
@@ -61,11 +76,11 @@ impl FromStr for Base {
     fn from_str(text: &str) -> Result<Self, String> {
         let full = if text.contains("://") { text.into() } else { format!("http://{text}") };
         let uri: Uri = full.parse().map_err(|_| "expected a URL such as http://127.0.0.1:9900")?;
-        if uri.scheme_str() != Some("http") {
-            return Err(
-                "only http:// is spoken here; use an SSH tunnel for what is far away".into()
-            );
-        }
+        let is_https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("expected http:// or https://".into()),
+        };
         if uri.path() != "/" || uri.query().is_some() {
             return Err("the admin API has no path in front of it".into());
         }
@@ -73,16 +88,23 @@ impl FromStr for Base {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let port = match uri.port_u16() {
             Some(port) => port,
-            None if authority.ends_with(host) => 80,
+            None if authority.ends_with(host) => {
+                if is_https {
+                    443
+                } else {
+                    80
+                }
+            }
             None => return Err("there is no such port".into()),
         };
-        Ok(Base { host: host.to_owned(), port })
+        Ok(Base { is_https, host: host.to_owned(), port })
     }
 }
 
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -158,9 +180,24 @@ pub(super) fn in_words(problem: &Problem) -> String {
 pub(super) struct Client {
     base: Base,
     token: Option<HeaderValue>,
+    /// With `https://`.
+    tls: Option<Outgoing>,
 }
 
 impl Remote {
+    /// Prints what the proxy said: as it is, or in words.
+    pub(super) fn print(
+        &self,
+        terminal: &Terminal,
+        answer: &impl Serialize,
+        in_words: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match self.json {
+            true => terminal.print(&format!("{}\n", super::json(answer)?)),
+            false => terminal.print(&in_words()),
+        }
+    }
+
     /// A client for that proxy.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let read = |path: &PathBuf| {
@@ -173,7 +210,28 @@ impl Remote {
             Ok::<_, Failure>(token)
         };
         let token = self.token_file.as_ref().map(read).transpose()?;
-        Ok(Client { base: self.admin.clone(), token })
+        Ok(Client { base: self.admin.clone(), token, tls: self.tls()? })
+    }
+
+    fn tls(&self) -> Result<Option<Outgoing>, Failure> {
+        if !self.admin.is_https {
+            return match self.ca {
+                Some(_) => Err(Failure::Mistake(format!(
+                    "error: {} is not spoken to over TLS, so --ca has no use: write https://",
+                    self.admin
+                ))),
+                None => Ok(None),
+            };
+        }
+        let spec = OutgoingSpec {
+            ca: self.ca.clone(),
+            server_name: None,
+            certificate: None,
+            min_version: MinVersion::Tls12,
+            protocols: Protocols::Http1,
+            believes_anybody: false,
+        };
+        Outgoing::new(&spec).map(Some).map_err(Failure::failed)
     }
 }
 
@@ -245,24 +303,29 @@ impl Client {
         }
         let request = request.body(Full::new(body)).map_err(|error| broken(&error))?;
         let exchange = async {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            let connection = tokio::spawn(connection);
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST).collect().await;
-            connection.abort();
-            Ok::<_, hyper::Error>(body.map(|body| (status, body.to_bytes())))
+            match &self.tls {
+                None => exchange(stream, request).await,
+                Some(tls) => {
+                    let stream = tls.secure(stream, Some(self.base.bare_host())).await;
+                    let no_tls = |error| {
+                        format!(
+                            "{error}\n  Does it speak HTTPS? --ca FILE names the authority of its \
+                             certificate, which must be for {}",
+                            self.base.bare_host()
+                        )
+                    };
+                    exchange(stream.map_err(no_tls)?, request).await
+                }
+            }
         };
         match timeout(ANSWER, exchange).await {
             Err(_) => Err(broken(&format!("no answer within {ANSWER:?}"))),
-            Ok(Err(error)) => Err(broken(&error)),
-            Ok(Ok(Err(error))) => Err(broken(&error)),
-            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(answer) => answer.map_err(|error| broken(&error)),
         }
     }
 
     async fn connect(&self) -> Result<TcpStream, Unanswered> {
-        let host = self.base.host.trim_start_matches('[').trim_end_matches(']');
+        let host = self.base.bare_host();
         let why = match timeout(CONNECT, TcpStream::connect((host, self.base.port))).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error.to_string(),
@@ -274,6 +337,23 @@ impl Client {
             self.base
         )))
     }
+}
+
+/// A request and its answer, over a connection of their own.
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST).collect().await;
+    connection.abort();
+    Ok((status, body?.to_bytes()))
 }
 
 #[cfg(test)]
@@ -289,10 +369,12 @@ mod tests {
             ("localhost:9900", "http://localhost:9900"),
             ("http://[::1]:9900", "http://[::1]:9900"),
             ("http://ops.example", "http://ops.example:80"),
+            ("https://ops.example", "https://ops.example:443"),
+            ("https://[::1]:9900", "https://[::1]:9900"),
         ] {
             assert_eq!(shown(text).as_deref(), Ok(url), "{text}");
         }
-        for bad in ["", "https://a:1", "http://", "http://a:1/x", "http://a b", "http://a:99999"] {
+        for bad in ["", "ftp://a:1", "http://", "http://a:1/x", "http://a b", "http://a:99999"] {
             assert!(shown(bad).is_err(), "{bad:?} was accepted");
         }
     }

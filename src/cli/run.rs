@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     for address in running.addresses() {
         tracing::info!("listening on {address}");
     }
-    if let Some(address) = running.admin() {
-        tracing::info!("admin API and dashboard for operators at http://{address}/");
+    if let Some(url) = running.admin_url() {
+        tracing::info!("admin API and dashboard for operators at {url}");
     }
     service::ready();
     if let Some(predecessor) = predecessor {

@@ -55,18 +55,17 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         Some(What::Show { remote, .. } | What::Release { remote, .. }) => remote,
     };
     let client = remote.client()?;
-    let json = remote.json;
     super::runtime()?.block_on(async {
         match &args.what {
-            None => counts(&client, json, terminal).await,
+            None => counts(&client, remote, terminal).await,
             Some(What::Show { session, .. }) => {
                 let session: Session = client.get(&path(session)?).await?;
-                print(terminal, json, &session, || shown(&session))
+                remote.print(terminal, &session, || shown(&session))
             }
             Some(What::Release { session, all: None, .. }) => {
                 let id = session.as_deref().unwrap_or_default();
                 let session: Session = client.delete(&path(id)?).await?;
-                print(terminal, json, &session, || {
+                remote.print(terminal, &session, || {
                     format!(
                         "session {} is released: its next request begins a new one\n",
                         session.id
@@ -76,7 +75,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
             Some(What::Release { all: Some(target), .. }) => {
                 let order = serde_json::json!({});
                 let released: Released = client.post(&target.path("/release"), &order).await?;
-                print(terminal, json, &released, || {
+                remote.print(terminal, &released, || {
                     format!("{} of {target} released\n", count(released.sessions, "session"))
                 })
             }
@@ -93,21 +92,9 @@ fn path(session: &str) -> Result<String, Failure> {
     }
 }
 
-fn print(
-    terminal: &Terminal,
-    json: bool,
-    value: &impl serde::Serialize,
-    text: impl FnOnce() -> String,
-) -> Result<(), Failure> {
-    match json {
-        true => terminal.print(&format!("{}\n", super::json(value)?)),
-        false => terminal.print(&text()),
-    }
-}
-
-async fn counts(client: &Client, json: bool, terminal: &Terminal) -> Result<(), Failure> {
+async fn counts(client: &Client, remote: &Remote, terminal: &Terminal) -> Result<(), Failure> {
     let counts: SessionCounts = client.get("/v1/sessions").await?;
-    print(terminal, json, &counts, || {
+    remote.print(terminal, &counts, || {
         let pools = counts.pools.iter().map(|pool| {
             let rows = pool.backends.iter().map(|backend| {
                 vec![
@@ -139,5 +126,6 @@ fn shown(session: &Session) -> String {
         Some(backend) => format!("{}/{backend}, which is {}", session.pool, session.state),
         None => format!("a former backend of pool {}", session.pool),
     };
-    format!("session {} is bound to {home}\n{}\n", session.id, session.why)
+    let Session { id, since, last_seen, why, .. } = session;
+    format!("session {id} is bound to {home}, since {since}, last seen {last_seen}\n{why}\n")
 }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 
+use super::cost;
 use super::drain::in_words;
 use super::failure::Failure;
 use super::remote::Remote;
 use super::table::{count, percent, rate, state, table};
 use super::terminal::Terminal;
-use crate::admin::view::{Backend, Pool, Pools};
+use crate::admin::view::{Backend, Difference, Group, Pool, Pools, Unstick};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +19,8 @@ Examples:
   stickler status --json | jq '.pools[].backends[] | select(.state != \"ready\")'
   stickler status --admin http://10.0.0.5:9900 --token-file admin.token
 
-Shares and rates are those of the last ten seconds.";
+Shares and rates are those of the last ten seconds. Below the backends stands what stickiness costs:
+the busiest backend's load over its fair share, really and under even distribution, and what follows.";
 
 /// Show pools and backends of a running proxy
 #[derive(Debug, clap::Args)]
@@ -85,6 +87,12 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
     ];
     let rows = pool.backends.iter().map(|backend| row(backend, terminal)).collect();
     let _ = write!(text, "\n{}", table(terminal, &titles, 2, rows));
+    if let Some(unstick) = &pool.unstick {
+        let _ = write!(text, "\n{}", experiment(unstick, terminal));
+    }
+    if let Some(cost) = cost::in_full(pool, terminal) {
+        let _ = write!(text, "\n{cost}");
+    }
     for backend in &pool.backends {
         let name = &backend.name;
         if let Some(drain) = backend.drain.as_ref().filter(|drain| drain.ended.is_none()) {
@@ -95,6 +103,28 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
         }
     }
     text
+}
+
+/// The unstick experiment: the verdict, and both arms.
+fn experiment(unstick: &Unstick, terminal: &Terminal) -> String {
+    let Unstick { percent, since, in_words, bound, free, differences, .. } = unstick;
+    let millis = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{} ms", rate(ms)));
+    let titles = ["arm", "requests", "unknown", "failed", "4xx", "3xx", "p50", "p99"];
+    let share = |kind: &str, of: fn(&Difference) -> f64| {
+        differences.get(kind).map_or("-".into(), |found| self::percent(of(found)))
+    };
+    let arm = |name: &str, arm: &Group, of: fn(&Difference) -> f64| {
+        let mut row = vec![Cell::new(name), Cell::new(arm.requests)];
+        let kinds = ["unknown", "failed", "refused", "redirected"];
+        row.extend(kinds.map(|kind| Cell::new(share(kind, of))));
+        row.push(Cell::new(millis(arm.duration.map(|duration| duration.p50_ms))));
+        row.push(Cell::new(millis(arm.duration.map(|duration| duration.p99_ms))));
+        row
+    };
+    let rows =
+        vec![arm("bound", bound, |found| found.bound), arm("free", free, |found| found.free)];
+    let table = table(terminal, &titles, 1, rows);
+    format!("{percent} % of the sessions are routed freely since {since}\n{in_words}\n{table}")
 }
 
 fn is_ill(backend: &Backend) -> bool {

@@ -28,13 +28,14 @@ pub use affinity::{
     OverloadAction, Rebalance, SameSite, Secure, Wait, WhenUnavailable,
 };
 pub use compression::{Algorithm as CompressionAlgorithm, Compression, CompressionSwitch};
-pub use health::{Health, Initial};
+pub use health::{GrpcHealth, Health, Initial};
 pub use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener, MinVersion, ProxyProtocol, Tls,
+    Acme, AcmeChallenge, Certificate, ClientAuth, ClientAuthMode, Family, Hsts, Listener,
+    MinVersion, ProxyProtocol, Tls,
 };
 pub use pool::{
-    Backend, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward, ForwardHost,
-    ForwardStyle, HostChoice, Pool, Queue,
+    Backend, BackendHttp2, BackendTimeouts, Balance, Discover, Drain, Eject, Ejection, Forward,
+    ForwardHost, ForwardStyle, HostChoice, Http2Choice, Pool, Queue, Retry,
 };
 pub use route::{Arm, FieldRules, RateLimit, Redirect, RedirectTo, RedirectWord, Rewrite, Route};
 pub use server::{

@@ -14,9 +14,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-pub use names::{CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, QueryName};
+pub use names::{
+    CookieName, CookiePath, Domain, HeaderCondition, LogFilter, Name, NameTemplate, QueryName,
+};
 pub use net::{AdminAddress, ExactPath, HostHeader, ListenAddress, PathPrefix, ServerName, Target};
-pub use units::{Factor, RedirectStatus, Share, Size, StatusRange};
+pub use units::{Factor, Percent, RedirectStatus, Share, Size, StatusRange};
 
 /// A value that is written as text.
 pub trait Leaf: Sized {
@@ -108,11 +110,13 @@ pub const FORMATS: &[Format] = &[
     Format::of::<Domain>(),
     Format::of::<ExactPath>(),
     Format::of::<Factor>(),
+    Format::of::<Percent>(),
     Format::of::<HeaderCondition>(),
     Format::of::<HostHeader>(),
     Format::of::<ListenAddress>(),
     Format::of::<LogFilter>(),
     Format::of::<Name>(),
+    Format::of::<NameTemplate>(),
     Format::of::<PathPrefix>(),
     Format::of::<QueryName>(),
     Format::of::<RedirectStatus>(),

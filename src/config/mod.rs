@@ -40,6 +40,7 @@ use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use self::leaf::NameTemplate;
 use crate::balance::PoolSpec;
 use crate::balance::affinity::Key;
 use crate::balance::health::Thresholds;
@@ -170,6 +171,8 @@ pub struct Admin {
     pub is_given: bool,
     /// What every request must carry, if anything.
     pub token: Option<AdminToken>,
+    /// What is said before HTTP, if anything.
+    pub tls: Option<IncomingSpec>,
     /// Names in `Host` that are answered besides the obvious ones.
     pub allowed_hosts: Vec<HostMatch>,
 }
@@ -245,11 +248,23 @@ pub struct ProxyProtocol {
     pub timeout: Duration,
 }
 
+/// Whether a backend is spoken to in HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendHttp2 {
+    /// In HTTP/1.1.
+    #[default]
+    No,
+    /// In HTTP/2.
+    Yes,
+    /// In what it chooses of both, over TLS.
+    Auto,
+}
+
 /// What is said to a backend before HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transport {
-    /// HTTP/2 is spoken then.
-    pub is_http2: bool,
+    /// Is it HTTP/2 that is spoken then?
+    pub http2: BackendHttp2,
     /// A PROXY protocol header.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS. The files were readable when the configuration was.
@@ -292,10 +307,21 @@ pub struct Pool {
     pub attempts: usize,
     /// How responses are compressed, if they are.
     pub compression: Option<Compression>,
+    /// Which calls of gRPC may be made again elsewhere, if any.
+    pub retry: Option<Retry>,
     /// Active checks, if any.
     pub health: Option<HealthCheck>,
     /// Where further backends are found.
     pub discover: Vec<Discover>,
+}
+
+/// Which calls of gRPC may be made again elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// Those that end with one of these, and with nothing else.
+    pub grpc_status: Vec<u8>,
+    /// As a share of all calls, at most.
+    pub budget: f64,
 }
 
 /// Where backends are found.
@@ -303,6 +329,8 @@ pub struct Pool {
 pub struct Discover {
     /// Where.
     pub source: DiscoverSource,
+    /// How they are named, if not in the usual way.
+    pub name: Option<NameTemplate>,
     /// Fewer backends than this are not believed.
     pub min_members: usize,
 }
@@ -489,6 +517,8 @@ pub enum Probe {
     Tcp,
     /// Does it answer a GET as it should?
     Http(HttpProbe),
+    /// Does it say that this service is well (`grpc.health.v1.Health`)? Empty: all of it.
+    Grpc(String),
 }
 
 /// A health check by HTTP.

@@ -9,12 +9,12 @@ mod routes;
 use std::fmt;
 use std::time::Duration;
 
-use super::leaf::{Leaf, Size, StatusRange};
+use super::leaf::{Leaf, Share, Size, StatusRange};
 use super::{
-    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendTimeouts, ClientTimeouts, Config,
-    Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle, HealthCheck, HostPolicy,
-    Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup, Pool, Probe, SameSite,
-    Secure, Server, Transport,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, BackendHttp2, BackendTimeouts,
+    ClientTimeouts, Config, Cookie, Discover, DiscoverSource, Family, Forward, ForwardStyle,
+    HealthCheck, HostPolicy, Http2, KeySource, Limits, LinesKept, Listener, ListenerTls, Lookup,
+    Pool, Probe, SameSite, Secure, Server, Transport,
 };
 use crate::balance::affinity::{
     AffinitySpec, Establish, Mode, Overload, Rebalance, WhenUnavailable,
@@ -91,7 +91,8 @@ fn admin(admin: &Admin) -> Vec<[String; 2]> {
     let Some(address) = admin.address else { return vec![row("address", "off".into())] };
     let who = match (&admin.token, address.ip().is_loopback()) {
         (Some(_), true) => "for programs on this machine that know the token",
-        (Some(_), false) => "for everybody who knows the token; without TLS",
+        (Some(_), false) if admin.tls.is_none() => "for everybody who knows the token; without TLS",
+        (Some(_), false) => "for everybody who knows the token",
         (None, _) => "for every program on this machine",
     };
     let address = match admin.is_given {
@@ -100,6 +101,8 @@ fn admin(admin: &Admin) -> Vec<[String; 2]> {
     };
     let hosts = admin.allowed_hosts.iter().map(Leaf::show).collect::<Vec<_>>().join(", ");
     let mut rows = vec![row("address", format!("{address}, {who}"))];
+    let pair = admin.tls.as_ref().and_then(|tls| tls.certificates.first());
+    rows.extend(pair.map(|pair| row("TLS", format!("certificate {}", pair.cert.display()))));
     rows.extend((!hosts.is_empty()).then(|| row("hosts", hosts)));
     rows
 }
@@ -205,10 +208,14 @@ fn listener(listener: &Listener) -> [String; 3] {
 }
 
 fn tls(tls: &ListenerTls) -> String {
-    let IncomingSpec { certificates, min_version, client_auth, .. } = &tls.incoming;
+    let IncomingSpec { certificates, min_version, client_auth, acme, .. } = &tls.incoming;
     let files: Vec<_> = certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
     let mut about =
         vec![format!("TLS {} or later with {}", min_version.as_str(), files.join(", "))];
+    about.extend(acme.as_ref().map(|acme| {
+        let (domains, how) = (acme.domains.join(", "), acme.challenge.as_str());
+        format!("a certificate for {domains} from {} by {how}", acme.directory)
+    }));
     about.extend(client_auth.as_ref().map(|auth| {
         let whose = if auth.required { "with a certificate" } else { "perhaps with a certificate" };
         format!("clients {whose} of {}", auth.ca.display())
@@ -241,8 +248,14 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
         row("queue", queue(&pool.spec)),
         row("drain", drain(&pool.spec.drain)),
         row("eject", eject(pool.spec.ejection)),
+        row("cost", cost(pool.spec.measures_cost).into()),
         row("health", pool.health.as_ref().map_or("no checks".into(), health)),
     ];
+    rows.extend(pool.retry.as_ref().map(|retry| {
+        let statuses: Vec<_> = retry.grpc_status.iter().map(u8::to_string).collect();
+        let share = Share(retry.budget).show();
+        row("retry", format!("gRPC status {}, up to {share} of calls", statuses.join(", ")))
+    }));
     if let Some(duration) = pool.spec.slow_start {
         rows.insert(1, row("slow start", format!("over {}", duration.show())));
     }
@@ -253,6 +266,11 @@ fn pool(pool: &Pool) -> Vec<[String; 2]> {
     if pool.spec.affinity.mode == Mode::Cookie {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
         rows.splice(at..at, begin(&pool.spec.affinity).map(|text| row("sessions", text)));
+    }
+    if let Some(unstick) = pool.spec.affinity.unstick {
+        let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
+        let percent = unstick.percent();
+        rows.insert(at, row("unstick", format!("{percent} % of the sessions are routed freely")));
     }
     if pool.spec.affinity.mode != Mode::None {
         let at = rows.iter().position(|[name, _]| name == "forward").unwrap_or_default();
@@ -286,7 +304,11 @@ fn transport(transport: &Transport) -> String {
             format!("TLS {min_version} or later, {whom}{}", shown.unwrap_or_default())
         }
     });
-    about.push(if transport.is_http2 { "HTTP/2" } else { "HTTP/1.1" }.into());
+    about.push(match transport.http2 {
+        BackendHttp2::No => "HTTP/1.1".into(),
+        BackendHttp2::Yes => "HTTP/2".into(),
+        BackendHttp2::Auto => "HTTP/2 or HTTP/1.1, as each backend chooses".into(),
+    });
     about.join(", ")
 }
 
@@ -329,6 +351,13 @@ fn eject(ejection: Option<Ejection>) -> String {
         Some(Ejection { failures, duration }) => {
             format!("for {} after {failures} failures to connect", duration.show())
         }
+    }
+}
+
+fn cost(is_measured: bool) -> &'static str {
+    match is_measured {
+        true => "of stickiness is measured",
+        false => "of stickiness is not measured",
     }
 }
 
@@ -432,6 +461,8 @@ fn health(health: &HealthCheck) -> String {
     let port = health.port.map_or(String::new(), |port| format!(" on port {port}"));
     let probe = match &health.probe {
         Probe::Tcp => format!("connect{port}"),
+        Probe::Grpc(service) if service.is_empty() => format!("gRPC health{port}"),
+        Probe::Grpc(service) => format!("gRPC health of {service}{port}"),
         Probe::Http(probe) => {
             let expect = probe.expect.iter().map(|&(first, last)| StatusRange(first, last).show());
             let expect = expect.collect::<Vec<_>>().join(", ");
@@ -461,12 +492,14 @@ fn discovered(discover: &Discover) -> String {
         format!("{of}, looked up every {} to {}", min_interval.show(), max_interval.show())
     };
     let least = discover.min_members;
+    let named = discover.name.as_ref().map(|name| format!(", named {}", name.show()));
+    let named = named.unwrap_or_default();
     match &discover.source {
         DiscoverSource::Dns { host, port, lookup: how } => {
-            format!("addresses of {host}, port {port}{}, at least {least}", lookup(how))
+            format!("addresses of {host}, port {port}{}{named}, at least {least}", lookup(how))
         }
         DiscoverSource::Srv { name, lookup: how } => {
-            format!("targets of {name}{}, at least {least}", lookup(how))
+            format!("targets of {name}{}{named}, at least {least}", lookup(how))
         }
         DiscoverSource::File(path) => format!("in {}, at least {least}", path.display()),
     }

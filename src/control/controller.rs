@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use self::members::is_bound;
+use super::found_state::FoundState;
 use super::operator_state::{Draining, OperatorState, OutOfService, PoolState};
 use super::refusal::Refusal;
 pub use super::roster::Origin;
@@ -75,6 +76,7 @@ struct Desired {
     /// By pool, and whether it has answered, in whatever way.
     sources: Vec<(String, Discover, bool)>,
     operator: OperatorState,
+    found: FoundState,
     state_dir: PathBuf,
     /// Another process looks after what is kept there now.
     has_successor: bool,
@@ -93,6 +95,17 @@ impl Desired {
         if let Err(error) = self.operator.save(&self.state_dir) {
             let state_dir = self.state_dir.display();
             tracing::error!(%error, %state_dir, "cannot keep what was said for after a restart");
+        }
+    }
+
+    fn save_found(&mut self) {
+        if self.has_successor {
+            return;
+        }
+        let sources = self.sources.iter().map(|(pool, source, _)| (pool.as_str(), source));
+        if let Err(error) = self.found.save(&self.state_dir, sources) {
+            let state_dir = self.state_dir.display();
+            tracing::error!(%error, %state_dir, "cannot keep what was found for after a restart");
         }
     }
 
@@ -119,7 +132,7 @@ impl Controller {
     /// For no pools yet. What operators said before a restart is read from `state_dir`. Gives what
     /// takes the wishes to reload.
     pub(crate) fn new(state_dir: PathBuf) -> (Arc<Self>, mpsc::UnboundedReceiver<ReloadRequest>) {
-        let operator = OperatorState::load(&state_dir);
+        let (operator, found) = (OperatorState::load(&state_dir), FoundState::load(&state_dir));
         let (reloads, requests) = mpsc::unbounded_channel();
         let (rosters, checks, sources) = Default::default();
         let controller = Controller {
@@ -130,6 +143,7 @@ impl Controller {
                 checks,
                 sources,
                 operator,
+                found,
                 state_dir,
                 has_successor: false,
             }),

@@ -4,12 +4,14 @@
 
 mod controller;
 mod discovery;
+mod found_state;
 mod health_check;
 mod operator_state;
 mod probe;
 mod refusal;
 mod roster;
 mod splits;
+mod state_file;
 
 use std::io;
 use std::pin::Pin;
@@ -30,7 +32,9 @@ use self::health_check::Checks;
 pub use self::refusal::Refusal;
 pub(crate) use self::splits::Steered;
 pub use self::splits::{Arm, SplitRoute};
+use crate::balance::cost;
 use crate::clock;
+use crate::observe::metrics::Metrics;
 
 /// How often idle sessions, ejections and those who leave are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -58,10 +62,11 @@ impl Handle {
 /// Starts the control thread.
 pub(crate) fn start(
     controller: &Arc<Controller>,
+    metrics: &Arc<Metrics>,
     guests: Vec<Guest>,
     rng: &mut StdRng,
 ) -> io::Result<Handle> {
-    let controller = controller.clone();
+    let (controller, metrics) = (controller.clone(), metrics.clone());
     let rng = StdRng::from_rng(rng);
     let (ready, is_ready) = mpsc::channel();
     let (stop, stopping) = oneshot::channel();
@@ -74,6 +79,9 @@ pub(crate) fn start(
         runtime.block_on(async move {
             let ticked = controller.clone();
             tokio::spawn(keep_running("what time brings about", move || tick(ticked.clone())));
+            let measured = controller.clone();
+            let measure = move || measure(measured.clone(), metrics.clone());
+            tokio::spawn(keep_running("the cost of stickiness", measure));
             let checks = Checks::new(controller.events().clone(), rng);
             tokio::spawn(check(controller.clone(), checks));
             tokio::spawn(discover(controller));
@@ -104,6 +112,15 @@ async fn tick(controller: Arc<Controller>) {
     loop {
         interval.tick().await;
         controller.tick(clock::now());
+    }
+}
+
+/// Has measured what stickiness costs.
+async fn measure(controller: Arc<Controller>, metrics: Arc<Metrics>) {
+    let mut interval = tokio::time::interval(cost::INTERVAL);
+    loop {
+        interval.tick().await;
+        metrics.measure(&controller.pools());
     }
 }
 

@@ -1,15 +1,15 @@
 //! What operators have said, kept in `state_dir` so that it survives a restart.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::roster::WeightSet;
+use super::state_file;
 use crate::balance::{BackendSpec, DrainPolicy, Timestamp};
 
 const NAME: &str = "operator.json";
@@ -36,7 +36,7 @@ pub(super) struct PoolState {
     pub(super) weights: BTreeMap<String, WeightSet>,
     /// Backends that were added.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) added: Vec<AddedBackend>,
+    pub(super) added: Vec<KeptBackend>,
 }
 
 /// How a backend was taken out of service.
@@ -64,9 +64,9 @@ pub(super) struct Draining {
     moves_per_second: Option<NonZeroU32>,
 }
 
-/// A backend that an operator has added.
+/// A backend that is not in the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct AddedBackend {
+pub(super) struct KeptBackend {
     name: String,
     address: String,
     weight: u32,
@@ -78,9 +78,9 @@ pub(super) struct AddedBackend {
     max_connections: Option<u32>,
 }
 
-impl From<&BackendSpec> for AddedBackend {
+impl From<&BackendSpec> for KeptBackend {
     fn from(spec: &BackendSpec) -> Self {
-        AddedBackend {
+        KeptBackend {
             name: spec.name.clone(),
             address: spec.address.to_string(),
             weight: spec.weight,
@@ -91,10 +91,10 @@ impl From<&BackendSpec> for AddedBackend {
     }
 }
 
-impl TryFrom<AddedBackend> for BackendSpec {
+impl TryFrom<KeptBackend> for BackendSpec {
     type Error = String;
 
-    fn try_from(added: AddedBackend) -> Result<Self, String> {
+    fn try_from(added: KeptBackend) -> Result<Self, String> {
         Ok(BackendSpec {
             address: added.address.parse()?,
             name: added.name,
@@ -131,63 +131,29 @@ impl Draining {
 }
 
 impl OperatorState {
-    /// What was said before. A file that makes no sense is set aside, so that nothing in it is
-    /// lost for good, and counts as empty: a proxy that does not start serves nobody.
+    /// What was said before.
     pub(super) fn load(state_dir: &Path) -> Self {
-        let path = state_dir.join(NAME);
-        match read(&path) {
-            Ok(state) => state,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
-            Err(error) => {
-                let aside = path.with_extension("json.unreadable");
-                let kept = fs::rename(&path, &aside).map_or(path, |()| aside);
-                tracing::warn!(
-                    %error,
-                    kept = %kept.display(),
-                    "what operators had said (drains, maintenance, weights, added backends) \
-                     cannot be read and is not in force"
-                );
-                Self::default()
-            }
-        }
+        let lost = "what operators had said (drains, maintenance, weights, added backends)";
+        let makes_sense = |state: &Self| state_file::is_known(state.version, VERSION);
+        state_file::read(&state_dir.join(NAME), lost, makes_sense).unwrap_or_default()
     }
 
-    /// Writes it whole under another name, and then gives it its own: nobody ever reads half of
-    /// it.
+    /// Keeps it.
     pub(super) fn save(&mut self, state_dir: &Path) -> io::Result<()> {
         self.version = VERSION;
         self.pools.retain(|_, pool| *pool != PoolState::default());
         let path = state_dir.join(NAME);
-        if self.pools.is_empty() {
-            return match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        fs::create_dir_all(state_dir)?;
-        let fresh: PathBuf = path.with_extension("json.new");
-        let mut file = File::create(&fresh)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)?;
-        File::open(state_dir)?.sync_all()
-    }
-}
-
-fn read(path: &Path) -> io::Result<OperatorState> {
-    let state: OperatorState = serde_json::from_slice(&fs::read(path)?)?;
-    match state.version {
-        VERSION => Ok(state),
-        other => {
-            let error = format!("it is of version {other}, and {VERSION} is what can be read");
-            Err(io::Error::new(io::ErrorKind::InvalidData, error))
+        match self.pools.is_empty() {
+            true => state_file::remove(&path),
+            false => state_file::write(&path, self),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn state() -> OperatorState {

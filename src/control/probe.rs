@@ -1,5 +1,7 @@
 //! A single health check.
 
+mod http2;
+
 use std::io;
 
 use bytes::Bytes;
@@ -14,12 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::balance::{Address, Backend};
-use crate::config::{HealthCheck, HttpProbe, Probe, Transport};
+use crate::config::{BackendHttp2, HealthCheck, HttpProbe, Probe, Transport};
 use crate::proxy_protocol;
 use crate::tls::Outgoing;
 
 /// How much of a body is looked at.
 const MAX_BODY: usize = 64 * 1024;
+
+/// Who we are.
+const AGENT: &str = concat!("stickler/", env!("CARGO_PKG_VERSION"), " (health check)");
 
 /// What a check has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +42,7 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub(super) struct Way {
     proxy_protocol: Option<proxy_protocol::Version>,
+    http2: BackendHttp2,
     tls: Option<Outgoing>,
 }
 
@@ -45,7 +51,7 @@ impl Way {
     pub(super) fn new(transport: &Transport) -> io::Result<Self> {
         let tls = transport.tls.as_ref().map(Outgoing::new).transpose();
         let tls = tls.map_err(io::Error::other)?;
-        Ok(Way { proxy_protocol: transport.proxy_protocol, tls })
+        Ok(Way { proxy_protocol: transport.proxy_protocol, http2: transport.http2, tls })
     }
 }
 
@@ -93,24 +99,53 @@ where
         stream.write_all(&header).await.map_err(|error| format!("PROXY protocol: {error}"))?;
     }
     match &way.tls {
-        None => talk(stream, backend, check).await,
+        None => {
+            let is_http2 = way.http2 == BackendHttp2::Yes;
+            talk(stream, backend, check, Spoken { is_http2, is_https: false }).await
+        }
         Some(tls) => {
             let stream = tls.secure(stream, host).await.map_err(|error| format!("TLS: {error}"))?;
-            talk(stream, backend, check).await
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            if way.http2 == BackendHttp2::Yes && !is_http2 {
+                return Err("the backend does not agree to speak HTTP/2".into());
+            }
+            talk(stream, backend, check, Spoken { is_http2, is_https: true }).await
         }
     }
 }
 
-async fn talk<S>(stream: S, backend: &Backend, check: &HealthCheck) -> Result<Report, String>
+/// What a backend is spoken to in.
+#[derive(Clone, Copy)]
+struct Spoken {
+    is_http2: bool,
+    is_https: bool,
+}
+
+async fn talk<S>(
+    stream: S,
+    backend: &Backend,
+    check: &HealthCheck,
+    spoken: Spoken,
+) -> Result<Report, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let probe = match &check.probe {
         Probe::Tcp => return Ok(Report::Well { asks_to_drain: false }),
         Probe::Http(probe) => probe,
+        Probe::Grpc(service) => {
+            let host = host(backend.address(), check.port).map_err(|error| error.to_string())?;
+            let question = http2::Question::of_service(service, &host, spoken.is_https)?;
+            return Ok(http2::judge(&http2::ask(stream, question).await?));
+        }
     };
     let request =
         request(probe, backend.address(), check.port).map_err(|error| error.to_string())?;
+    if spoken.is_http2 {
+        let question = http2::Question::from_http1(request, spoken.is_https)?;
+        let answer = http2::ask(stream, question).await?;
+        return Ok(judge(probe, answer.status, &answer.headers, &answer.body));
+    }
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let exchange = async {
@@ -147,19 +182,26 @@ fn request(
     address: &Address,
     other_port: Option<u16>,
 ) -> Result<Request<Empty<Bytes>>, http::Error> {
-    let host = match (&probe.host, address) {
-        (Some(host), _) => host.clone(),
-        (None, Address::Tcp { host, port }) => {
-            let asked = Address::Tcp { host: host.clone(), port: other_port.unwrap_or(*port) };
-            HeaderValue::try_from(asked.to_string())?
-        }
-        (None, Address::Unix(_)) => HeaderValue::from_static("localhost"),
+    let host = match &probe.host {
+        Some(host) => host.clone(),
+        None => host(address, other_port)?,
     };
     Request::get(probe.path.as_str())
         .header(HOST, host)
-        .header(USER_AGENT, concat!("stickler/", env!("CARGO_PKG_VERSION"), " (health check)"))
+        .header(USER_AGENT, AGENT)
         .header(CONNECTION, "close")
         .body(Empty::new())
+}
+
+/// The host that is asked unless something else is said.
+fn host(address: &Address, other_port: Option<u16>) -> Result<HeaderValue, http::Error> {
+    match address {
+        Address::Tcp { host, port } => {
+            let asked = Address::Tcp { host: host.clone(), port: other_port.unwrap_or(*port) };
+            Ok(HeaderValue::try_from(asked.to_string())?)
+        }
+        Address::Unix(_) => Ok(HeaderValue::from_static("localhost")),
+    }
 }
 
 fn judge(probe: &HttpProbe, status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Report {

@@ -243,7 +243,7 @@ mod tests {
 
     fn source() -> Discover {
         let source = crate::config::DiscoverSource::File("backends.toml".into());
-        Discover { source, min_members: 1 }
+        Discover { source, name: None, min_members: 1 }
     }
 
     fn of_file(specs: &[(&str, u32)]) -> Roster {

@@ -16,6 +16,7 @@
 //! | [`copies`] | where do the parts of it stay that are kept? |
 //! | [`affinity`] | what does the app want done with the session? |
 //! | [`websocket`] | where in an upgraded connection does a frame end? |
+//! | [`grpc`] | is it a call of gRPC, how long may it take, and is the server well? |
 //! | [`accept`] | does this client want a page or JSON? |
 //! | [`compression`] | may this be compressed, for whom, and what does its head say then? |
 
@@ -30,6 +31,7 @@ pub mod field_lines;
 pub mod fields;
 pub mod forwarded;
 pub mod framing;
+pub mod grpc;
 pub mod known_names;
 pub mod request_head;
 pub mod response_head;

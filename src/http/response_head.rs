@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
-use super::affinity::SessionWish;
+use super::affinity::SessionWord;
 use super::copies::Copies;
 use super::fields::{Connection, Found};
 use super::framing::{Refusal, content_length};
@@ -35,8 +35,8 @@ pub struct ResponseHead {
     pub keeps_alive: bool,
     /// The protocol that `Upgrade` names.
     pub upgrade: Option<HeaderValue>,
-    /// What the app wants done with the session.
-    pub wish: Option<SessionWish>,
+    /// What the app says of the session.
+    pub word: SessionWord,
 }
 
 /// How a response's body is framed (RFC 9112, section 6.3).
@@ -120,7 +120,7 @@ pub fn parse(
             && !reader.connection.says_close
             && body != BodyFraming::UntilClose,
         upgrade: reader.upgrade,
-        wish: reader.wish,
+        word: reader.word,
     };
     Ok(Parsed::Final(response, length))
 }
@@ -133,7 +133,7 @@ struct Reader {
     is_chunked: bool,
     connection: Connection,
     upgrade: Option<HeaderValue>,
-    wish: Option<SessionWish>,
+    word: SessionWord,
 }
 
 impl Reader {
@@ -152,8 +152,7 @@ impl Reader {
         }
         if flag.has(Found::HOP_BY_HOP.or(Found::TE).or(Found::STICKLER_AFFINITY)) {
             if flag.has(Found::STICKLER_AFFINITY) {
-                let former = self.wish;
-                self.wish = SessionWish::read(&value).map(|wish| wish.and(former)).or(former);
+                self.word.hear(&value);
             }
             return Ok(());
         }

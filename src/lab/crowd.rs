@@ -89,7 +89,7 @@ mod tests {
         Settings {
             name: "app-1".into(),
             kind: Kind::Memory,
-            service_time: Delay::Fixed(Duration::ZERO),
+            service_time: Delay::NONE,
             concurrency: NonZeroU32::new(10).unwrap(),
             max_sessions: 100,
             session_timeout: Duration::from_secs(60),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     async fn watch(settings: Settings, until: impl Fn(&Journal) -> bool) -> Journal {
-        let think = Delay::Fixed(Duration::from_millis(1));
+        let think = Delay::fixed(Duration::from_millis(1));
         let address = app::spawn(settings).await;
         let crowd = Crowd::start(Plan {
             browser: Browser::new(address, "shop.test").unwrap(),

@@ -1,84 +1,70 @@
-//! Random lengths of time: how long a server works on a request, how long a user thinks.
+//! Random lengths of time of real programs: how long a server works on a request, how long a user
+//! thinks. The distributions are the simulator's.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rand_distr::{Distribution, Exp1, StandardNormal};
-
+use super::simulator::distribution::{NotADistribution, Times};
 use crate::balance::Rng;
 
 /// Whatever a distribution says, nobody sleeps longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// A distribution of lengths of time.
+/// A distribution of lengths of time, none of them longer than a minute.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Delay {
-    /// Always the same.
-    Fixed(Duration),
-    /// Evenly between two bounds.
-    Uniform {
-        /// The shortest.
-        from: Duration,
-        /// The longest.
-        to: Duration,
-    },
-    /// Exponential: mostly short, now and then several times the mean.
-    Exponential {
-        /// The mean.
-        mean: Duration,
-    },
-    /// Log-normal: what the service times of real servers look like, with a long tail.
-    LogNormal {
-        /// Half are shorter.
-        median: Duration,
-        /// Standard deviation of the logarithm: 0.5 is moderate, 1.5 a very long tail.
-        sigma: f64,
-    },
-}
+pub struct Delay(Times);
 
 impl Delay {
-    /// The forms that [`FromStr`] reads, for messages and help.
-    pub const FORMS: &str = "0, 5ms, uniform:2ms-8ms, exp:5ms (mean) or lognormal:5ms,0.5 \
-                             (median, sigma)";
+    /// None at all.
+    pub const NONE: Delay = Delay::fixed(Duration::ZERO);
 
-    /// One length of time, a minute at most.
-    pub fn sample(&self, rng: &mut dyn Rng) -> Duration {
-        let time = match *self {
-            Delay::Fixed(time) => time,
-            Delay::Uniform { from, to } => {
-                let position = rng.next_u32() as f64 / f64::from(u32::MAX);
-                from + stretched(to.saturating_sub(from), position)
-            }
-            Delay::Exponential { mean } => stretched(mean, Exp1.sample(rng)),
-            Delay::LogNormal { median, sigma } => {
-                let normal: f64 = StandardNormal.sample(rng);
-                stretched(median, (sigma * normal).exp())
-            }
-        };
-        time.min(LONGEST)
+    /// Always the same.
+    pub const fn fixed(time: Duration) -> Self {
+        Delay(Times::Constant(time))
+    }
+
+    /// Mostly short, now and then several times the mean.
+    pub const fn exponential(mean: Duration) -> Self {
+        Delay(Times::Exponential { mean })
+    }
+
+    /// Half are shorter than the median; `sigma` is the standard deviation of the logarithm.
+    pub const fn log_normal(median: Duration, sigma: f64) -> Self {
+        Delay(Times::LogNormal { median, sigma })
+    }
+
+    /// One length of time.
+    pub fn sample(&self, mut rng: &mut dyn Rng) -> Duration {
+        Duration::from_nanos(self.0.sample(&mut rng)).min(LONGEST)
+    }
+
+    /// The mean; of what is never as long as a minute.
+    pub fn mean(&self) -> Duration {
+        Duration::try_from_secs_f64(self.0.mean()).unwrap_or(LONGEST).min(LONGEST)
     }
 
     /// A time that hardly one sample in a billion exceeds.
     pub fn upper_bound(&self) -> Duration {
-        let time = match *self {
-            Delay::Fixed(time) => time,
-            Delay::Uniform { to, .. } => to,
-            Delay::Exponential { mean } => stretched(mean, 1e9f64.ln()),
-            Delay::LogNormal { median, sigma } => stretched(median, (6.0 * sigma).exp()),
+        let (time, by) = match self.0 {
+            Times::Constant(time) => (time, 1.0),
+            Times::Uniform { to, .. } => (to, 1.0),
+            Times::Exponential { mean } => (mean, 1e9f64.ln()),
+            Times::LogNormal { median, sigma } => (median, (6.0 * sigma).exp()),
+            Times::Pareto { .. } => (LONGEST, 1.0),
         };
-        time.min(LONGEST)
+        Duration::try_from_secs_f64(time.as_secs_f64() * by).unwrap_or(LONGEST).min(LONGEST)
+    }
+
+    /// The distribution, without the limit.
+    pub const fn times(&self) -> Times {
+        self.0
     }
 }
 
-/// `time` times `by`, which may be any positive number.
-fn stretched(time: Duration, by: f64) -> Duration {
-    Duration::try_from_secs_f64(time.as_secs_f64() * by).unwrap_or(LONGEST)
-}
-
-/// The text is none of [`Delay::FORMS`].
+/// The text is none of [`Times::FORMS`], or longer than a minute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not a distribution of times; write {}", Delay::FORMS)]
+#[error("{found:?} is not a distribution of times up to a minute; write {}", Times::FORMS)]
 pub struct NotADelay {
     found: String,
 }
@@ -87,46 +73,20 @@ impl FromStr for Delay {
     type Err = NotADelay;
 
     fn from_str(text: &str) -> Result<Self, NotADelay> {
-        parse(text).ok_or_else(|| NotADelay { found: text.into() })
+        let wrong = || NotADelay { found: text.into() };
+        let times: Times = text.parse().map_err(|_: NotADistribution| wrong())?;
+        let longest = match times {
+            Times::Constant(time) | Times::Uniform { to: time, .. } => time,
+            Times::Exponential { mean } | Times::Pareto { mean, .. } => mean,
+            Times::LogNormal { median, .. } => median,
+        };
+        (longest <= LONGEST).then_some(Delay(times)).ok_or_else(wrong)
     }
-}
-
-fn parse(text: &str) -> Option<Delay> {
-    match text.split_once(':') {
-        None => Some(Delay::Fixed(time(text)?)),
-        Some(("exp", mean)) => Some(Delay::Exponential { mean: time(mean)? }),
-        Some(("uniform", bounds)) => {
-            let (from, to) = bounds.split_once('-')?;
-            let (from, to) = (time(from)?, time(to)?);
-            (from <= to).then_some(Delay::Uniform { from, to })
-        }
-        Some(("lognormal", parameters)) => {
-            let (median, sigma) = parameters.split_once(',')?;
-            let (median, sigma) = (time(median)?, sigma.trim().parse::<f64>().ok()?);
-            (0.0..=10.0).contains(&sigma).then_some(Delay::LogNormal { median, sigma })
-        }
-        Some(_) => None,
-    }
-}
-
-/// A time up to [`LONGEST`], with a unit unless it is zero.
-fn time(text: &str) -> Option<Duration> {
-    let time = match text.trim() {
-        "0" => Duration::ZERO,
-        text => humantime::parse_duration(text).ok()?,
-    };
-    (time <= LONGEST).then_some(time)
 }
 
 impl fmt::Display for Delay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = humantime::format_duration;
-        match *self {
-            Delay::Fixed(time) => show(time).fmt(f),
-            Delay::Uniform { from, to } => write!(f, "uniform:{}-{}", show(from), show(to)),
-            Delay::Exponential { mean } => write!(f, "exp:{}", show(mean)),
-            Delay::LogNormal { median, sigma } => write!(f, "lognormal:{},{sigma}", show(median)),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -155,13 +115,23 @@ mod tests {
         ] {
             let mean = mean_millis(text);
             assert!((mean - expected).abs() <= expected * 0.03, "{text}: {mean}");
+            let said = text.parse::<Delay>().unwrap().mean().as_secs_f64() * 1e3;
+            assert!((said - expected).abs() < 1e-3, "{text}: {said}");
         }
     }
 
     #[test]
     fn no_sample_is_above_the_upper_bound() {
         let mut rng = StdRng::seed_from_u64(3);
-        for text in ["0", "5ms", "uniform:2ms-8ms", "exp:5ms", "lognormal:5ms,0.5", "exp:50s"] {
+        for text in [
+            "0",
+            "5ms",
+            "uniform:2ms-8ms",
+            "exp:5ms",
+            "lognormal:5ms,0.5",
+            "exp:50s",
+            "pareto:1ms,2",
+        ] {
             let delay: Delay = text.parse().unwrap();
             let longest = (0..100_000).map(|_| delay.sample(&mut rng)).max().unwrap();
             assert!(longest <= delay.upper_bound(), "{text}: {longest:?}");
@@ -200,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_monstrous_tail_is_cut_off() {
-        let delay: Delay = "lognormal:60s,10".parse().unwrap();
+        let delay: Delay = "lognormal:60s,5".parse().unwrap();
         let mut rng = StdRng::seed_from_u64(2);
         assert!((0..1_000).all(|_| delay.sample(&mut rng) <= LONGEST));
     }

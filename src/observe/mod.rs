@@ -4,8 +4,10 @@
 //! writes down what happens there without waiting for anybody.
 
 pub mod access_log;
+mod costs;
 mod end;
 mod events;
+mod experiments;
 mod history;
 mod lines;
 pub mod metrics;
@@ -19,8 +21,10 @@ use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::costs::{Compared, Costs, PoolCost, Spread};
 pub use self::end::End;
 pub use self::events::{Change, Event, Events};
+pub use self::experiments::Experiment;
 pub use self::history::{Check, History};
 pub use self::problem::ProblemKind;
 pub use self::reload::{ReloadOutcome, Reloaded, Trigger};

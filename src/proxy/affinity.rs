@@ -263,12 +263,12 @@ pub(crate) fn revoke(destination: &Destination, headers: &mut HeaderMap, is_http
     }
 }
 
-/// Tells the app why it got this request: `bound`, `new`, `keyed`, `detour;reason=down`, or
-/// `moved;from="app-1";reason=draining`.
+/// Tells the app why it got this request: `bound`, `new`, `keyed`, `unstuck`, `detour;reason=down`,
+/// or `moved;from="app-1";reason=draining`.
 pub(crate) fn tell_app(pool: &Pool, cause: Cause, head: &mut Vec<u8>) {
     let value = match cause {
         Cause::Free => return,
-        Cause::New | Cause::Bound | Cause::Keyed => cause.as_str(),
+        Cause::New | Cause::Bound | Cause::Keyed | Cause::Unstuck => cause.as_str(),
         Cause::Detoured(reason) => &format!("detour;reason={reason}"),
         Cause::Moved { from, reason } => {
             let from = pool.backend(from);

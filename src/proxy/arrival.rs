@@ -16,6 +16,8 @@ use super::client::{Client, Security};
 use super::client_socket::ClientSocket;
 use super::connection::{LINGER, linger};
 use super::destination::{Entrance, TlsEntrance};
+use super::error::Problem;
+use super::record;
 use super::watch::{Side, Tick, ticks};
 use super::worker::Entered;
 use crate::http::forwarded;
@@ -81,7 +83,7 @@ pub(crate) async fn receive(
                 return None;
             }
             if first[0] != HANDSHAKE {
-                refuse_plain(stream, first[0], entered).await;
+                refuse_plain(stream, first[0], &client, entered).await;
                 return None;
             }
             client.watch.set(Side::ClientRead, client.worker.after(tls.handshake_timeout));
@@ -190,7 +192,7 @@ fn subject_line(tls: &TlsEntrance, subject: Option<String>) -> Box<[u8]> {
 
 /// Somebody speaks plain HTTP to a port for HTTPS: they are told, since they could not make sense
 /// of a TLS alert. Anybody else is not answered.
-async fn refuse_plain(stream: TcpStream, first: u8, entered: Entered) {
+async fn refuse_plain(stream: TcpStream, first: u8, client: &Rc<Client>, entered: Entered) {
     const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
         content-type: text/plain\r\ncontent-length: 38\r\nconnection: close\r\n\r\n\
         This port speaks HTTPS, not plain HTTP";
@@ -198,6 +200,9 @@ async fn refuse_plain(stream: TcpStream, first: u8, entered: Entered) {
     if !first.is_ascii_alphabetic() {
         return;
     }
+    let problem = Problem::plain_http();
+    problem.log(client);
+    record::refuse(client, &problem);
     let _until_the_end = entered.linger();
     let mut socket = ClientSocket::Plain(stream);
     let _ = tokio::time::timeout(LINGER, pin!(socket.write_all(ANSWER))).await;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::affinity;
 use super::body::{
@@ -32,11 +32,11 @@ use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
-    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Timestamp,
-    Unavailable,
+    Ask, Backend, BackendId, BackendState, Cause, Decision, Hint, InFlight, Outcome, Placement,
+    Timestamp, Unavailable,
 };
 use crate::clock;
-use crate::config::HostPolicy;
+use crate::config::{BackendHttp2, HostPolicy};
 use crate::http::body_decoder::BodyDecoder;
 use crate::http::fields::Found;
 use crate::http::framing::Refusal;
@@ -46,6 +46,9 @@ use crate::observe::metrics::{Meter, Tally};
 
 /// Interim responses to one request at most.
 const MAX_INTERIM: usize = 100;
+
+/// Fields of one of them that is passed on in HTTP/2.
+const MAX_INTERIM_FIELDS: usize = 64;
 
 /// When a session's home refuses a connection, it is asked once more after so long: it may just be
 /// starting again, and a session that moves is lost.
@@ -127,6 +130,10 @@ impl<'a> Attempt<'a> {
         let found = fields.found();
         let (destination, is_here) = (way.destination, progress.is_none());
         let rewritten = request::write(&mut bytes, head, fields, client, way, is_here);
+        if let (Some(retry), Some(progress)) = (&destination.retry, &progress) {
+            retry.budget.deposit();
+            progress.keep(client.worker.site().limits.request_buffer);
+        }
         let attempt = Attempt {
             client,
             destination,
@@ -222,8 +229,9 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The backend has failed this request.
-    pub(crate) fn fail(&self, in_flight: InFlight) {
+    /// The backend has failed this request, in the phase that has just ended.
+    pub(crate) fn fail(&self, mut in_flight: InFlight) {
+        in_flight.took(self.client.record.in_flight());
         match self.placed_at {
             None => in_flight.finish(Outcome::Failure),
             Some(placed_at) => {
@@ -233,13 +241,19 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Nobody waits for the answer any more.
+    pub(super) fn cancel(&self, in_flight: &mut InFlight) {
+        self.client.record.mark(Phase::Head);
+        in_flight.took(self.client.record.in_flight());
+    }
+
     /// A connection to the backend, an idle one if there is any. `None` if it cannot be reached.
     pub(crate) async fn acquire(&mut self, placement: &Placement) -> Result<Option<Line>, Stop> {
         let backend = &placement.backend;
         let worker = &self.client.worker;
         let record = &self.client.record;
         while !self.needs_new_connection
-            && let Some(mut upstream) = self.take_idle(backend.id_at_address())
+            && let Some(mut upstream) = self.take_idle(backend)
         {
             if !self.is_idempotent && upstream.idle_since() != worker.tick() {
                 // This request cannot be sent twice, so let the reactor look first whether the
@@ -256,9 +270,9 @@ impl<'a> Attempt<'a> {
         let pool = &self.destination.pool;
         let meter = worker.witness.meters.backend(pool, backend);
         record.attempt(&meter, placement.cause);
-        if self.destination.transport.is_http2
+        if self.destination.transport.http2 != BackendHttp2::No
             && !self.needs_new_connection
-            && let Some(lane) = worker.shared(backend.id_at_address())
+            && let Some(lane) = worker.shared(self.destination.transport.line_to(backend))
         {
             record.count(Tally::Reused);
             return Ok(Some(Line::Shared(lane)));
@@ -296,7 +310,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// An idle connection to a backend. One that began with whom it is from is that client's.
-    fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
+    fn take_idle(&self, backend: &Backend) -> Option<Upstream> {
+        let backend = self.destination.transport.line_to(backend);
         match self.destination.transport.proxy_protocol {
             None => self.client.worker.take_idle(backend),
             Some(_) => self.client.take_own(backend),
@@ -308,14 +323,53 @@ impl<'a> Attempt<'a> {
         let transport = &self.destination.transport;
         let socket = Socket::connect(backend.address(), transport, from_to).await?;
         let worker = &self.client.worker;
-        if !transport.is_http2 {
+        let is_http2 = match transport.http2 {
+            BackendHttp2::No => false,
+            BackendHttp2::Yes => true,
+            BackendHttp2::Auto => socket.agrees_on_http2(),
+        };
+        if !is_http2 {
             return Ok(Line::Own(Upstream::of(socket, worker, meter)));
         }
         let patience = self.destination.timeouts.idle;
         let shared = SharedUpstream::begin(socket, meter, worker.tick(), patience).await?;
         let lane = shared.lane();
-        worker.share(backend.id_at_address(), shared);
+        worker.share(transport.line_to(backend), shared);
         Ok(Line::Shared(lane))
+    }
+
+    /// The backend has answered with nothing but a status of gRPC that sends the call elsewhere. Is
+    /// there somewhere else, and is all of it there to be sent again? Not from where a session is
+    /// at home.
+    pub(super) fn may_go_elsewhere(&mut self, placement: &Placement, status: &HeaderValue) -> bool {
+        let Some(retry) = &self.destination.retry else { return false };
+        let backend = &placement.backend;
+        let is_other = |other: &Arc<Backend>| {
+            other.id() != backend.id()
+                && !self.tried.contains(&other.id())
+                && other.state() == BackendState::Ready
+        };
+        if !retry.is_for(status)
+            || is_home(placement.cause)
+            || self.tried.len() + 1 >= self.destination.attempts
+            || !self.destination.pool.backends().iter().any(is_other)
+        {
+            return false;
+        }
+        let kept = self.progress.as_ref().map(|progress| progress.kept());
+        match (kept, &self.body) {
+            (Some(None), _) | (None, RequestBody::Streamed(_)) => return false,
+            (Some(Some(kept)), _) if retry.budget.withdraw() => {
+                self.body = RequestBody::Whole(kept);
+                self.progress = None;
+            }
+            (None, RequestBody::Whole(_)) if retry.budget.withdraw() => {}
+            _ => return false,
+        }
+        let pool = self.destination.pool.name();
+        self.failure = format!("{pool}/{}: gRPC status {status:?}", backend.name());
+        self.tried.push(backend.id());
+        true
     }
 
     pub(super) fn could_not_reach(&mut self, backend: &Backend, error: &str) {
@@ -335,7 +389,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         placement: &Placement,
         line: Line,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         map: &mut HeaderMap,
     ) -> Result<Option<Answered>, Stop> {
         let mut upstream = match line {
@@ -363,7 +417,10 @@ impl<'a> Attempt<'a> {
                 let lease = Lease { upstream, in_flight, destination, client };
                 self.answered(head, &placement.backend, lease, sending).map(Some)
             }
-            Turn::ClientBroke(broken) => Err(broken.into()),
+            Turn::ClientBroke(broken) => {
+                self.cancel(&mut in_flight);
+                Err(broken.into())
+            }
             Turn::TimedOut => {
                 self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
@@ -381,6 +438,11 @@ impl<'a> Attempt<'a> {
         }
         affinity::tell_app(&self.destination.pool, placement.cause, &mut self.head);
         self.head.extend_from_slice(b"\r\n");
+    }
+
+    /// Has the backend said so much before its answer that it is not believed to come to one?
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.interim_heads == MAX_INTERIM
     }
 
     fn poll_answer(
@@ -410,7 +472,7 @@ impl<'a> Attempt<'a> {
             }
             match upstream.poll_head(cx, self.is_head, map) {
                 Poll::Ready(Ok(Arrived::Final(head))) => return Poll::Ready(Turn::Answered(head)),
-                Poll::Ready(Ok(Arrived::Interim(..))) if self.interim_heads == MAX_INTERIM => {
+                Poll::Ready(Ok(Arrived::Interim(..))) if self.has_had_enough() => {
                     let failure = Failure::Refused(Refusal::TooManyInterim);
                     return Poll::Ready(Turn::Failed(failure));
                 }
@@ -442,11 +504,15 @@ impl<'a> Attempt<'a> {
 
     /// Passes on an interim head. 100 is for us: hyper asks the client by itself when we begin to
     /// read the body.
-    fn interim(&mut self, status: StatusCode, head: &[u8]) {
+    pub(super) fn interim(&mut self, status: StatusCode, head: &[u8]) {
         self.interim_heads += 1;
         if status == StatusCode::CONTINUE {
             if let Some(progress) = &self.progress {
                 progress.is_wanted.set(true);
+            }
+        } else if self.client.is_stream() {
+            if let Some(response) = interim_response(status, head) {
+                self.client.say_interim(response);
             }
         } else if self.client.speaks_interim() {
             self.client.outbox.borrow_mut().extend_from_slice(head);
@@ -505,9 +571,10 @@ impl<'a> Attempt<'a> {
         &mut self,
         failure: &Failure,
         upstream: &Upstream,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
         self.client.record.mark(Phase::Failed);
+        in_flight.took(self.client.record.in_flight());
         let backend = in_flight.backend().clone();
         let is_whole = matches!(self.body, RequestBody::Whole(_));
         // A piece of a body that streams is gone once it has been taken, written or not.
@@ -518,7 +585,7 @@ impl<'a> Attempt<'a> {
         if upstream.is_reused() && !upstream.has_received() && may_repeat {
             tracing::debug!(backend = backend.name(), %failure, "an idle connection was stale");
             self.needs_new_connection = true;
-            self.client.worker.forget_idle(backend.id_at_address());
+            self.client.worker.forget_idle(self.destination.transport.line_to(&backend));
             return Ok(None);
         }
         self.fail(in_flight);
@@ -534,6 +601,21 @@ impl<'a> Attempt<'a> {
         let pool = self.destination.pool.name();
         Problem::bad_gateway(format!("{pool}/{}: {failure}", backend.name()))
     }
+}
+
+/// An interim head as HTTP/2 has it.
+fn interim_response(status: StatusCode, head: &[u8]) -> Option<Response<()>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_INTERIM_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_bytes(field.value).ok()?;
+        response.headers_mut().try_append(name, value).ok()?;
+    }
+    Some(response)
 }
 
 /// Does a request go where its session lives?

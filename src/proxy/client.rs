@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use http::Version;
+use h2::Reason;
 use http::header::FORWARDED;
+use http::{Response, Version};
 
 use super::affinity::Memo;
 use super::body::Broken;
@@ -37,6 +38,16 @@ const LOOK_AGAIN_AFTER: Tick = 10;
 
 /// Ticks between requests before a connection falls asleep. Busy clients come again sooner.
 const DOZE_AFTER: Tick = 10;
+
+/// Bytes of HTTP/2 that a client may send for nothing.
+const FRAMES_FREE: u64 = 1 << 20;
+
+/// Further ones for each byte that is of use.
+const FRAMES_PER_PAYLOAD: u64 = 8;
+
+/// What each frame with something of use in it counts for beside that: whoever gets an event of one
+/// byte may say that there is room for another one.
+const FRAME_PAYLOAD: u64 = 16;
 
 /// What a connection is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +121,15 @@ pub(crate) struct Client {
     pub(crate) upload_broke: Cell<Option<Broken>>,
     /// Bytes that go out before hyper's next message: interim responses.
     pub(crate) outbox: RefCell<Vec<u8>>,
+    /// The same of a stream.
+    pub(crate) interim: RefCell<Vec<Response<()>>>,
+    /// With what the backend has reset the stream that this one's response came on, if that may
+    /// be said to the client.
+    pub(crate) reset_reason: Cell<Option<Reason>>,
+    /// Bytes of HTTP/2 that have come on a connection.
+    frames: Cell<u64>,
+    /// What has been sent and received on it that somebody asked for.
+    payload: Cell<u64>,
     /// The field lines of the current request.
     pub(crate) fields: RefCell<FieldLines>,
     /// The last token that was opened: a browser sends the same one again and again.
@@ -244,6 +264,10 @@ impl Client {
             is_counted: Cell::new(false),
             upload_broke: Cell::new(None),
             outbox: RefCell::default(),
+            interim: RefCell::default(),
+            reset_reason: Cell::new(None),
+            frames: Cell::new(0),
+            payload: Cell::new(0),
             fields: RefCell::default(),
             memo: RefCell::default(),
             own: RefCell::default(),
@@ -382,7 +406,7 @@ impl Client {
     pub(crate) fn begin_exchange(&self, version: Version, owes_body: bool) -> u64 {
         self.record.open();
         self.owes_body.set(owes_body);
-        self.speaks_interim.set(version == Version::HTTP_11); // in HTTP/2 nobody does
+        self.speaks_interim.set(version >= Version::HTTP_11);
         let counter = &self.connection().exchanges;
         counter.set(counter.get() + 1);
         counter.get()
@@ -540,17 +564,35 @@ impl Client {
         self.has_answered.get()
     }
 
+    /// Says something before the answer, on a stream. Its task wakes up to do so.
+    pub(crate) fn say_interim(&self, response: Response<()>) {
+        self.interim.borrow_mut().push(response);
+        self.watch.wake();
+    }
+
+    /// So many bytes of HTTP/2 have come on the connection.
+    pub(crate) fn note_frames(&self, bytes: usize) {
+        self.frames.set(self.frames.get() + bytes as u64);
+    }
+
+    /// So many bytes of what was asked for, or asks for it, have come or gone on the connection, in
+    /// a frame.
+    pub(crate) fn note_payload(&self, bytes: usize) {
+        let payload = &self.connection().payload;
+        payload.set(payload.get() + FRAME_PAYLOAD + bytes as u64);
+    }
+
+    /// Are nearly all bytes that have come on the connection neither requests nor what bodies need?
+    /// Empty settings, pings and the like cost us as much as they cost the client, and should be few.
+    pub(crate) fn sends_little_but_frames(&self) -> bool {
+        self.frames.get() > FRAMES_FREE + self.payload.get().saturating_mul(FRAMES_PER_PAYLOAD)
+    }
+
     /// The connection takes no more requests than those that it has begun.
     pub(crate) fn use_up(&self) {
         let connection = self.connection();
         connection.closes.set(true);
         connection.watch.wake();
-    }
-
-    /// The client has taken something, and gets its time again for what is left.
-    pub(crate) fn restart_write(&self) {
-        let deadline = self.worker.after(self.worker.site().timeouts.response_write);
-        self.watch.set(Side::ClientWrite, deadline);
     }
 
     /// A future that also ends when the client leaves.
@@ -562,6 +604,19 @@ impl Client {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// Polls a future that also ends when the client does not want to wait any longer.
+    pub(crate) fn poll_unless_overdue<F: Future>(
+        &self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        match future.poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.watch.has_fired(Side::Deadline) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// A future that also ends when the client takes too long.

@@ -14,6 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -21,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::arrival::{self, Arrival};
+use super::body::RequestStream;
 use super::client::{Client, Phase, Security};
 use super::client_io::{ClientIo, Remains};
 use super::client_socket::ClientSocket;
@@ -127,7 +130,9 @@ async fn converse(io: ClientIo, client: &Rc<Client>) -> (End, ClientIo, Bytes) {
     client.wake_up();
     let service = {
         let client = client.clone();
-        service_fn(move |request| exchange(client.clone(), request))
+        service_fn(move |request: Request<Incoming>| {
+            exchange(client.clone(), request.map(RequestStream::Http1))
+        })
     };
     let mut connection = builder(worker).serve_connection(TokioIo::new(io), service);
     let mut is_ending = false;
@@ -209,7 +214,8 @@ async fn finish(
     };
     if let Some(problem) = &problem {
         problem.log(client);
-        let answer = answer_bytes(problem, &record::refuse(client, problem));
+        let id = record::refuse(client, problem);
+        let answer = answer_bytes(problem, &id, &client.worker.site().request_ids);
         let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
     }
     let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;

@@ -13,9 +13,12 @@ use super::upstream_socket::Transport;
 use super::watch::{Tick, ticks};
 use crate::balance::Pool;
 use crate::balance::affinity::{Keyring, Mode, TOKEN_LEN};
+use crate::balance::retry::RetryBudget;
+use crate::balance::unstick::Unstick;
 use crate::config::{self, Family, ForwardStyle, KeySource};
 use crate::http::cookies::CookieName;
 use crate::http::framing::HeadLimits;
+use crate::http::grpc;
 use crate::observe::Events;
 use crate::routing::Table;
 use crate::tls;
@@ -41,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) http2: config::Http2,
     /// Is some backend told where its client came in?
     pub(crate) tells_local_address: bool,
+    /// May an authority ask whose names these are, before it issues a certificate?
+    pub(crate) answers_authorities: bool,
     /// Request fields that only we may write: those with the subjects of client certificates.
     pub(crate) guarded: Vec<HeaderName>,
     /// Pages instead of answers of our own.
@@ -84,6 +89,8 @@ pub(crate) struct Destination {
     pub(crate) affinity: Affinity,
     /// Do the first requests of a client land together?
     pub(crate) coalesces: bool,
+    /// Which sessions are routed freely for the sake of an experiment, if there is one.
+    pub(crate) unstick: Option<Unstick>,
     /// Our cookies, which the app does not see: this pool's, and those that clients bring along
     /// from other pools.
     pub(crate) cookies: Vec<CookieName>,
@@ -94,10 +101,31 @@ pub(crate) struct Destination {
     pub(crate) transport: Transport,
     pub(crate) max_idle_connections: usize,
     pub(crate) attempts: usize,
+    /// Which calls of gRPC are made again elsewhere, if any.
+    pub(crate) retry: Option<GrpcRetry>,
     /// Does the balancer want to know how long answers take?
     pub(crate) wants_latency: bool,
     /// How answers are compressed, if they are.
     pub(crate) compression: Option<Box<config::Compression>>,
+}
+
+/// Which calls of gRPC are made again elsewhere.
+#[derive(Debug)]
+pub(crate) struct GrpcRetry {
+    statuses: Vec<u8>,
+    pub(crate) budget: RetryBudget,
+}
+
+impl GrpcRetry {
+    fn new(config: &config::Retry) -> Self {
+        let statuses = config.grpc_status.clone();
+        GrpcRetry { statuses, budget: RetryBudget::new(config.budget) }
+    }
+
+    /// Those that end with this status?
+    pub(crate) fn is_for(&self, status: &HeaderValue) -> bool {
+        grpc::status(status.as_bytes()).is_some_and(|status| self.statuses.contains(&status))
+    }
 }
 
 /// How a request of this destination is recognized.
@@ -205,6 +233,7 @@ impl Destination {
             pool,
             cookies: own.into_iter().chain(of_others).collect(),
             affinity,
+            unstick: config.spec.affinity.unstick,
             coalesces: config.spec.affinity.coalesce.is_some(),
             style: config.forward.style,
             host: config.forward.host.clone(),
@@ -218,6 +247,7 @@ impl Destination {
             transport,
             max_idle_connections: config.max_idle_connections,
             attempts: config.attempts.max(1),
+            retry: config.retry.as_ref().map(GrpcRetry::new),
             wants_latency: config.spec.balance.wants_latency(),
             compression: config.compression.clone().map(Box::new),
         }

@@ -13,16 +13,13 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::client::Client;
-use super::request_id::RequestId;
+use super::request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use crate::balance::Unavailable;
 use crate::clock;
 use crate::config::ErrorPages;
 use crate::http::accept;
 use crate::http::framing::Refusal;
 use crate::observe::ProblemKind;
-
-/// `X-Request-Id`, by which a user's error page is found in our log.
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Status and message of a call, in gRPC.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -84,6 +81,12 @@ impl Problem {
     /// A request that the parser does not understand.
     pub(crate) fn malformed() -> Self {
         let message = "the request head is malformed";
+        Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
+    }
+
+    /// Plain HTTP where TLS is spoken.
+    pub(crate) fn plain_http() -> Self {
+        let message = "this port speaks HTTPS, not plain HTTP";
         Problem::new(StatusCode::BAD_REQUEST, ProblemKind::BadRequest, Blame::Client, message)
     }
 
@@ -185,6 +188,13 @@ impl Problem {
         let message = "the server behind this proxy did not answer in time";
         let kind = ProblemKind::GatewayTimeout;
         Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message).with(detail)
+    }
+
+    /// The client's own deadline has passed.
+    pub(crate) fn overdue() -> Self {
+        let message = "the deadline of this call has passed";
+        let kind = ProblemKind::GatewayTimeout;
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, kind, Blame::Backend, message)
     }
 
     /// What kind of problem it is.
@@ -322,10 +332,11 @@ impl Problem {
 }
 
 /// The whole answer, as bytes, to a request that never became one; the connection ends with it.
-pub(crate) fn answer_bytes(problem: &Problem, id: &RequestId) -> Vec<u8> {
+pub(crate) fn answer_bytes(problem: &Problem, id: &RequestId, ids: &RequestIds) -> Vec<u8> {
     let (media, body) = problem.page(true, id);
     let mut headers = HeaderMap::new();
     problem.fill(&mut headers, HeaderValue::from_static(media), id);
+    ids.place(&mut headers);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     let reason = problem.status.canonical_reason().unwrap_or_default();
@@ -349,7 +360,9 @@ mod tests {
     #[test]
     fn answers_are_whole_messages() {
         let problem = Problem::refused(Refusal::LengthAndCoding);
-        let answer = String::from_utf8(answer_bytes(&problem, &RequestId::Made(7))).unwrap();
+        let answer =
+            String::from_utf8(answer_bytes(&problem, &RequestId::Made(7), &RequestIds::Usual))
+                .unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");

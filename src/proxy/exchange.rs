@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,11 +16,10 @@ use http::header::{
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::affinity::Known;
 use super::attempt::Attempt;
-use super::body::{Broken, Pace, Progress, RequestBody, ResponseBody, Upload};
+use super::body::{Broken, Pace, Progress, RequestBody, RequestStream, ResponseBody, Upload};
 use super::client::Client;
 use super::destination::{Destination, Site};
 use super::error::Problem;
@@ -28,11 +28,16 @@ use super::http2_head;
 use super::record;
 use super::request::{self, Rewritten};
 use super::request_id;
-use super::websocket;
+use super::watch::{Side, ticks};
 use crate::balance::Placement;
 use crate::config::Compression;
 use crate::http::fields::Found;
+use crate::http::grpc;
 use crate::observe::access_log::Phase;
+use crate::tls;
+
+/// How long the client of a call waits.
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The client is gone: nobody is there to answer.
 #[derive(Clone, Copy, Debug)]
@@ -71,17 +76,24 @@ impl From<Broken> for Stop {
     }
 }
 
-/// Serves one request: the service that hyper calls.
+/// Serves one request: the service that hyper calls, or the task of a stream.
 pub(crate) async fn exchange(
     client: Rc<Client>,
-    mut request: Request<Incoming>,
+    request: Request<RequestStream>,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
-    let tunnel = websocket::wanted(&client, &mut request);
     let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
     let site = &client.worker.site();
+    if client.is_stream() {
+        note_deadline(&client, &head);
+    }
     let mut handling = None;
-    let mut response = match serve(&client, site, &mut head, body, &mut handling).await {
+    let served = {
+        // Large: it is not to be moved.
+        let mut serving = pin!(serve(&client, site, &mut head, body, &mut handling));
+        poll_fn(|cx| client.poll_unless_overdue(serving.as_mut(), cx)).await
+    };
+    let mut response = match served.unwrap_or_else(|| Err(Problem::overdue().into())) {
         Ok(response) => response,
         Err(stop) => {
             let problem = match (stop, client.body_refusal()) {
@@ -98,9 +110,10 @@ pub(crate) async fn exchange(
             problem.log_request(&client, &id);
             let fields = client.fields.borrow();
             let content = fields.get(CONTENT_TYPE.as_str());
-            match content.is_some_and(|content| content.starts_with(b"application/grpc")) {
-                true if client.is_stream() => problem.grpc_response(&id),
-                _ => {
+            let is_call = content.is_some_and(grpc::is_call);
+            let mut answer = match is_call && client.is_stream() {
+                true => problem.grpc_response(&id),
+                false => {
                     let pages = [handling.map(Handling::error_pages), Some(&site.error_pages)];
                     let mut response = problem.response(fields.get(ACCEPT.as_str()), &id, pages);
                     if let Some(handling) = handling {
@@ -108,7 +121,9 @@ pub(crate) async fn exchange(
                     }
                     response
                 }
-            }
+            };
+            site.request_ids.place(answer.headers_mut());
+            answer
         }
     };
     if let Some(handling) = handling {
@@ -128,7 +143,7 @@ pub(crate) async fn exchange(
         if is_last {
             client.use_up();
         }
-        if !websocket::open(tunnel, &client, &mut response) {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             end_if_whole(&client, &response);
         }
         return Ok(response);
@@ -154,6 +169,18 @@ pub(crate) async fn exchange(
     Ok(response)
 }
 
+/// A call of gRPC may say how long its client waits.
+fn note_deadline(client: &Client, head: &Parts) {
+    let fields = &head.headers;
+    let is_call = |content: &HeaderValue| grpc::is_call(content.as_bytes());
+    if fields.get(CONTENT_TYPE).is_some_and(is_call)
+        && let Some(timeout) = fields.get(GRPC_TIMEOUT)
+        && let Some(timeout) = grpc::timeout(timeout.as_bytes())
+    {
+        client.watch.set(Side::Deadline, client.worker.after(ticks(timeout)));
+    }
+}
+
 /// Ends the exchange, unless its body does so when it ends.
 fn end_if_whole(client: &Client, response: &Response<ResponseBody>) {
     if let ResponseBody::Whole(body) = response.body() {
@@ -175,7 +202,7 @@ async fn serve<'a>(
     client: &Rc<Client>,
     site: &'a Site,
     head: &mut Parts,
-    body: Incoming,
+    body: RequestStream,
     found: &mut Option<&'a Handling>,
 ) -> Result<Response<ResponseBody>, Stop> {
     let adapted = match client.is_stream() {
@@ -189,6 +216,11 @@ async fn serve<'a>(
     }
     request::admit(head, &mut client.fields.borrow_mut(), client.is_about_server())?;
     request_id::identify(client, &mut client.fields.borrow_mut());
+    if site.answers_authorities
+        && let Some(answer) = tls::challenges().answer(head.uri.path())
+    {
+        return Ok(Response::new(ResponseBody::whole(answer.into())));
+    }
     if let Some(port) = client.entrance.redirect_to_https {
         return Err(request::to_https(head, &client.fields.borrow(), port)?.into());
     }
@@ -209,7 +241,7 @@ async fn serve<'a>(
     let payload = receive(client, head, body).await?;
     let (attempt, rewritten) =
         Attempt::new(client, &Way { destination, handling, known }, head, payload);
-    client.record.note_hint(&rewritten.hint);
+    client.record.note_hint(&rewritten.hint, destination.unstick.as_ref());
     forward(attempt, rewritten, handling, &mut head.headers).await
 }
 
@@ -236,13 +268,13 @@ pub(crate) struct Payload {
 async fn receive(
     client: &Rc<Client>,
     head: &Parts,
-    mut incoming: Incoming,
+    mut incoming: RequestStream,
 ) -> Result<Payload, Stop> {
     if incoming.is_end_stream() {
         return Ok(Payload { body: RequestBody::Whole(Bytes::new()), progress: None });
     }
     let limits = &client.worker.site().limits;
-    let declared = incoming.size_hint().exact();
+    let declared = incoming.length();
     if declared.is_some_and(|length| length > limits.body_bytes) {
         return Err(Problem::body_too_large().into());
     }
@@ -269,7 +301,7 @@ fn expects_continue(client: &Client) -> bool {
 }
 
 /// Reads a whole body of a known length.
-async fn read(client: &Client, incoming: &mut Incoming, length: usize) -> Result<Bytes, Stop> {
+async fn read(client: &Client, incoming: &mut RequestStream, length: usize) -> Result<Bytes, Stop> {
     let mut pace = Pace::default();
     let mut whole = BytesMut::new();
     loop {

@@ -8,14 +8,14 @@ use std::cell::RefCell;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
-use hyper::ext::Protocol;
 use rand::rngs::StdRng;
 use rand_core::Rng;
 
@@ -43,8 +43,6 @@ pub(crate) fn adapt(head: &mut Parts, is_whole: bool, client: &Client) -> Result
     }
     place_host(head)?;
     join_cookies(&mut head.headers);
-    // Nobody waits for 100: who has a body may send it.
-    head.headers.remove(EXPECT);
     match is_extended {
         true => ask_to_upgrade(head, &client.worker.rng)?,
         false => say_length(head, is_whole)?,

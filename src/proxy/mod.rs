@@ -14,7 +14,8 @@
 //! | [`client`] | what its parts know of each other |
 //! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
-//! | [`multiplexed`], [`http2_head`], [`websocket`] | the same for HTTP/2: streams, their heads, tunnels |
+//! | [`multiplexed`], [`stream`], [`http2_head`] | the same for HTTP/2: connections, streams, their heads |
+//! | [`websocket`], [`stream_io`] | streams that become tunnels |
 //! | [`exchange`] | **the life of a request, top to bottom** |
 //! | [`request`] | its head: may it come in, and as what does it go out? |
 //! | [`handling`], [`rate_limit`] | what its route does to it: who may come, how often, and what is changed |
@@ -54,6 +55,8 @@ mod response;
 mod shared_attempt;
 mod shared_upstream;
 mod split;
+mod stream;
+mod stream_io;
 mod tunnel;
 mod upstream;
 mod upstream_socket;

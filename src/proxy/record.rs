@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{StatusCode, Version};
@@ -14,7 +15,8 @@ use super::body::Broken;
 use super::client::Client;
 use super::error::Problem;
 use super::request_id::RequestId;
-use crate::balance::{Cause, Hint, Pool};
+use crate::balance::unstick::{Arm, Unstick};
+use crate::balance::{Cause, Hint, Pool, SessionId};
 use crate::clock::{self, Moment};
 use crate::http::fields::Found;
 use crate::observe::access_log::{Head, Id, Line, Outline, Phase, Request};
@@ -28,6 +30,8 @@ pub(crate) struct Record {
     began: Cell<Moment>,
     /// When the last phase ended.
     marked: Cell<Moment>,
+    /// When it was placed at the backend that has it.
+    placed: Cell<Moment>,
     phases: [Cell<u64>; Phase::COUNT],
     /// The id of a request that has one so far.
     id: RefCell<Option<RequestId>>,
@@ -37,6 +41,10 @@ pub(crate) struct Record {
     meter: RefCell<Option<Arc<Meter>>>,
     cause: Cell<Option<Cause>>,
     session: Cell<Option<u64>>,
+    /// The arm of the unstick experiment that its session is in, if there is an experiment.
+    arm: Cell<Option<Arm>>,
+    /// The app does not know its session.
+    is_unknown: Cell<bool>,
     attempts: Cell<u16>,
     status: Cell<u16>,
     problem: Cell<Option<ProblemKind>>,
@@ -54,9 +62,12 @@ impl Record {
         self.is_open.set(true);
         self.began.set(now);
         self.marked.set(now);
+        self.placed.set(now);
         self.phases.iter().for_each(|phase| phase.set(0));
         self.cause.set(None);
         self.session.set(None);
+        self.arm.set(None);
+        self.is_unknown.set(false);
         self.attempts.set(0);
         self.status.set(0);
         self.problem.set(None);
@@ -98,13 +109,23 @@ impl Record {
         *self.pool.borrow_mut() = Some(pool.clone());
     }
 
-    /// What it says about its session.
-    pub(crate) fn note_hint(&self, hint: &Hint) {
-        self.session.set(match hint {
+    /// What it says about its session, and the experiment that this may be part of.
+    pub(crate) fn note_hint(&self, hint: &Hint, unstick: Option<&Unstick>) {
+        let session = match hint {
             Hint::Free | Hint::First(_) => None,
-            Hint::Bound(grant) => Some(grant.session.to_bits()),
-            Hint::Key(key) => Some(*key),
-        });
+            Hint::Bound(grant) => Some(grant.session),
+            Hint::Key(key) => Some(SessionId::from_bits(*key)),
+        };
+        self.session.set(session.map(SessionId::to_bits));
+        if let (Some(unstick), Some(session)) = (unstick, session) {
+            self.arm.set(Some(unstick.arm(session)));
+        }
+    }
+
+    /// The app says that it does not know its session.
+    pub(crate) fn note_unknown(&self) {
+        self.is_unknown.set(true);
+        self.count(Tally::Unknown);
     }
 
     /// It has, or is now, this session.
@@ -136,6 +157,7 @@ impl Record {
             former.add(Tally::Retries, 1);
         }
         meter.add(Tally::Open, 1);
+        self.placed.set(self.marked.get());
         *current = Some(meter.clone());
         self.cause.set(Some(cause));
         self.attempts.set(self.attempts.get().saturating_add(1));
@@ -143,8 +165,13 @@ impl Record {
 
     /// Adds to a count of the backend that has it.
     pub(crate) fn count(&self, tally: Tally) {
+        self.add(tally, 1);
+    }
+
+    /// The same for more than one at once.
+    pub(crate) fn add(&self, tally: Tally, count: u64) {
         if let Some(meter) = &*self.meter.borrow() {
-            meter.add(tally, 1);
+            meter.add(tally, count);
         }
     }
 
@@ -153,6 +180,11 @@ impl Record {
         let now = clock::moment();
         let sum = &self.phases[phase as usize];
         sum.set(sum.get() + now.since(self.marked.replace(now)));
+    }
+
+    /// How long it was with the backend that has it, up to the end of the last phase.
+    pub(crate) fn in_flight(&self) -> Duration {
+        Duration::from_nanos(self.marked.get().since(self.placed.get()))
     }
 
     /// The head of the answer has come.
@@ -206,6 +238,8 @@ impl Record {
             end: self.end.get(),
             problem: self.problem.get(),
             nanos: (status != StatusCode::SWITCHING_PROTOCOLS.as_u16()).then_some(nanos),
+            arm: self.arm.get().filter(|_| Arm::counts(cause)),
+            is_unknown: self.is_unknown.get(),
         };
         let meter = self.meter.take();
         match &meter {

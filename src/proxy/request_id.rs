@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use http::header::HeaderName;
+use http::header::{HeaderMap, HeaderName};
 use rand_core::Rng;
 
 use super::client::Client;
@@ -12,6 +12,9 @@ use crate::http::fields::Found;
 use crate::http::request_head::field;
 use crate::http::traceparent::{self, TraceId};
 use crate::observe::access_log::hex;
+
+/// Where the id of a request stands, unless the configuration says otherwise.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is taken from a trusted proxy.
 const LONGEST: usize = 128;
@@ -40,8 +43,19 @@ impl From<Option<&HeaderName>> for RequestIds {
     fn from(name: Option<&HeaderName>) -> Self {
         match name {
             None => RequestIds::Off,
-            Some(name) if name.as_str() == "x-request-id" => RequestIds::Usual,
+            Some(name) if *name == X_REQUEST_ID => RequestIds::Usual,
             Some(name) => RequestIds::Named(name.clone()),
+        }
+    }
+}
+
+impl RequestIds {
+    /// An answer of ours shows the id where backends find it. Its page has it in any case.
+    pub(crate) fn place(&self, headers: &mut HeaderMap) {
+        let (RequestIds::Off | RequestIds::Named(_)) = self else { return };
+        let id = headers.remove(&X_REQUEST_ID);
+        if let (RequestIds::Named(name), Some(id)) = (self, id) {
+            headers.insert(name, id);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::error::Problem;
 use super::exchange::Told;
 use super::tunnel::Tunnel;
 use crate::balance::{Binding, Wish};
-use crate::http::affinity::SessionWish;
+use crate::http::affinity::{SessionWish, SessionWord};
 use crate::http::response_head::ResponseHead;
 
 impl Answered {
@@ -35,7 +35,7 @@ impl Answered {
 fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
-    let wish = head.wish;
+    let word = head.word;
     *response.headers_mut() = head.headers;
     if let Some(reason) = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
         response.extensions_mut().insert(reason);
@@ -48,7 +48,7 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
     if let Some(handling) = told.handling {
         handling.change(response.headers_mut()); // what is ours to say comes after that
     }
-    bind(response.headers_mut(), wish, told);
+    bind(response.headers_mut(), word, told);
     if let Some(settings) = told.compression() {
         compression::apply(settings, &mut response, told.is_head, told.client);
     }
@@ -56,10 +56,13 @@ fn respond(head: ResponseHead, body: ResponseBody, told: &Told<'_>) -> Response<
 }
 
 /// Records the session, and tells the client what to keep.
-fn bind(headers: &mut HeaderMap, wish: Option<SessionWish>, told: &Told<'_>) {
+fn bind(headers: &mut HeaderMap, word: SessionWord, told: &Told<'_>) {
     let worker = &told.client.worker;
     let pool = &told.destination.pool;
-    let wish = wish.map(|wish| match wish {
+    if word.is_unknown {
+        told.client.record.note_unknown();
+    }
+    let wish = word.wish.map(|wish| match wish {
         SessionWish::Pin => Wish::Pin,
         SessionWish::Release => Wish::Release,
     });

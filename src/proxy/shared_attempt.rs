@@ -5,23 +5,32 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::Reason;
 use h2::client::ResponseFuture;
-use http::Response;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT};
+use http::{Response, StatusCode};
 use tokio::task::JoinHandle;
 
 use super::attempt::{Answered, Attempt, Turn};
-use super::body::{self, Relay, RequestBody, ResponseBody};
+use super::body::{self, Lease, Relay, RequestBody, ResponseBody};
 use super::error::Problem;
 use super::exchange::Stop;
-use super::shared_upstream::{self, Lane};
+use super::shared_upstream::{self, Lane, Translated};
+use super::stream_io::StreamIo;
+use super::upstream::Upstream;
+use super::upstream_socket::Socket;
 use super::watch::Side;
+use super::websocket;
 use crate::balance::{InFlight, Placement};
 use crate::clock;
-use crate::http::affinity::SessionWish;
+use crate::http::affinity::SessionWord;
 use crate::http::fields::STICKLER_AFFINITY;
-use crate::http::response_head::{BodyFraming, ResponseHead};
+use crate::http::request_head::field;
+use crate::http::response_head::{self, BodyFraming, ResponseHead};
 use crate::observe::access_log::Phase;
+
+/// How a call of gRPC went.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 impl Attempt<'_> {
     /// Sends the request and waits for the head of the answer. `None` if nobody has seen the
@@ -30,79 +39,65 @@ impl Attempt<'_> {
         &mut self,
         placement: &Placement,
         lane: Lane,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
-        let Lane { mut sender, place } = lane;
         self.finish_head(placement);
         let is_https = self.destination.transport.tls.is_some();
-        let request = shared_upstream::request(&self.head, is_https);
-        let request = request.ok_or_else(|| Problem::bad_gateway("no request for HTTP/2"))?;
-        let ends = matches!(&self.body, RequestBody::Whole(body) if body.is_empty());
+        let translated = shared_upstream::request(&self.head, is_https);
+        let translated = translated.ok_or_else(|| Problem::bad_gateway("no request for HTTP/2"))?;
+        let Translated { request, websocket_key } = translated;
+        if websocket_key.is_some() && !self.takes_tunnels(&lane).await? {
+            let why = "it takes no WebSockets over HTTP/2";
+            return Err(self.bad_gateway(&placement.backend, &why).into());
+        }
+        let Lane { mut sender, place, .. } = lane;
+        let has_body = !matches!(&self.body, RequestBody::Whole(body) if body.is_empty());
+        let ends = !has_body && websocket_key.is_none();
         let begun = match poll_fn(|cx| sender.poll_ready(cx)).await {
             Ok(()) => sender.send_request(request, ends),
             Err(error) => Err(error),
         };
-        let (mut response, mut stream) = match begun {
+        let (mut response, stream) = match begun {
             Ok(begun) => begun,
             Err(error) => return self.shared_failed(&error, placement, in_flight, true),
         };
-        let uploader = match &mut self.body {
-            RequestBody::Whole(body) if body.is_empty() => None,
-            RequestBody::Whole(body) => {
-                // No more than the buffer of requests holds. An error shows in the answer.
-                let _ = stream.send_data(body.clone(), true);
-                None
-            }
-            body @ RequestBody::Streamed(_) => {
-                if let Some(progress) = &self.progress {
-                    progress.is_detached.set(true);
-                    progress.is_wanted.set(true);
-                }
-                match std::mem::replace(body, RequestBody::Whole(Bytes::new())) {
-                    RequestBody::Streamed(upload) => {
-                        Some(body::upload(stream, upload, self.client))
-                    }
-                    RequestBody::Whole(_) => None,
-                }
-            }
+        let (guard, stream) = match has_body {
+            true => (Abort(self.send_body(stream)), None),
+            false => (Abort(None), Some(stream)),
         };
-        let guard = Abort(uploader);
         let turn = poll_fn(|cx| self.poll_shared(&mut response, cx)).await;
         self.client.watch.clear(Side::Backend);
         match turn {
             Turn::Answered(response) => {
-                self.client.record.answered();
                 self.destination.pool.connect_succeeded(&placement.backend);
+                if let (true, Some(status)) =
+                    (response.body().is_end_stream(), response.headers().get(GRPC_STATUS))
+                    && self.may_go_elsewhere(placement, status)
+                {
+                    self.client.record.mark(Phase::Failed);
+                    self.fail(in_flight);
+                    return Ok(None);
+                }
+                self.client.record.answered();
                 if let Some(placed_at) = self.placed_at {
                     let now = clock::now();
                     in_flight.answered(now.since(placed_at), now);
                 }
-                let (head, stream) = response.into_parts();
-                let mut headers = head.headers;
-                let wish = headers.get_all(STICKLER_AFFINITY).iter().fold(None, |former, value| {
-                    SessionWish::read(value.as_bytes()).map(|wish| wish.and(former)).or(former)
-                });
-                headers.remove(STICKLER_AFFINITY);
-                let head = ResponseHead {
-                    status: head.status,
-                    reason: None,
-                    headers,
-                    body: BodyFraming::None,
-                    keeps_alive: true,
-                    upgrade: None,
-                    wish,
-                };
-                let relay = Relay::new(
-                    self.client,
-                    self.destination,
-                    stream,
-                    in_flight,
-                    guard.keep(),
-                    place,
-                );
+                let (head, body) = shared_head(response);
+                if let (Some(key), Some(stream), true) =
+                    (websocket_key, stream, head.status.is_success())
+                {
+                    let stream = StreamIo::new(stream, body, Some(place));
+                    return Ok(Some(self.opened(head, &key, stream, in_flight)));
+                }
+                let (client, destination) = (self.client, self.destination);
+                let relay = Relay::new(client, destination, body, in_flight, guard.keep(), place);
                 Ok(Some(Answered::Relayed(head, ResponseBody::Relayed(Box::new(relay)))))
             }
-            Turn::ClientBroke(broken) => Err(broken.into()),
+            Turn::ClientBroke(broken) => {
+                self.cancel(&mut in_flight);
+                Err(broken.into())
+            }
             Turn::TimedOut => {
                 self.client.record.mark(Phase::Failed);
                 self.fail(in_flight);
@@ -117,11 +112,77 @@ impl Attempt<'_> {
         }
     }
 
-    fn poll_shared(
+    /// Does the backend take WebSockets? It has as long to say so as for a connection.
+    async fn takes_tunnels(&self, lane: &Lane) -> Result<bool, Stop> {
+        let says = tokio::time::timeout(self.destination.timeouts.connect, lane.takes_tunnels());
+        let says = self.client.unless_left(Box::pin(says)).await.ok_or(Stop::Left)?;
+        Ok(says.unwrap_or(false))
+    }
+
+    /// Sends the body. One that streams goes on by itself.
+    fn send_body(&mut self, mut stream: SendStream<Bytes>) -> Option<JoinHandle<()>> {
+        match std::mem::replace(&mut self.body, RequestBody::Whole(Bytes::new())) {
+            RequestBody::Whole(body) => {
+                // No more than the buffer of requests holds. An error shows in the answer.
+                let _ = stream.send_data(body.clone(), true);
+                self.body = RequestBody::Whole(body);
+                None
+            }
+            RequestBody::Streamed(upload) => {
+                if let Some(progress) = &self.progress {
+                    progress.is_detached.set(true);
+                    progress.is_wanted.set(true);
+                }
+                Some(body::upload(stream, upload, self.client))
+            }
+        }
+    }
+
+    /// A WebSocket's stream is open: what HTTP/1.1 would say then.
+    fn opened(
         &self,
+        mut head: ResponseHead,
+        key: &HeaderValue,
+        stream: StreamIo,
+        in_flight: InFlight,
+    ) -> Answered {
+        head.status = StatusCode::SWITCHING_PROTOCOLS;
+        head.upgrade = Some(HeaderValue::from_static("websocket"));
+        if let Some(accept) = websocket::accept(key.as_bytes()) {
+            head.headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        let (worker, pool) = (&self.client.worker, &self.destination.pool);
+        let meter = worker.witness.meters.backend(pool, in_flight.backend());
+        let upstream = Upstream::of(Socket::Stream(Box::new(stream)), worker, &meter);
+        let (destination, client) = (self.destination.clone(), self.client.clone());
+        Answered::Switching(head, Lease { upstream, in_flight, destination, client })
+    }
+
+    /// Passes on what came before the answer. False if that is too much.
+    fn pass_interim(&mut self, response: &mut ResponseFuture, cx: &mut Context<'_>) -> bool {
+        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            if self.has_had_enough() {
+                return false;
+            }
+            let (head, ()) = interim.into_parts();
+            let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+            for (name, value) in &head.headers {
+                field(&mut bytes, name.as_str(), value.as_bytes());
+            }
+            bytes.extend_from_slice(b"\r\n");
+            self.interim(head.status, &response_head::interim(&bytes, head.status));
+        }
+        true
+    }
+
+    fn poll_shared(
+        &mut self,
         response: &mut ResponseFuture,
         cx: &mut Context<'_>,
-    ) -> Poll<Turn<Response<h2::RecvStream>, h2::Error>> {
+    ) -> Poll<Turn<Response<RecvStream>, h2::Error>> {
+        if !self.pass_interim(response, cx) {
+            return Poll::Ready(Turn::Failed(Reason::ENHANCE_YOUR_CALM.into()));
+        }
         match Pin::new(response).poll(cx) {
             Poll::Ready(Ok(response)) => return Poll::Ready(Turn::Answered(response)),
             Poll::Ready(Err(error)) => return Poll::Ready(Turn::Failed(error)),
@@ -138,10 +199,11 @@ impl Attempt<'_> {
         &mut self,
         error: &h2::Error,
         placement: &Placement,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         is_unseen: bool,
     ) -> Result<Option<Answered>, Stop> {
         self.client.record.mark(Phase::Failed);
+        in_flight.took(self.client.record.in_flight());
         let is_intact = self.progress.as_ref().is_none_or(|progress| !progress.has_begun.get())
             && !self.progress.as_ref().is_some_and(|progress| progress.is_detached.get());
         if is_intact && is_unseen && !self.needs_new_connection {
@@ -156,6 +218,26 @@ impl Attempt<'_> {
         }
         Err(self.bad_gateway(&placement.backend, error).into())
     }
+}
+
+/// A response's head as HTTP/1.1 has it, and its body.
+fn shared_head(response: Response<RecvStream>) -> (ResponseHead, RecvStream) {
+    let (head, body) = response.into_parts();
+    let mut headers = head.headers;
+    let mut word = SessionWord::default();
+    let said = headers.get_all(STICKLER_AFFINITY);
+    said.iter().for_each(|value| word.hear(value.as_bytes()));
+    headers.remove(STICKLER_AFFINITY);
+    let head = ResponseHead {
+        status: head.status,
+        reason: None,
+        headers,
+        body: BodyFraming::None,
+        keeps_alive: true,
+        upgrade: None,
+        word,
+    };
+    (head, body)
 }
 
 /// Ends an upload with its exchange, unless a response has taken it over.

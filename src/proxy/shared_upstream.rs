@@ -5,18 +5,23 @@
 //! resets the stream.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
+use h2::client::{Builder, Connection, SendRequest};
+use h2::ext::Protocol;
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING,
+};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::SetOnce;
 use tokio::task::spawn_local;
 
 use super::upstream_socket::Socket;
@@ -28,6 +33,9 @@ use crate::observe::metrics::{Meter, Tally};
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all responses on a connection.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// What the fields of a response may take, with 32 bytes more for each: what they may in HTTP/1.1,
+/// and as many as there.
+const MAX_HEAD_LIST: u32 = 64 * 1024 + 500 * 32;
 /// Fields of a request that fit its head; the limits of clients are lower.
 const MAX_FIELDS: usize = 1100;
 
@@ -35,6 +43,8 @@ const MAX_FIELDS: usize = 1100;
 #[derive(Debug)]
 pub(crate) struct SharedUpstream {
     sender: SendRequest<Bytes>,
+    /// The backend has said what it can do.
+    settled: Rc<SetOnce<()>>,
     /// Streams on it.
     streams: Rc<Cell<usize>>,
     /// When it was last seen with a stream on it.
@@ -59,16 +69,14 @@ impl SharedUpstream {
         builder
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD_LIST)
             .enable_push(false);
         let socket = Metered { socket, meter: meter.clone() };
         let (sender, connection) = builder.handshake(socket).await.map_err(io::Error::other)?;
+        let settled = Rc::new(SetOnce::new());
         // It ends when the last of its senders does.
-        spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP/2 connection to a backend has failed");
-            }
-        });
-        Ok(SharedUpstream { sender, streams: Rc::default(), busy_at: now, patience })
+        spawn_local(drive(connection, settled.clone()));
+        Ok(SharedUpstream { sender, settled, streams: Rc::default(), busy_at: now, patience })
     }
 
     /// Has it room for one more stream?
@@ -79,7 +87,8 @@ impl SharedUpstream {
     /// A place for one more stream.
     pub(crate) fn lane(&self) -> Lane {
         self.streams.set(self.streams.get() + 1);
-        Lane { sender: self.sender.clone(), place: Place(self.streams.clone()) }
+        let (sender, settled) = (self.sender.clone(), self.settled.clone());
+        Lane { sender, settled, place: Place(self.streams.clone()) }
     }
 
     /// Can it take requests at all, as far as is known?
@@ -96,6 +105,28 @@ impl SharedUpstream {
             self.busy_at = now;
         }
         self.busy_at.saturating_add(self.patience) <= now
+    }
+}
+
+/// Reads and writes a connection's frames until it ends. Its settings come first, so they are known
+/// when the first ping is answered.
+async fn drive(mut connection: Connection<Metered>, settled: Rc<SetOnce<()>>) {
+    let mut ping = connection.ping_pong();
+    if let Some(ping) = &mut ping {
+        let _ = ping.send_ping(h2::Ping::opaque()); // if that fails, so does the connection
+    }
+    let mut connection = pin!(connection);
+    let ended = poll_fn(|cx| {
+        if let Some(waits) = &mut ping
+            && waits.poll_pong(cx).is_ready()
+        {
+            ping = None;
+            let _ = settled.set(()); // it is set here only
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "an HTTP/2 connection to a backend has failed");
     }
 }
 
@@ -165,8 +196,17 @@ impl AsyncWrite for Metered {
 pub(crate) struct Lane {
     /// What begins the stream.
     pub(crate) sender: SendRequest<Bytes>,
+    settled: Rc<SetOnce<()>>,
     /// Kept for as long as the stream.
     pub(crate) place: Place,
+}
+
+impl Lane {
+    /// Does the backend take WebSockets (RFC 8441)? Waits until it has said so or not.
+    pub(crate) async fn takes_tunnels(&self) -> bool {
+        self.settled.wait().await;
+        self.sender.is_extended_connect_protocol_enabled()
+    }
 }
 
 /// Counts a stream for as long as it is there.
@@ -179,13 +219,20 @@ impl Drop for Place {
     }
 }
 
+/// A request as HTTP/2 has it.
+pub(crate) struct Translated {
+    pub(crate) request: Request<()>,
+    /// The client's key, if it asks for a WebSocket.
+    pub(crate) websocket_key: Option<HeaderValue>,
+}
+
 /// A request of HTTP/2 from the head that would be sent in HTTP/1.1. `None` if it is none.
-pub(crate) fn request(head: &[u8], is_https: bool) -> Option<Request<()>> {
+pub(crate) fn request(head: &[u8], is_https: bool) -> Option<Translated> {
     let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
     parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
-    let mut authority = None;
+    let (mut authority, mut upgrade) = (None, None);
     for field in parsed.headers.iter() {
         let flag = Found::of_text(field.name);
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
@@ -194,7 +241,9 @@ pub(crate) fn request(head: &[u8], is_https: bool) -> Option<Request<()>> {
             authority = Some(value);
         } else if name == TE {
             headers.insert(TE, HeaderValue::from_static("trailers")); // nothing else is sent
-        } else if name != CONNECTION && name != TRANSFER_ENCODING && !flag.has(Found::UPGRADE) {
+        } else if flag.has(Found::UPGRADE) {
+            upgrade = Some(value);
+        } else if name != CONNECTION && name != TRANSFER_ENCODING {
             headers.try_append(name, value).ok()?;
         }
     }
@@ -204,12 +253,21 @@ pub(crate) fn request(head: &[u8], is_https: bool) -> Option<Request<()>> {
     uri = uri.authority(authority?.to_str().ok()?);
     let uri: Uri = uri.build().ok()?;
     let method = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
+    let is_websocket = |value: HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let websocket_key = match method == Method::GET && upgrade.is_some_and(is_websocket) {
+        true => headers.remove(SEC_WEBSOCKET_KEY),
+        false => None,
+    };
     let mut request = Request::new(());
     *request.method_mut() = method;
+    if websocket_key.is_some() {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+    }
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
-    Some(request)
+    Some(Translated { request, websocket_key })
 }
 
 #[cfg(test)]
@@ -221,11 +279,30 @@ mod tests {
         let head =
             b"POST /a?b HTTP/1.1\r\nHost: a:1\r\nX-B: c\r\nconnection: te\r\nte: trailers\r\n\
                      transfer-encoding: chunked\r\ncookie: d=e\r\n\r\n";
-        let request = request(head, true).unwrap();
+        let Translated { request, websocket_key } = request(head, true).unwrap();
+        assert_eq!(websocket_key, None);
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "https://a:1/a?b");
         let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-b", "te", "cookie"]);
         assert!(super::request(b"GET / HTTP/1.1\r\n\r\n", false).is_none(), "no host");
+    }
+
+    #[test]
+    fn web_sockets_become_tunnels() {
+        let head = |upgrade: &str| {
+            let head = format!(
+                "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {upgrade}\r\n\
+                 sec-websocket-key: k\r\nsec-websocket-version: 13\r\n\r\n"
+            );
+            request(head.as_bytes(), false).unwrap()
+        };
+        let Translated { request, websocket_key } = head("WebSocket");
+        assert_eq!(request.method(), Method::CONNECT);
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["sec-websocket-version"]);
+        assert_eq!(websocket_key.unwrap().as_bytes(), b"k");
+        assert_eq!(head("other").request.method(), Method::GET, "an upgrade may be ignored");
     }
 }

@@ -23,6 +23,7 @@ use super::upstream::Upstream;
 use super::watch::{Side, Tick};
 use crate::balance::{self, InFlight, Outcome};
 use crate::http::websocket::close_frame;
+use crate::observe::metrics::Tally;
 
 /// How long the ends of a WebSocket have for its orderly end: 3 seconds.
 const FAREWELL: Tick = 30;
@@ -57,12 +58,13 @@ impl Tunnel {
         let Tunnel { backend, tunnel, timeout, is_websocket } = *self;
         let (socket, unread) = backend.into_parts();
         let mut ends = Ends {
-            client: End::new(stream, early, client, timeout),
-            backend: End::new(socket, unread.freeze(), client, timeout),
+            client: End::new(stream, early, client, timeout, Whose::Client),
+            backend: End::new(socket, unread.freeze(), client, timeout, Whose::Backend),
             up: Pipe::new(),
             down: Pipe::new(),
             is_websocket,
         };
+        client.record.note_received(ends.client.early.len());
         client.watch.clear(Side::ClientRead);
         client.watch.set(Side::Backend, client.worker.after(timeout));
         let copied = poll_fn(|cx| match ends.poll_copy(cx) {
@@ -141,22 +143,58 @@ fn both(one: Poll<()>, other: Poll<()>) -> Poll<()> {
     other
 }
 
-/// One end: a socket, with what had been read from it before. Every byte puts off the deadline.
+/// Whose end of a tunnel it is.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    Client,
+    Backend,
+}
+
+/// One end: a socket, with what had been read from it before. Every byte counts, and puts off the
+/// deadline.
 #[derive(Debug)]
 struct End<S> {
     stream: S,
     early: Bytes,
     client: Rc<Client>,
     timeout: Tick,
+    whose: Whose,
 }
 
 impl<S> End<S> {
-    fn new(stream: S, early: Bytes, client: &Rc<Client>, timeout: Tick) -> Self {
-        End { stream, early, client: client.clone(), timeout }
+    fn new(stream: S, early: Bytes, client: &Rc<Client>, timeout: Tick, whose: Whose) -> Self {
+        End { stream, early, client: client.clone(), timeout, whose }
     }
 
     fn note_activity(&self) {
         self.client.watch.set(Side::Backend, self.client.worker.after(self.timeout));
+    }
+
+    fn note_read(&self, bytes: usize) {
+        let Client { record, listener, .. } = &*self.client;
+        match self.whose {
+            Whose::Backend => record.add(Tally::Received, bytes as u64),
+            Whose::Client => {
+                record.note_received(bytes);
+                // The connection of a stream counts what comes on it.
+                if !self.client.is_stream() {
+                    listener.receive(bytes);
+                }
+            }
+        }
+    }
+
+    fn note_written(&self, bytes: usize) {
+        let Client { record, listener, .. } = &*self.client;
+        match self.whose {
+            Whose::Backend => record.add(Tally::Sent, bytes as u64),
+            Whose::Client => {
+                record.note_sent(bytes);
+                if !self.client.is_stream() {
+                    listener.send(bytes);
+                }
+            }
+        }
     }
 }
 
@@ -171,7 +209,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for End<S> {
             buf.put_slice(&self.early.split_to(len));
             return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.note_read(buf.filled().len() - before);
         self.note_activity();
         Poll::Ready(Ok(()))
     }
@@ -183,9 +223,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for End<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.note_written(written);
         self.note_activity();
-        Poll::Ready(written)
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

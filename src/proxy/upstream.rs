@@ -334,6 +334,7 @@ mod tests {
             },
             error_pages: Default::default(),
             guarded: Vec::new(),
+            answers_authorities: false,
             tells_local_address: false,
             events: Arc::default(),
         };

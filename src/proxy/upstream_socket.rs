@@ -11,9 +11,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::balance::Address;
-use crate::config;
+use super::stream_io::StreamIo;
+use crate::balance::{Address, Backend, BackendId};
+use crate::config::{self, BackendHttp2};
 use crate::proxy_protocol;
 use crate::tls::{self, Outgoing};
 
@@ -22,21 +24,31 @@ use crate::tls::{self, Outgoing};
 pub(crate) struct Transport {
     /// A PROXY protocol header.
     pub(crate) proxy_protocol: Option<proxy_protocol::Version>,
-    /// HTTP/2 comes then.
-    pub(crate) is_http2: bool,
+    /// Is it HTTP/2 that comes then?
+    pub(crate) http2: BackendHttp2,
     /// TLS.
     pub(crate) tls: Option<Arc<Outgoing>>,
+    /// What is mixed into the names under which connections are kept: those that began otherwise
+    /// are not found then.
+    identity: u64,
 }
 
 impl Transport {
     /// Compiles the configuration. The files are read.
     pub(crate) fn new(config: &config::Transport) -> Result<Self, tls::Error> {
         let tls = config.tls.as_ref().map(Outgoing::new).transpose()?;
+        let before = format!("{:?} {:?}", config.proxy_protocol, config.http2);
         Ok(Transport {
             proxy_protocol: config.proxy_protocol,
-            is_http2: config.is_http2,
+            http2: config.http2,
+            identity: tls.as_ref().map_or(0, Outgoing::identity) ^ xxh3_64(before.as_bytes()),
             tls: tls.map(Arc::new),
         })
+    }
+
+    /// The name under which connections to a backend are kept.
+    pub(crate) fn line_to(&self, backend: &Backend) -> BackendId {
+        BackendId::from_bits(backend.id_at_address().to_bits() ^ self.identity)
     }
 }
 
@@ -50,6 +62,8 @@ pub(crate) enum Socket {
     /// One task reads, another one writes. Both are of this thread, and no borrow
     /// outlives a poll, so they never meet.
     Shared(Rc<RefCell<Socket>>),
+    /// A stream of HTTP/2 that has become a tunnel.
+    Stream(Box<StreamIo>),
     /// It is elsewhere.
     Gone,
 }
@@ -83,7 +97,7 @@ impl Socket {
         }
     }
 
-    /// Does the backend speak HTTP/2, as far as it has said? Without TLS it cannot say.
+    /// Does the backend agree to speak HTTP/2? Without TLS it cannot say.
     pub(crate) fn agrees_on_http2(&self) -> bool {
         match self {
             Socket::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
@@ -125,14 +139,15 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.try_read(buf),
             Socket::Unix(stream) => stream.try_read(buf),
-            Socket::Tls(_) | Socket::Shared(_) | Socket::Gone => Ok(0), // such a one is not kept
+            // Such a one is not kept.
+            Socket::Tls(_) | Socket::Shared(_) | Socket::Stream(_) | Socket::Gone => Ok(0),
         }
     }
 
     /// Sends what TLS still holds, as far as it can be sent.
     pub(crate) fn push(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let flushed = match self {
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Gone => return Ok(()),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Stream(_) | Socket::Gone => return Ok(()),
             Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Socket::Shared(shared) => return shared.borrow_mut().push(cx),
         };
@@ -148,6 +163,7 @@ impl Socket {
             Socket::Unix(stream) => act(Pin::new(stream)),
             Socket::Tls(stream) => act(Pin::new(stream)),
             Socket::Shared(shared) => shared.borrow_mut().with(act),
+            Socket::Stream(stream) => act(Pin::new(stream)),
             Socket::Gone => act(Pin::new(&mut tokio::io::empty())),
         }
     }

@@ -31,9 +31,11 @@ pub(crate) enum Side {
     ClientWrite = 1,
     /// The backend.
     Backend = 2,
+    /// All of them together: the client has said how long it waits.
+    Deadline = 3,
 }
 
-const SIDES: [Side; 3] = [Side::ClientRead, Side::ClientWrite, Side::Backend];
+const SIDES: [Side; 4] = [Side::ClientRead, Side::ClientWrite, Side::Backend, Side::Deadline];
 
 /// The deadlines of one client connection, and how to wake it.
 #[derive(Debug, Default)]

@@ -7,10 +7,11 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use foldhash::fast::FixedState;
+use http::HeaderValue;
 use rand::rngs::StdRng;
 use slab::Slab;
 
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     tick: Cell<Tick>,
     /// The time of day at the last tick.
     now: Cell<Timestamp>,
+    /// The last `Date` that was written, and its second.
+    date: RefCell<(u64, HeaderValue)>,
     /// A cryptographic generator: it also makes session ids and nonces.
     pub(crate) rng: RefCell<StdRng>,
     /// Field names that backends use.
@@ -94,6 +97,7 @@ impl Worker {
             site: RefCell::new(Rc::new(site)),
             tick: Cell::new(1),
             now: Cell::new(clock::now()),
+            date: RefCell::new((0, HeaderValue::from_static(""))),
             rng: RefCell::new(rng),
             names: RefCell::default(),
             copies: RefCell::default(),
@@ -120,10 +124,9 @@ impl Worker {
     pub(crate) fn serve(&self, site: Arc<Site>) {
         let former = self.site.replace(Rc::new(site));
         drop(former); // when nobody looks at it any more
+        // Connections that began otherwise than they would now are not found any more, and grow old.
         self.caches.borrow_mut().retain(|_, idle| !idle.is_empty());
-        // What is on them goes on. Others begin anew: it may be another protocol from now on.
-        let shared = std::mem::take(&mut *self.shared.borrow_mut());
-        drop(shared);
+        self.shared.borrow_mut().retain(|_, shared| !shared.is_empty());
     }
 
     /// The current tick.
@@ -139,6 +142,18 @@ impl Worker {
     /// The time of day, to a tick.
     pub(crate) fn now(&self) -> Timestamp {
         self.now.get()
+    }
+
+    /// The `Date` of responses that hyper does not write.
+    pub(crate) fn date(&self) -> HeaderValue {
+        let second = self.now().as_millis() / 1000;
+        let (at, date) = &mut *self.date.borrow_mut();
+        if *at != second {
+            let time = UNIX_EPOCH + Duration::from_secs(second);
+            let text = HeaderValue::try_from(httpdate::fmt_http_date(time));
+            (*at, *date) = (second, text.unwrap_or(HeaderValue::from_static("")));
+        }
+        date.clone()
     }
 
     /// An empty buffer to read into.

@@ -7,6 +7,7 @@
 //! sockets over (`takeover`).
 
 mod acceptor;
+mod acme;
 mod certificates;
 mod keys;
 mod listener;
@@ -25,7 +26,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -147,6 +148,9 @@ pub enum Moment {
 /// How long to wait for the first answers of discovery before clients are let in.
 const DISCOVERY: Duration = Duration::from_secs(3);
 
+/// How often a process that ends looks at who is left.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -165,6 +169,10 @@ type Listeners = Arc<Mutex<Vec<Listener>>>;
 pub struct Running {
     listeners: Listeners,
     admin: Option<SocketAddr>,
+    /// Does it speak HTTPS there?
+    is_admin_https: bool,
+    /// Gives an error when the admin address serves nobody any more.
+    admin_closed: Option<mpsc::Receiver<()>>,
     controller: Arc<Controller>,
     observer: Observer,
     workers: Vec<worker::Handle>,
@@ -191,10 +199,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// The same with options.
-pub fn start_with(config: Config, options: Options) -> Result<Running, StartError> {
+pub fn start_with(mut config: Config, options: Options) -> Result<Running, StartError> {
     let Options { source, mut inherited, mut followers, tell, hands_over, alive_every } = options;
     let tell = tell.unwrap_or_else(|| Arc::new(|_| {}));
     raise_descriptors(&config);
+    let is_admin_https = config.admin.tls.is_some();
+    acme::prepare(&mut config.listeners, &config.server.state_dir)?;
     let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
     let (controller, requests) = Controller::new(config.server.state_dir.clone());
     controller.configure(&config.pools, &mut rng);
@@ -205,6 +215,7 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
 
     let observer =
         Observer::new(config.server.access_log.as_ref()).map_err(StartError::AccessLog)?;
+    let admin_socket = config.admin.address.and_then(|address| inherited.take_admin(address));
     let count = config.server.workers;
     let open = (0..).zip(&config.listeners);
     let open = open.map(|(id, listener)| Listener::open(id, listener, count, &mut inherited));
@@ -218,8 +229,15 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     let listeners: Listeners = Arc::new(Mutex::new(listeners));
     let shutdown_timeout = Arc::new(Mutex::new(config.server.shutdown_timeout));
     let state_dir = config.server.state_dir.clone();
-    let operators =
-        operators::start(&config.admin, &controller, &observer, &listeners, &stopping, &mut rng)?;
+    let operators = operators::start(
+        &config.admin,
+        admin_socket,
+        &controller,
+        &observer,
+        &listeners,
+        &stopping,
+        &mut rng,
+    )?;
     followers.extend(operators.follow);
     let reloader = Reloader {
         source,
@@ -235,8 +253,10 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
         rng: StdRng::from_rng(&mut rng),
     };
     let opening = reloader.opening();
-    let certificates = certificates::watch(listeners.clone());
-    let mut guests: Vec<Guest> = vec![Box::pin(reloader.run(requests)), Box::pin(certificates)];
+    let certificates = certificates::watch(listeners.clone(), operators.admin);
+    let issued = acme::run(listeners.clone(), state_dir.clone());
+    let mut guests: Vec<Guest> =
+        vec![Box::pin(reloader.run(requests)), Box::pin(certificates), Box::pin(issued)];
     guests.extend(operators.serve);
     if let Some(interval) = alive_every {
         let beats = workers.iter().map(|worker| worker.beat.clone()).collect();
@@ -244,16 +264,32 @@ pub fn start_with(config: Config, options: Options) -> Result<Running, StartErro
     }
     if hands_over {
         let taken = move || tell(Moment::TakenOver);
-        guests.push(Box::pin(takeover::offer(state_dir, listeners.clone(), taken)));
+        guests.push(Box::pin(takeover::offer(
+            state_dir,
+            listeners.clone(),
+            operators.socket,
+            taken,
+        )));
     }
-    let control = control::start(&controller, guests, &mut rng)?;
+    let control = control::start(&controller, &observer.metrics, guests, &mut rng)?;
     let since = Stopwatch::start();
     while !controller.has_discovered() && since.elapsed() < DISCOVERY {
         std::thread::sleep(Duration::from_millis(10));
     }
     opening.open_all(&site)?;
     let admin = operators.address;
-    Ok(Running { listeners, admin, controller, observer, workers, control, stop, shutdown_timeout })
+    Ok(Running {
+        listeners,
+        admin,
+        is_admin_https,
+        admin_closed: operators.closed,
+        controller,
+        observer,
+        workers,
+        control,
+        stop,
+        shutdown_timeout,
+    })
 }
 
 /// Raises the limit on descriptors as far as it goes, and warns if that is not enough for as many
@@ -280,6 +316,12 @@ impl Running {
     /// Where operators look and act; nowhere if that is off.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// The same as a URL.
+    pub fn admin_url(&self) -> Option<String> {
+        let scheme = if self.is_admin_https { "https" } else { "http" };
+        self.admin.map(|address| format!("{scheme}://{address}/"))
     }
 
     /// Its pools, in the order of the configuration.
@@ -317,8 +359,9 @@ impl Running {
         self.controller.make_way();
         lock(&self.listeners).clear();
         self.stop.send_replace(Ending::Gently);
-        while since.elapsed() < timeout / 2 && !self.workers.iter().all(worker::Handle::is_done) {
-            std::thread::sleep(Duration::from_millis(20));
+        self.wind_down(since, timeout, timeout / 2);
+        if let Some(admin) = &self.admin_closed {
+            let _ = admin.recv_timeout(timeout.saturating_sub(since.elapsed()));
         }
         self.end(since, timeout)
     }
@@ -327,6 +370,7 @@ impl Running {
         // The workers have copies: each is closed when nothing waits there any more.
         lock(&self.listeners).clear();
         self.stop.send_replace(Ending::Now);
+        self.wind_down(since, timeout, timeout);
         let mut cut = 0;
         for worker in self.workers {
             cut += worker.finish(timeout.saturating_sub(since.elapsed()));
@@ -336,6 +380,24 @@ impl Running {
         match cut {
             0 => Shutdown::Complete,
             connections => Shutdown::Forced { connections },
+        }
+    }
+
+    /// Waits until the workers have nothing left to do, or `until` is over. Tunnels end only if they
+    /// are asked to: evenly over half of the `timeout`, so that their clients do not come again all
+    /// at once, or sooner if they are few.
+    fn wind_down(&self, since: Stopwatch, timeout: Duration, until: Duration) {
+        while since.elapsed() < until && !self.workers.iter().all(worker::Handle::is_done) {
+            let pools = self.controller.pools();
+            let open: usize = pools.iter().map(|pool| pool.tunnels_to_close()).sum();
+            let looks =
+                (timeout / 2).saturating_sub(since.elapsed()).as_millis() / LOOK.as_millis();
+            let looks = usize::try_from(looks).unwrap_or(usize::MAX).max(1);
+            let mut turns = open.div_ceil(looks);
+            for pool in pools.iter() {
+                turns -= pool.close_tunnels(turns);
+            }
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The admin address: bound before anything is served, and served by the control thread.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -23,14 +23,21 @@ pub(super) struct Operators {
     pub(super) serve: Option<Guest>,
     /// What another configuration changes.
     pub(super) follow: Option<Follow>,
+    /// The socket, for a process that takes over.
+    pub(super) socket: Option<TcpListener>,
+    /// Its other end is dropped when nobody is served there any more.
+    pub(super) closed: Option<mpsc::Receiver<()>>,
+    /// What else has certificates.
+    pub(super) admin: Option<Arc<Admin>>,
 }
 
-/// Binds the admin address, if there is to be one.
+/// Binds the admin address, if there is to be one and nobody has `inherited` its socket for us.
 ///
 /// If nobody asked for it, the proxy starts without one when another process has the default: two
 /// proxies on one machine are nothing special.
 pub(super) fn start(
     config: &config::Admin,
+    inherited: Option<TcpListener>,
     controller: &Arc<Controller>,
     observer: &Observer,
     listeners: &Listeners,
@@ -38,7 +45,7 @@ pub(super) fn start(
     rng: &mut StdRng,
 ) -> Result<Operators, StartError> {
     let Some(address) = config.address else { return Ok(Operators::default()) };
-    let bound = match admin::bind(address) {
+    let bound = match inherited.map_or_else(|| admin::bind(address), admin::inherit) {
         Ok(bound) => bound,
         Err(error) if config.is_given => return Err(StartError::Listen { address, source: error }),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -64,15 +71,26 @@ pub(super) fn start(
         address,
         Box::new(addresses),
         StdRng::from_rng(rng),
-    );
+    )?;
     let followed = admin.clone();
     let mut stopping = stopping.clone();
     let stop = async move {
-        let _ = stopping.wait_for(|&ending| ending != Ending::NotYet).await;
+        let ending = stopping.wait_for(|&ending| ending != Ending::NotYet).await;
+        ending.is_ok_and(|ending| *ending == Ending::Gently) // which is for a successor's sake
+    };
+    let (open, closed) = mpsc::channel();
+    let socket = bound.socket().ok();
+    let served = admin.clone();
+    let serve = async move {
+        admin::serve(bound, served, stop).await;
+        drop(open);
     };
     Ok(Operators {
         address: Some(address),
-        serve: Some(Box::pin(admin::serve(bound, admin, stop))),
+        closed: Some(closed),
+        socket,
+        admin: Some(admin),
+        serve: Some(Box::pin(serve)),
         follow: Some(Box::new(move |config| followed.reconfigure(&config.admin))),
     })
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
+use super::acme;
 use super::listener::Listener;
 use super::site::{self, Sites};
 use super::sockets::{self, Inherited};
@@ -126,6 +127,8 @@ impl Reloader {
         self.keep_what_cannot_change(&mut config, &mut warnings);
         let keyring = self.sites.keyring(&config, &mut self.rng).map_err(|e| e.to_string())?;
         let transports = site::transports(&config).map_err(|error| error.to_string())?;
+        acme::prepare(&mut config.listeners, &config.server.state_dir)
+            .map_err(|error| error.to_string())?;
         let plan = self.plan(&config.listeners).map_err(|error| error.to_string())?;
         let opening = self.opening();
         let open = opening.deal(&plan).map_err(|error| error.to_string())?;

@@ -87,6 +87,9 @@ impl Sites {
             http2: config.server.http2,
             guarded: guarded(&config.listeners),
             error_pages: config.server.error_pages.clone(),
+            answers_authorities: config.listeners.iter().any(|listener| {
+                listener.tls.as_ref().is_some_and(|tls| tls.incoming.acme.is_some())
+            }),
             tells_local_address: config
                 .pools
                 .iter()

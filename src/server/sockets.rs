@@ -38,7 +38,11 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 
 /// Listening sockets that somebody else has bound: an earlier process, or systemd.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
+pub struct Inherited {
+    listeners: Vec<(SocketAddr, TcpListener)>,
+    /// That of the admin address, if whoever has bound it says which one it is.
+    admin: Option<TcpListener>,
+}
 
 impl Inherited {
     /// Of those that listen on TCP; others are closed.
@@ -57,22 +61,44 @@ impl Inherited {
                 }
             }
         };
-        Inherited(sockets.into_iter().filter_map(usable).collect())
+        Inherited { listeners: sockets.into_iter().filter_map(usable).collect(), admin: None }
+    }
+
+    /// The same with the socket of the admin address.
+    pub(super) fn with_admin(self, admin: Option<TcpListener>) -> Self {
+        Inherited { admin, ..self }
+    }
+
+    /// Takes out what listens on the admin address.
+    pub(super) fn take_admin(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let fits = |bound: &SocketAddr| match address.port() {
+            0 => bound.ip() == address.ip(),
+            _ => *bound == address,
+        };
+        let known =
+            self.admin.take().filter(|socket| socket.local_addr().is_ok_and(|at| fits(&at)));
+        // A service manager does not say which one it is, so its address must.
+        known.or_else(|| (address.port() != 0).then(|| self.take(address).pop()).flatten())
     }
 
     /// Takes those out that listen on this address; on any port, if that is 0.
     pub(super) fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
         let port = match address.port() {
-            0 => self.0.iter().find(|(a, _)| a.ip() == address.ip()).map_or(0, |(a, _)| a.port()),
+            0 => self
+                .listeners
+                .iter()
+                .find(|(a, _)| a.ip() == address.ip())
+                .map_or(0, |(a, _)| a.port()),
             port => port,
         };
         let wanted = SocketAddr::new(address.ip(), port);
-        self.0.extract_if(.., |(address, _)| *address == wanted).map(|(_, socket)| socket).collect()
+        let wanted = self.listeners.extract_if(.., |(address, _)| *address == wanted);
+        wanted.map(|(_, socket)| socket).collect()
     }
 
     /// Where the others listen.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses: Vec<_> = self.0.iter().map(|(address, _)| *address).collect();
+        let mut addresses: Vec<_> = self.listeners.iter().map(|(address, _)| *address).collect();
         addresses.dedup();
         addresses
     }
@@ -128,5 +154,18 @@ mod tests {
         assert_eq!(inherited.take(address).len(), 2);
         assert_eq!(inherited.take(any).len(), 1);
         assert_eq!(inherited.addresses(), []);
+    }
+
+    #[test]
+    fn the_admin_address_is_known_by_name_or_by_its_address() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket = || bind(any, 1).unwrap().pop().unwrap();
+        let handed = || Inherited::new([socket()]).with_admin(Some(socket()));
+        assert!(handed().take_admin(any).is_some());
+        assert!(handed().take_admin("127.0.0.2:0".parse().unwrap()).is_none());
+        assert!(Inherited::new([socket()]).take_admin(any).is_none(), "it is a listener's");
+        let one = socket();
+        let address = one.local_addr().unwrap();
+        assert!(Inherited::new([one]).take_admin(address).is_some());
     }
 }

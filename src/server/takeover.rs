@@ -8,7 +8,7 @@
 //! has happened.
 //!
 //! ```text
-//! old: VERSION, then SOCKET with a descriptor for each of them, then END
+//! old: VERSION, then SOCKET or ADMIN with a descriptor for each of them, then END
 //! new: READY when it serves
 //! ```
 
@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{
@@ -32,6 +33,7 @@ use super::{Inherited, Listeners, lock};
 
 const VERSION: u8 = b'1';
 const SOCKET: u8 = b'S';
+const ADMIN: u8 = b'A';
 const END: u8 = b'E';
 const READY: u8 = b'R';
 
@@ -63,7 +65,7 @@ impl Predecessor {
 pub fn take_over(state_dir: &Path) -> io::Result<(Inherited, Predecessor)> {
     let stream = UnixStream::connect(path(state_dir))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut sockets = Vec::new();
+    let (mut sockets, mut admin) = (Vec::new(), None);
     if !matches!(receive(&stream)?, (VERSION, None)) {
         return Err(io::Error::other("the process that serves hands over in another way"));
     }
@@ -72,7 +74,11 @@ pub fn take_over(state_dir: &Path) -> io::Result<(Inherited, Predecessor)> {
             (SOCKET, Some(socket)) if sockets.len() < MAX_SOCKETS => {
                 sockets.push(TcpListener::from(socket));
             }
-            (END, None) => return Ok((Inherited::new(sockets), Predecessor(stream))),
+            (ADMIN, Some(socket)) => admin = Some(TcpListener::from(socket)),
+            (END, None) => {
+                let inherited = Inherited::new(sockets).with_admin(admin);
+                return Ok((inherited, Predecessor(stream)));
+            }
             _ => return Err(io::Error::other("what was handed over makes no sense")),
         }
     }
@@ -80,7 +86,13 @@ pub fn take_over(state_dir: &Path) -> io::Result<(Inherited, Predecessor)> {
 
 /// Waits for a process that takes over, and gives it what it needs. Ends when it has said that it
 /// serves, or this process cannot wait for it.
-pub(super) async fn offer(state_dir: PathBuf, listeners: Listeners, taken: impl FnOnce() + Send) {
+pub(super) async fn offer(
+    state_dir: PathBuf,
+    listeners: Listeners,
+    admin: Option<TcpListener>,
+    taken: impl FnOnce() + Send,
+) {
+    let admin = Arc::new(admin);
     let path = path(&state_dir);
     let listener = match listen(&path) {
         Ok(listener) => listener,
@@ -94,9 +106,10 @@ pub(super) async fn offer(state_dir: PathBuf, listeners: Listeners, taken: impl 
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         };
-        let listeners = listeners.clone();
+        let (listeners, admin) = (listeners.clone(), admin.clone());
         // Blocking, on a thread of its own: it happens once.
-        let handed = tokio::task::spawn_blocking(move || hand_over(stream.into_std()?, &listeners));
+        let hand_over = move || hand_over(stream.into_std()?, &listeners, admin.as_ref().as_ref());
+        let handed = tokio::task::spawn_blocking(hand_over);
         match handed.await {
             Ok(Ok(())) => break,
             Ok(Err(error)) => {
@@ -122,7 +135,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn hand_over(stream: UnixStream, listeners: &Listeners) -> io::Result<()> {
+fn hand_over(
+    stream: UnixStream,
+    listeners: &Listeners,
+    admin: Option<&TcpListener>,
+) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -133,6 +150,9 @@ fn hand_over(stream: UnixStream, listeners: &Listeners) -> io::Result<()> {
     send(&stream, VERSION, None)?;
     for socket in sockets.iter().flatten() {
         send(&stream, SOCKET, Some(socket.as_fd()))?;
+    }
+    if let Some(admin) = admin {
+        send(&stream, ADMIN, Some(admin.as_fd()))?;
     }
     send(&stream, END, None)?;
     let mut answer = [0];

@@ -201,27 +201,33 @@ async fn work(
                 }
             }
             Some(dealt) = queue.recv(), if !queue.is_closed() => take(dealt, worker),
-            Some(order) = orders.recv() => {
-                worker.serve(order.site);
-                order.change.into_iter().for_each(|(id, entrance)| acceptors.change(id, entrance));
-                for (id, socket, entrance) in order.open {
-                    acceptors.open(id, socket, entrance);
-                }
-                order.close.into_iter().for_each(|id| acceptors.close(id));
-            }
+            Some(order) = orders.recv() => obey(order, worker, &mut acceptors),
             Ok(()) = stopping.changed() => {
+                // What was said before is done before, whatever is heard first.
+                while let Ok(order) = orders.try_recv() {
+                    obey(order, worker, &mut acceptors);
+                }
                 let ending = *stopping.borrow_and_update();
                 match ending {
                     Ending::NotYet => {}
                     Ending::Gently => worker.shut_down(false),
                     Ending::Now => worker.shut_down(true),
                 }
-                if ending != Ending::NotYet {
-                    acceptors.close_all();
-                }
             }
         }
+        if worker.is_shutting_down() {
+            acceptors.close_all();
+        }
     }
+}
+
+fn obey(order: Order, worker: &Worker, acceptors: &mut Acceptors) {
+    worker.serve(order.site);
+    order.change.into_iter().for_each(|(id, entrance)| acceptors.change(id, entrance));
+    for (id, socket, entrance) in order.open {
+        acceptors.open(id, socket, entrance);
+    }
+    order.close.into_iter().for_each(|id| acceptors.close(id));
 }
 
 /// Who gets a new connection?

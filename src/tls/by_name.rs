@@ -8,6 +8,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
+use super::challenges::{ALPN, challenges};
 
 /// Certificates by the names that they are for.
 #[derive(Debug)]
@@ -16,10 +17,12 @@ pub(super) struct ByName {
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// All of them, in the order of the configuration.
     all: Vec<Arc<CertifiedKey>>,
+    /// May an authority ask whose names these are?
+    has_challenges: bool,
 }
 
 impl ByName {
-    pub(super) fn new(certificates: Vec<Certificate>) -> Self {
+    pub(super) fn new(certificates: Vec<Certificate>, has_challenges: bool) -> Self {
         let mut names: HashMap<String, Vec<_>> = HashMap::new();
         let mut all = Vec::new();
         for Certificate { key, names: of_key } in certificates {
@@ -34,7 +37,7 @@ impl ByName {
         for keys in names.values_mut() {
             keys.sort_by_key(|key| key.key.algorithm() == SignatureAlgorithm::RSA);
         }
-        ByName { names, all }
+        ByName { names, all, has_challenges }
     }
 
     fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
@@ -47,6 +50,10 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if self.has_challenges && hello.alpn().is_some_and(|mut offered| offered.any(|p| p == ALPN))
+        {
+            return hello.server_name().and_then(|name| challenges().certificate(name));
+        }
         let named = hello.server_name().and_then(|name| self.named(name));
         let suits =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
@@ -75,7 +82,7 @@ mod tests {
         let first = certificate(directory.path(), &["*.example.com", "example.com"]);
         let second = certificate(directory.path(), &["Shop.example.com"]);
         let (wild, exact) = (first.key.clone(), second.key.clone());
-        let by_name = ByName::new(vec![first, second]);
+        let by_name = ByName::new(vec![first, second], false);
         let found = |name| by_name.named(name).map(|keys| Arc::as_ptr(&keys[0]));
         assert_eq!(found("shop.example.com"), Some(Arc::as_ptr(&exact)));
         assert_eq!(found("SHOP.EXAMPLE.COM"), Some(Arc::as_ptr(&exact)));

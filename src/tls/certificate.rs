@@ -1,12 +1,15 @@
 //! PEM files to a chain and its key, or what is wrong with them.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
+use x509_cert::der::Decode;
 
 use super::{Error, PairFiles, certificates, read};
 
@@ -63,4 +66,14 @@ fn names(certificate: &rustls::pki_types::CertificateDer<'_>) -> Result<Vec<Stri
     let parsed = webpki::EndEntityCert::try_from(certificate);
     let parsed = parsed.map_err(|error| format!("its certificate cannot be used: {error}"))?;
     Ok(parsed.valid_dns_names().map(str::to_ascii_lowercase).collect())
+}
+
+/// From when and until when the first certificate of a file is good.
+pub fn validity(file: &Path) -> Result<(SystemTime, SystemTime), Error> {
+    let certificates = certificates(file)?;
+    let certificate = certificates.first().map_or(&[][..], |first| first.as_ref());
+    let certificate = x509_cert::Certificate::from_der(certificate);
+    let certificate = certificate.map_err(|error| Error::new(file, error))?;
+    let validity = certificate.tbs_certificate.validity;
+    Ok((validity.not_before.to_system_time(), validity.not_after.to_system_time()))
 }

@@ -13,6 +13,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifi
 
 use super::by_name::ByName;
 use super::certificate::Certificate;
+use super::challenges::ALPN;
 use super::{Error, MinVersion, PairFiles, authorities};
 
 /// What a listener is to say to clients.
@@ -26,6 +27,45 @@ pub struct IncomingSpec {
     pub http2: bool,
     /// Are clients asked for a certificate?
     pub client_auth: Option<ClientAuth>,
+    /// A certificate that is had from an authority. Its files are among the others when listeners
+    /// are opened.
+    pub acme: Option<AcmeSpec>,
+}
+
+/// How a certificate is had from an authority (RFC 8555).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeSpec {
+    /// The names that it is for.
+    pub domains: Vec<String>,
+    /// Whom the authority may write to, as URIs.
+    pub contact: Vec<String>,
+    /// The authority's directory.
+    pub directory: String,
+    /// Whose certificate the directory has. Absent: one that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// How the authority makes sure that the names are ours.
+    pub challenge: AcmeChallenge,
+    /// Does the operator agree to the authority's terms?
+    pub agrees_to_terms: bool,
+}
+
+/// How an authority makes sure that a name is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    /// It asks on port 80.
+    Http01,
+    /// It asks on port 443.
+    TlsAlpn01,
+}
+
+impl AcmeChallenge {
+    /// As the specifications write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AcmeChallenge::Http01 => "HTTP-01",
+            AcmeChallenge::TlsAlpn01 => "TLS-ALPN-01",
+        }
+    }
 }
 
 /// How clients are asked for a certificate.
@@ -126,7 +166,9 @@ fn tickets(spec: &IncomingSpec) -> Result<Arc<dyn ProducesTickets>, Error> {
 fn config(spec: &IncomingSpec, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let certificates = spec.certificates.iter().map(|files| Certificate::load(files, &provider));
-    let certificates = ByName::new(certificates.collect::<Result<_, _>>()?);
+    let has_challenges =
+        spec.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01);
+    let certificates = ByName::new(certificates.collect::<Result<_, _>>()?, has_challenges);
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(spec.min_version.versions())
         .map_err(|error| first(spec, error))?;
@@ -141,6 +183,9 @@ fn config(spec: &IncomingSpec, tickets: &Arc<dyn ProducesTickets>) -> Result<Ser
         true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         false => vec![b"http/1.1".to_vec()],
     };
+    if has_challenges {
+        config.alpn_protocols.push(ALPN.to_vec());
+    }
     Ok(config)
 }
 
@@ -179,6 +224,7 @@ mod tests {
             certificates: vec![files],
             min_version: MinVersion::Tls12,
             http2: false,
+            acme: None,
             client_auth: None,
         }
     }

@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`certificate`] | PEM files to a chain and its key, or what is wrong with them |
 //! | [`by_name`] | which certificate a client gets |
+//! | [`mod@challenges`] | what an authority that issues certificates asks to see |
 //! | [`incoming`] | what a listener says to clients; replaced while it is in use |
 //! | [`outgoing`] | how backends are spoken to |
 //! | [`mod@subject`] | who a client's certificate says it is |
 
 mod by_name;
 mod certificate;
+mod challenges;
 mod incoming;
 mod outgoing;
 mod subject;
@@ -24,8 +26,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
-pub use incoming::{ClientAuth, Incoming, IncomingSpec};
-pub use outgoing::{Outgoing, OutgoingSpec};
+pub use certificate::validity;
+pub use challenges::{Challenges, challenges};
+pub use incoming::{AcmeChallenge, AcmeSpec, ClientAuth, Incoming, IncomingSpec};
+pub use outgoing::{Outgoing, OutgoingSpec, Protocols};
 pub use subject::subject;
 
 /// A certificate and its key, as files.
@@ -75,6 +79,11 @@ pub struct Error {
 }
 
 impl Error {
+    /// A problem with a file that somebody else has found.
+    pub fn about(file: &Path, problem: impl fmt::Display) -> Self {
+        Error::new(file, problem)
+    }
+
     fn new(file: &Path, problem: impl fmt::Display) -> Self {
         Error { file: file.into(), problem: problem.to_string() }
     }

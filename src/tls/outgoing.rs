@@ -11,9 +11,10 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::certificate::Certificate;
-use super::{Error, MinVersion, PairFiles, authorities};
+use super::{Error, MinVersion, PairFiles, authorities, read};
 
 /// How backends are to be spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +27,28 @@ pub struct OutgoingSpec {
     pub certificate: Option<PairFiles>,
     /// The oldest protocol that is spoken.
     pub min_version: MinVersion,
-    /// Is HTTP/2 asked for?
-    pub http2: bool,
+    /// What is offered (ALPN).
+    pub protocols: Protocols,
     /// Is whoever answers believed to be the backend?
     pub believes_anybody: bool,
+}
+
+/// What is offered to backends (ALPN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    /// HTTP/1.1, without saying so: not every server knows ALPN.
+    Http1,
+    /// HTTP/2, and nothing else.
+    Http2,
+    /// Either; the backend chooses.
+    Either,
 }
 
 /// How backends are spoken to.
 #[derive(Debug)]
 pub struct Outgoing {
     config: Arc<ClientConfig>,
+    identity: u64,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -61,12 +74,20 @@ impl Outgoing {
                 builder.with_client_cert_resolver(Arc::new(Always(certificate.key)))
             }
         };
-        if spec.http2 {
-            config.alpn_protocols = vec![b"h2".to_vec()];
-        }
+        config.alpn_protocols = match spec.protocols {
+            Protocols::Http1 => Vec::new(),
+            Protocols::Http2 => vec![b"h2".to_vec()],
+            Protocols::Either => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
         let server_name = spec.server_name.clone().map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| about_none(error.to_string()))?;
-        Ok(Outgoing { config: Arc::new(config), server_name })
+        Ok(Outgoing { config: Arc::new(config), identity: identity(spec)?, server_name })
+    }
+
+    /// The same for the same settings and contents of files, as far as these name any: what was
+    /// verified by others was not verified by these.
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// Agrees on keys with whom `host` (a name or an address; absent for a Unix socket) names, and
@@ -82,6 +103,15 @@ impl Outgoing {
         };
         TlsConnector::from(self.config.clone()).connect(name, stream).await
     }
+}
+
+fn identity(spec: &OutgoingSpec) -> Result<u64, Error> {
+    let pair = spec.certificate.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+    let mut identity = xxh3_64(format!("{spec:?}").as_bytes());
+    for file in spec.ca.iter().chain(pair) {
+        identity = xxh3_64_with_seed(&read(file)?, identity);
+    }
+    Ok(identity)
 }
 
 /// The authorities that the system trusts.

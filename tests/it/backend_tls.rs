@@ -150,3 +150,47 @@ fn web_sockets_pass_over_tls_on_both_sides() {
         assert_eq!(socket.read().unwrap(), tungstenite::Message::text(text));
     }
 }
+
+#[test]
+fn backends_may_choose_the_protocol() {
+    let authority = Authority::new();
+    let backend = TlsBackend::echoing(&authority.issue("app", &["app.test"]), None, "hello");
+    for (http2, status) in [("false", 200), ("true", 502), ("\"auto\"", 200)] {
+        let settings = format!("http2 = {http2}");
+        let proxy = proxy(&backend, &trusting(&authority, "app.test"), &settings);
+        assert_eq!(get(proxy.address(), "/", "").status, status, "{http2}");
+    }
+    let before = backend.connections();
+    let proxy = proxy(&backend, &trusting(&authority, "app.test"), "http2 = \"auto\"");
+    let mut client = Client::connect(proxy.address());
+    (0..5).for_each(|_| assert_eq!(client.get("/", "").text(), "hello"));
+    assert_eq!(backend.connections(), before + 1, "it is kept");
+}
+
+#[test]
+fn who_is_not_believed_any_more_is_not_used_any_more() {
+    let authority = Authority::new();
+    let stranger = Authority::new();
+    let backend = TlsBackend::echoing(&authority.issue("app", &["app.test"]), None, "hello");
+    let ca = authority.path().join("bundle.pem");
+    std::fs::copy(authority.file(), &ca).unwrap();
+    let tls = format!("[pools.pool.tls]\nca = {ca:?}\nserver_name = \"app.test\"\n");
+    let config = |tls: &str| {
+        let server = "[server]\nworkers = 1\nshutdown_timeout = \"100ms\"\n";
+        format!("{server}{}", pool(&[backend.address.to_string()], tls))
+    };
+    let proxy = Proxy::with(&config(&tls));
+    let mut client = Client::connect(proxy.address());
+    assert_eq!(client.get("/", "").text(), "hello");
+    proxy.reload(&config(&tls)).unwrap();
+    assert_eq!(client.get("/", "").text(), "hello");
+    assert_eq!(backend.connections(), 1, "nothing has changed");
+
+    proxy.reload(&config(&tls.replace("app.test", "other.test"))).unwrap();
+    assert_eq!(client.get("/", "").status, 502, "another name");
+    proxy.reload(&config(&tls)).unwrap();
+    assert_eq!(client.get("/", "").status, 200);
+    std::fs::copy(stranger.file(), &ca).unwrap();
+    proxy.reload(&config(&tls)).unwrap();
+    assert_eq!(client.get("/", "").status, 502, "the same file with others in it");
+}

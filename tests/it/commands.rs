@@ -117,7 +117,14 @@ fn check_never_shows_a_secret() {
 #[test]
 fn the_shipped_configurations_are_fine() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for file in ["quickstart.toml", "sticky-cookie.toml", "hash.toml", "websocket.toml"] {
+    for file in [
+        "quickstart.toml",
+        "sticky-cookie.toml",
+        "hash.toml",
+        "websocket.toml",
+        "rolling-deploys.toml",
+        "discovery.toml",
+    ] {
         let mut command = Command::new(STICKLER);
         command.args(["check", file]).current_dir(&config);
         command.env("STICKLER_KEY", "bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldy0=");

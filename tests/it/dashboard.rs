@@ -134,6 +134,40 @@ fn it_shows_what_there_is_and_what_happens() {
 }
 
 #[test]
+fn it_says_what_stickiness_costs() {
+    let apps = [(); 2].map(|()| {
+        crate::support::Backend::answering(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".into()
+        })
+    });
+    let settings = format!("balance = \"round_robin\"\n{STICKY}");
+    let proxy = Proxy::configured(ON, &[&apps[0], &apps[1]], &settings);
+    let browser = Browser::open(&proxy.admin().url(), 1280, 900);
+    browser.wait_for_text("[data-pool=pool] .meaning", "No request has ended");
+    assert!(browser.text("[data-pool=pool] .price b").starts_with('–'), "nothing is known");
+    let mut visitor = crate::support::Client::connect(proxy.address());
+    let cookie = format!("Cookie: {}\r\n", visitor.get("/", "").cookie().unwrap());
+    (0..99).for_each(|_| drop(visitor.get("/", &cookie)));
+    // One session does it all: its home has 2.00 times its share, the even world 1.00 or so.
+    browser.wait_for_text("[data-pool=pool] .meaning", "more capacity");
+    browser.wait_for_text("[data-pool=pool] .cost .facts", "2.00 × fair, even 1.");
+    let price = browser.text("[data-pool=pool] .price b");
+    let percent: f64 = price.trim_end_matches(" %").parse().unwrap();
+    assert!((75.0..=115.0).contains(&percent), "{price}");
+    browser.click("[data-pool=pool] [data-window='10s']");
+    browser.wait_for_text("[data-pool=pool] .price span", "10 s");
+    // The home's bar is twice as high as its outline, and the other has an outline only.
+    let heights = "return [...document.querySelectorAll('.well')].map(w => \
+                   [...w.children].map(c => Number(c.style.getPropertyValue('--at'))))";
+    let heights: Vec<[f64; 2]> = serde_json::from_value(browser.evaluate(heights)).unwrap();
+    let (home, other) = if heights[0][0] > 0.5 { (0, 1) } else { (1, 0) };
+    assert_eq!((heights[home][0], heights[other][0]), (1.0, 0.0), "{heights:?}");
+    assert!((heights[home][1] + heights[other][1] - 1.0).abs() < 0.01, "{heights:?}");
+    assert!(heights.iter().all(|[_, even]| (0.4..0.6).contains(even)), "{heights:?}");
+}
+
+#[test]
 fn a_click_drains_a_backend_and_the_end_is_shown() {
     let (proxy, admin, _apps) = proxy("");
     let mut visitor = Visitor::new(proxy.address());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use stickler::balance::BackendState;
 
-use crate::support::{Backend, NameServer, Proxy, Visitor, Zone, app, app_at, wait_until};
+use crate::support::{Backend, Files, NameServer, Proxy, Visitor, Zone, app, app_at, wait_until};
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -97,6 +97,41 @@ fn targets_are_known_by_their_names_wherever_they_are() {
     names.says(zone(0, 2));
     names.wait_until_heard();
     wait_until("it has moved", || bound.visit() == "b2 bound");
+}
+
+#[test]
+fn names_are_made_as_the_configuration_says() {
+    let app = app(0);
+    let port = app.address.port();
+    let names = NameServer::new(Zone::Hosts(vec![ONE]));
+    let dns = format!("dns = \"shop.internal:{port}\"\nname = \"app-{{address}}\"");
+    assert_eq!(members(&Proxy::with(&config(&dns, &names, "5m"))), ["app-127.0.0.1"]);
+    names.says(Zone::Targets(vec![("shop-1.internal.", port, ONE)]));
+    for (template, name) in [
+        ("app-{target}", "app-shop-1.internal".to_owned()),
+        ("{address}_{port}", format!("127.0.0.1_{port}")),
+    ] {
+        let srv = format!("srv = \"_http._tcp.shop.internal\"\nname = \"{template}\"");
+        assert_eq!(members(&Proxy::with(&config(&srv, &names, "5m"))), [name]);
+    }
+}
+
+#[test]
+fn who_was_found_is_known_after_a_restart_without_a_name_server() {
+    let app = app(0);
+    let names = NameServer::new(Zone::Hosts(vec![ONE]));
+    let dns = format!("dns = \"shop.internal:{}\"", app.address.port());
+    let files = Files::with(&config(&dns, &names, "5m"));
+    let (process, address) = files.run();
+    let mut visitor = Visitor::new(address);
+    assert_eq!(visitor.visit(), "b0 new");
+    process.signal("TERM");
+    assert_eq!(process.end().code, Some(0));
+    names.says(Zone::Silent);
+    let (process, address) = files.run();
+    let mut again = Visitor::with(address, visitor.cookie.as_ref().unwrap());
+    assert_eq!(again.visit(), "b0 bound");
+    assert!(process.stderr().contains("who was found before"), "{}", process.stderr());
 }
 
 #[test]

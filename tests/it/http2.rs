@@ -10,10 +10,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
-use hyper_util::rt::TokioIo;
 use stickler::server::Shutdown;
 
-use crate::support::http2::{ask, connect, get, of_frames, run, text, whole};
+use crate::support::http2::{ask, connect, echo, get, of_frames, open_tunnel, run, text, whole};
 use crate::support::{Authority, Backend, Client, Gate, PATIENCE, Process, Proxy, wait_until};
 
 const H2C: &str = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n";
@@ -360,43 +359,14 @@ fn web_sockets_are_streams() {
     });
     let proxy = Proxy::configured(H2C, &[&backend], COOKIE);
     run(async {
-        use tokio_tungstenite::WebSocketStream;
-        use tokio_tungstenite::tungstenite::protocol::Role;
-
         let mut sender = connect(proxy.address()).await;
-        sender.ready().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await; // for the settings to arrive
-        let mut request = Request::connect("http://shop.test/chat")
-            .header("sec-websocket-version", "13")
-            .body(whole(""))
-            .unwrap();
-        request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert!(response.headers().contains_key("set-cookie"));
-        assert_eq!(response.headers().get("sec-websocket-accept"), None);
-        let stream = hyper::upgrade::on(response).await.unwrap();
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Client, None);
-        echo(socket.await).await;
+        let (response, socket) = open_tunnel(&mut sender, "/chat").await;
+        assert!(response.contains_key("set-cookie"));
+        assert_eq!(response.get("sec-websocket-accept"), None);
+        echo(socket).await;
         let mut other = Request::connect("http://shop.test/").body(whole("")).unwrap();
         other.extensions_mut().insert(hyper::ext::Protocol::from_static("connect-udp"));
         assert_eq!(sender.send_request(other).await.unwrap().status(), 501);
     });
     proxy.wait_until_quiet();
-}
-
-/// Sends messages and gets them back.
-async fn echo<S>(mut socket: tokio_tungstenite::WebSocketStream<S>)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    use futures_util::{SinkExt, StreamExt};
-    use tokio_tungstenite::tungstenite::Message;
-
-    for message in ["a", &"long".repeat(50_000)] {
-        socket.send(Message::text(message)).await.unwrap();
-        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(message));
-    }
-    socket.close(None).await.unwrap();
-    while socket.next().await.is_some() {}
 }

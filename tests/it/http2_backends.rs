@@ -208,7 +208,7 @@ fn other_peoples_servers_are_content() {
     let pair = authority.issue("app", &["app.test"]);
     let files = tempfile::tempdir().unwrap();
     fs::write(files.path().join("large"), vec![b'x'; 3_000_000]).unwrap();
-    for over_tls in [false, true] {
+    for (over_tls, http2) in [(false, "true"), (true, "true"), (true, "\"auto\"")] {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new("nghttpd");
         command.arg("-d").arg(files.path()).args(["-a", "127.0.0.1"]);
@@ -225,7 +225,7 @@ fn other_peoples_servers_are_content() {
             assert!(!server.has_ended(), "{}", server.stderr());
             TcpStream::connect(address).is_ok()
         });
-        let settings = format!("http2 = true\n{settings}");
+        let settings = format!("http2 = {http2}\n{settings}");
         let proxy = Proxy::with(&format!("{ONE}{H2C}{}", pool(&[address.to_string()], &settings)));
         let mut client = Client::connect(proxy.address());
         for _ in 0..3 {

@@ -6,14 +6,17 @@
 #![allow(missing_docs, reason = "tests are read, not called")]
 #![allow(unreachable_pub, reason = "support is public to every file of this binary")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "figures, for those who ask with --nocapture")]
 
 mod support;
 
 mod access_log;
+mod acme;
 mod addresses;
 mod admin_access;
 mod admin_api;
 mod admin_events;
+mod admin_tls;
 mod affinity_cookie;
 mod affinity_hash;
 mod app_is_told;
@@ -28,9 +31,11 @@ mod commands;
 mod compression;
 mod connections;
 mod cookies;
+mod cost;
 mod crowds;
 mod dashboard;
 mod demo;
+mod deploy;
 mod discovery;
 mod dozing;
 mod drain;
@@ -39,15 +44,21 @@ mod ejection;
 mod errors;
 mod forwarded;
 mod forwarding;
+mod grpc;
 mod handling;
 mod health;
 mod http2;
 mod http2_backends;
+mod http2_interim;
+mod http2_rules;
+mod http2_tunnels;
 mod interim;
+mod kept_state;
 mod keys;
 mod lifetimes;
 mod limits;
 mod logging;
+mod membership;
 mod metrics;
 mod mutations;
 mod old_clients;
@@ -76,6 +87,7 @@ mod tls;
 mod tokens;
 mod transitions;
 mod truncation;
+mod unstick;
 mod upgrade;
 mod websocket;
 mod when_unavailable;

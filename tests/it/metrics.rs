@@ -300,7 +300,7 @@ fn the_process_says_how_it_is() {
 fn everything() -> Scrape {
     let [a, b] = apps();
     let settings = format!(
-        "balance = \"round_robin\"\nattempts = 2\neject = {{ connect_failures = 1, duration = \"1h\" }}\n{COOKIE}"
+        "balance = \"round_robin\"\nattempts = 2\neject = {{ connect_failures = 1, duration = \"1h\" }}\n{COOKIE}unstick = {{ percent = 0.001 }}\n"
     );
     let text = pool(&[a.address.to_string(), b.address.to_string()], &settings);
     let text = text.replace("name = \"b0\"\n", "name = \"b0\"\nmax_connections = 100\n");
@@ -313,6 +313,8 @@ fn everything() -> Scrape {
         b.die()
     }
     visitor.visit();
+    let has_cost = |scrape: &Scrape| scrape.names().contains("stickler_cost_headroom_ratio");
+    wait_until("the cost of stickiness is measured", || has_cost(&proxy.scrape()));
     let left = proxy.member(if home.starts_with("b0") { "b1" } else { "b0" });
     let now = stickler::clock::now();
     proxy.pool().drain(left.id(), DrainPolicy::default(), true, now).unwrap();
@@ -371,8 +373,8 @@ fn names_keep_the_rules() {
         assert!(!name.contains("milli") && !name.contains("_ms"), "{name}: base units");
     }
     let known = [
-        "backend", "cause", "code", "end", "fate", "le", "listener", "log", "outcome", "pool",
-        "problem", "reason", "state", "version",
+        "arm", "backend", "cause", "code", "end", "fate", "le", "listener", "log", "of", "outcome",
+        "pool", "problem", "quantile", "reason", "state", "verdict", "version", "window", "world",
     ];
     assert_eq!(scrape.labels().into_iter().collect::<Vec<_>>(), known, "bounded, all of them");
     assert!(!scrape.text.contains("# EOF"));

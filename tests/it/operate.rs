@@ -9,9 +9,9 @@ use crate::support::{
     Admin, Backend, Ended, Files, ON, Process, Proxy, STICKLER, Visitor, apps, pool, wait_until,
 };
 
-const STICKY: &str = "[pools.pool.affinity]\nmode = \"cookie\"\n";
+pub const STICKY: &str = "[pools.pool.affinity]\nmode = \"cookie\"\n";
 
-fn proxy(backends: &[&Backend]) -> (Proxy, Admin) {
+pub fn proxy(backends: &[&Backend]) -> (Proxy, Admin) {
     let proxy = Proxy::configured(ON, backends, STICKY);
     let admin = proxy.admin();
     (proxy, admin)
@@ -25,12 +25,12 @@ fn start(admin: &Admin, arguments: &[&str]) -> Process {
 
 /// Runs it to its end.
 #[track_caller]
-fn run(admin: &Admin, arguments: &[&str]) -> Ended {
+pub fn run(admin: &Admin, arguments: &[&str]) -> Ended {
     start(admin, arguments).end()
 }
 
 #[track_caller]
-fn json(ended: &Ended) -> Value {
+pub fn json(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"))
 }
 
@@ -148,7 +148,7 @@ fn a_proxy_that_cannot_be_reached_is_said_to_be_with_what_to_do() {
     let other = Backend::named("not an admin API");
     let ended = run(&Admin::at(other.address), &["status"]);
     assert!(ended.stderr.contains("is not Stickler's admin API"), "{ended:?}");
-    let ended = run(&admin, &["status", "--admin", "https://example.com"]);
+    let ended = run(&admin, &["status", "--admin", "ftp://example.com"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
 }
 
@@ -236,12 +236,13 @@ fn a_reload_says_what_has_changed_or_what_is_wrong() {
 
 /// The admin address of a process, as it logs it.
 #[track_caller]
-fn admin_of(process: &Process) -> Admin {
+pub fn admin_of(process: &Process) -> Admin {
     let mut address = None;
     wait_until("the admin address is told", || {
         let log = process.stderr();
-        let line = log.lines().find_map(|line| line.split_once("operators at http://"));
-        address = line.and_then(|(_, rest)| rest.trim_end_matches('/').parse().ok());
+        let line = log.lines().find_map(|line| line.split_once("dashboard for operators at http"));
+        let url = line.map(|(_, rest)| rest.trim_start_matches('s').trim_start_matches("://"));
+        address = url.and_then(|url| url.trim_end_matches('/').parse().ok());
         address.is_some()
     });
     Admin::at(address.unwrap())

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use stickler::balance::BackendState;
+use stickler::clock::Stopwatch;
 
 use crate::support::{Backend, Client, Gate, Proxy, Visitor, apps, get, pool, wait_until};
 
@@ -54,6 +55,7 @@ fn a_hundred_reloads_lose_no_request_and_move_no_session() {
     };
     let proxy = Proxy::with(&config(0));
     let address = proxy.address();
+    let begun = Stopwatch::start();
     let (is_over, visits) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -68,9 +70,15 @@ fn a_hundred_reloads_lose_no_request_and_move_no_session() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
-    assert!(visits.load(Ordering::Relaxed) >= 100);
+    let visits = visits.load(Ordering::Relaxed);
+    assert!(visits >= 100);
     let moves: u64 = stickler::balance::Reason::ALL.iter().map(|&r| proxy.pool().count_of(r)).sum();
     assert_eq!(moves, 0, "no session moved for any reason");
+    let took = begun.elapsed().as_secs_f64();
+    println!(
+        "100 reloads in {took:.1} s under {} requests: 0 failed, {moves} sessions moved",
+        visits * 3
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What requests are called: their ids, and the traces that they belong to.
 
-use crate::support::{Backend, Proxy, Request, get};
+use crate::support::{Backend, Client, Proxy, Request, get};
 
 const SERVER: &str = "[server]\nworkers = 1\nshutdown_timeout = \"100ms\"\n";
 const TRUSTED: &str =
@@ -48,6 +48,29 @@ fn error_pages_show_the_id_that_a_trusted_proxy_gave() {
     let page = get(proxy.address(), "/", "X-Request-Id: from-outside\r\n");
     assert_eq!((page.status, page.field("x-request-id")), (404, Some("from-outside")));
     assert!(page.text().contains("\"request_id\":\"from-outside\""));
+}
+
+#[test]
+fn error_pages_show_the_id_in_the_field_that_backends_find_it_in() {
+    let route = "[[routes]]\nhost = \"elsewhere\"\npool = \"pool\"\n";
+    let page = |header: &str, request: &str| {
+        let server = format!("{SERVER}request_id_header = \"{header}\"\n");
+        let proxy = Proxy::configured(&format!("{server}{route}"), &[&Backend::named("a")], "");
+        Client::connect(proxy.address()).send(request).response()
+    };
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET / HTTP/9.9\r\n\r\n", 505), // never becomes a request
+    ] {
+        let named = page("X-Correlation-Id", request);
+        let id = named.field("x-correlation-id").unwrap();
+        assert_eq!((named.status, named.field("x-request-id")), (status, None));
+        assert!(named.text().contains(id), "{named:?}");
+        let off = page("off", request);
+        assert_eq!((off.field("x-request-id"), off.field("x-correlation-id")), (None, None));
+        assert!(off.text().contains("request_id") || off.text().contains("Request "), "{off:?}");
+    }
 }
 
 #[test]

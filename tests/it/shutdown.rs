@@ -9,6 +9,9 @@ use stickler::server::Shutdown;
 
 use crate::support::{Backend, Client, Files, Gate, Process, Proxy, get, pool, wait_until};
 
+const UPGRADE: &str =
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
 /// A proxy that gives what is in flight a lot of time to finish.
 fn patient(backend: &Backend) -> Proxy {
     Proxy::configured("[server]\nworkers = 2\nshutdown_timeout = \"15s\"", &[backend], "")
@@ -117,13 +120,30 @@ fn what_does_not_end_is_cut_off_in_time() {
 fn a_tunnel_that_does_not_end_is_cut_off_in_time() {
     let backend = Backend::new(|mut conversation| {
         conversation.head().unwrap();
-        conversation.send("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        conversation.send("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
         conversation.wait_for_close();
     });
     let proxy = Proxy::before(&[&backend], "");
     let mut client = Client::connect(proxy.address());
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").head();
+    client.send(UPGRADE).head();
+    // It was told, and neither end has answered.
     assert_eq!(proxy.shut_down(), Shutdown::Forced { connections: 1 });
+}
+
+#[test]
+fn a_tunnel_of_which_we_know_no_last_word_ends_without_one() {
+    let backend = Backend::new(|mut conversation| {
+        conversation.head().unwrap();
+        conversation.send("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        conversation.wait_for_close();
+    });
+    let proxy = patient(&backend);
+    let mut client = Client::connect(proxy.address());
+    client.send(UPGRADE.replace("websocket", "x")).head();
+    let since = Stopwatch::start();
+    assert_eq!(proxy.shut_down(), Shutdown::Complete);
+    assert!(since.elapsed() < Duration::from_secs(7), "{:?}", since.elapsed());
+    client.assert_closed();
 }
 
 /// A `stickler` of its own in front of this backend, and where it listens.

@@ -244,6 +244,9 @@ fn plain_http_on_the_port_for_https_is_told_so() {
     let mut no_hello = Client::connect(shop.proxy.address());
     no_hello.send([0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5]).rest();
     assert_eq!(backend.connections(), 0);
+    let scrape = shop.proxy.scrape_after(1);
+    let refused = scrape.sum("stickler_requests_total", &[("code", "4xx")]);
+    assert_eq!(refused, 1.0, "{}", scrape.text);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use stickler::balance::{BackendState, DrainPolicy};
 use stickler::clock::{self, Stopwatch};
+use stickler::server::Shutdown;
 use tokio_tungstenite::tungstenite;
 use tungstenite::handshake::client::Response;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -121,19 +122,18 @@ fn drain(proxy: &Proxy, deadline: Duration, per_second: u32) {
     proxy.pool().drain(id, policy, true, clock::now()).unwrap();
 }
 
-#[test]
-fn after_a_drains_deadline_each_end_hears_1012_at_its_pace_and_nobody_before_its_time() {
-    const DEADLINE: Duration = Duration::from_millis(1_500);
-    let (backend, told) = guest_book();
-    let proxy = Proxy::before(&[&backend], "");
-    let mut sockets: Vec<_> = (0..6).map(|_| open(&proxy, None).0).collect();
+/// So many clients that talk until they are told to come again later.
+fn talkers(proxy: &Proxy, count: usize) -> Vec<WebSocket<TcpStream>> {
+    let mut sockets: Vec<_> = (0..count).map(|_| open(proxy, None).0).collect();
     sockets.iter_mut().for_each(|socket| assert!(socket.read().unwrap().is_text()));
-    assert_eq!(proxy.member("b0").tunnels(), 6);
-    let begun = Stopwatch::start();
-    drain(&proxy, DEADLINE, 4);
-    let ends = sockets.into_iter().map(|mut socket| {
+    assert_eq!(proxy.member("b0").tunnels() as usize, count);
+    sockets
+}
+
+/// When each of them hears a Close with 1012, in order. Until then it is as good as ever.
+fn told_to_come_again(sockets: Vec<WebSocket<TcpStream>>, begun: Stopwatch) -> Vec<Duration> {
+    let talk = |mut socket: WebSocket<TcpStream>| {
         thread::spawn(move || {
-            // Until then it is as good as ever.
             socket.send(Message::text("still here?")).unwrap();
             assert_eq!(socket.read().unwrap(), Message::text("still here?"));
             let Message::Close(Some(frame)) = socket.read().unwrap() else {
@@ -146,18 +146,69 @@ fn after_a_drains_deadline_each_end_hears_1012_at_its_pace_and_nobody_before_its
             }
             at
         })
-    });
-    let ends: Vec<_> = ends.collect();
+    };
+    let ends: Vec<_> = sockets.into_iter().map(talk).collect();
     let mut ends: Vec<_> = ends.into_iter().map(|end| end.join().unwrap()).collect();
     ends.sort();
-    assert!(ends[0] >= DEADLINE, "{:?} is before its time", ends[0]);
-    // Two at once and four a second: the last one a second after the first.
-    assert!(ends[5] >= DEADLINE + Duration::from_millis(500), "not paced: {ends:?}");
-    let codes: Vec<_> = (0..6).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
-    assert_eq!(codes, vec![Some(CloseCode::Restart); 6], "the app hears it as well");
+    ends
+}
+
+/// A drain of a backend with so many open WebSockets. Each end hears 1012, at the pace of the
+/// policy, and nobody before the deadline.
+fn drain_with_open_sockets(count: usize, deadline: Duration, per_second: u32) {
+    let (backend, told) = guest_book();
+    let proxy = Proxy::before(&[&backend], "");
+    let sockets = talkers(&proxy, count);
+    let begun = Stopwatch::start();
+    drain(&proxy, deadline, per_second);
+    let ends = told_to_come_again(sockets, begun);
+    let (first, last) = (ends[0], ends[count - 1]);
+    println!(
+        "{count} open WebSockets, deadline {deadline:?}, {per_second} a second: each was told 1012, \
+         the first after {first:.2?}, the last after {last:.2?}"
+    );
+    assert!(first >= deadline, "{first:?} is before its time");
+    // Half a second's worth may go at once.
+    let pace = Duration::from_secs_f64(count as f64 / f64::from(per_second) - 0.5);
+    assert!(last + Duration::from_millis(500) >= deadline + pace, "not paced: {ends:?}");
+    let codes: Vec<_> = (0..count).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(codes, vec![Some(CloseCode::Restart); count], "the app hears it as well");
     wait_until("it is drained", || proxy.member("b0").state() == BackendState::Drained);
     let report = proxy.pool().drain_progress(proxy.member("b0").id(), clock::now()).unwrap();
-    assert_eq!((report.tunnels_closed, report.tunnels, report.in_flight), (6, 0, 0));
+    assert_eq!(report.tunnels_closed, count as u64);
+    assert_eq!((report.tunnels, report.in_flight), (0, 0));
+}
+
+#[test]
+fn after_a_drains_deadline_each_end_hears_1012_at_its_pace_and_nobody_before_its_time() {
+    drain_with_open_sockets(6, Duration::from_millis(1_500), 4);
+}
+
+#[test]
+#[ignore = "many threads: benches/deploy/run"]
+fn two_hundred_open_sockets_are_closed_in_peace() {
+    drain_with_open_sockets(200, Duration::from_secs(3), 50);
+}
+
+#[test]
+fn when_the_proxy_stops_tunnels_are_told_to_come_again_a_few_at_a_time() {
+    const SHUTDOWN: &str = "[server]\nworkers = 2\nshutdown_timeout = \"15s\"";
+    let (backend, told) = guest_book();
+    let proxy = Proxy::configured(SHUTDOWN, &[&backend], "");
+    let sockets = talkers(&proxy, 30);
+    let begun = Stopwatch::start();
+    let clients = thread::spawn(move || told_to_come_again(sockets, begun));
+    wait_until("everybody has talked", || {
+        proxy.scrape().sum("stickler_backend_sent_bytes_total", &[]) > 30.0 * 15.0
+    });
+    assert_eq!(proxy.shut_down(), Shutdown::Complete);
+    let took = begun.elapsed();
+    let ends = clients.join().unwrap();
+    // One every 20 ms: so few need not wait for half of the time that there is.
+    assert!(ends[29] - ends[0] >= Duration::from_millis(300), "all at once: {ends:?}");
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    let codes: Vec<_> = (0..30).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(codes, vec![Some(CloseCode::Restart); 30]);
 }
 
 #[test]

@@ -432,7 +432,7 @@ pub fn nobody_was_first(
     let id = placement.backend.id();
     let line = match placement.cause {
         Cause::Bound | Cause::Keyed => Line::One(id),
-        Cause::Free | Cause::New => Line::Any,
+        Cause::Free | Cause::New | Cause::Unstuck => Line::Any,
         Cause::Moved { .. } | Cause::Detoured(_) => return Ok(()),
     };
     let mut waiters = shadow.lines.get(&line).into_iter().flatten();

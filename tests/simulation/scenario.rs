@@ -121,6 +121,7 @@ fn affinity(rng: &mut StdRng) -> AffinitySpec {
             margin: *[0.0, 0.1, 0.5].choose(rng).unwrap(),
             idle_for: millis(rng, 1, 1_000),
         }),
+        unstick: None, // tried apart from everything else
         establish: *[Establish::Always, Establish::Always, Establish::OnDemand]
             .choose(rng)
             .unwrap(),

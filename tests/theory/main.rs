@@ -16,7 +16,6 @@ mod stickiness;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use stickler::balance::queue::QueueSpec;
 use stickler::lab::simulator::figures::Figures;
 use stickler::lab::simulator::plan::{Clients, Fleet, Plan, Proxy, Rate};
 use stickler::lab::simulator::simulate;
@@ -32,14 +31,7 @@ fn plan(backends: u32, concurrency: u32, utilization: f64, requests: f64) -> Pla
             service_time: "exp:1ms".parse().unwrap(),
             slow: None,
         },
-        proxy: Proxy {
-            max_connections: None,
-            queue: QueueSpec::default(),
-            ejection: None,
-            slow_start: None,
-            attempts: 1,
-            idle_timeout: Duration::from_secs(60),
-        },
+        proxy: Proxy::plain(Duration::from_secs(60)),
         clients: Clients::Requests,
         rate: Rate::Utilization(utilization),
         events: Vec::new(),

@@ -71,6 +71,7 @@ fn described() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(process::metrics))
         .routes(routes!(pools::list))
         .routes(routes!(pools::show))
+        .routes(routes!(pools::unstick))
         .routes(routes!(backends::show, backends::remove))
         .routes(routes!(backends::add))
         .routes(routes!(control::drain_progress, control::drain))

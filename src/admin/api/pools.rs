@@ -1,6 +1,7 @@
 //! Pools.
 
 use axum::extract::State;
+use http::StatusCode;
 
 use super::App;
 use crate::admin::extract::{Json, Path};
@@ -28,4 +29,24 @@ pub(super) async fn show(
 ) -> Result<Json<view::Pool>, Problem> {
     let pool = admin.pool(&pool)?;
     Ok(Json(admin.show_pool(&pool, &admin.recent(), clock::now())))
+}
+
+/// What a pool's unstick experiment has shown so far
+#[utoipa::path(get, path = "/v1/pools/{pool}/unstick", tag = "pools", operation_id = "show_unstick",
+    params(("pool" = String, Path, description = "The pool's name")),
+    responses(
+        (status = 200, description = "The experiment", body = view::Unstick),
+        (status = 404, description = "There is no such pool, or no experiment in it", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn unstick(
+    State(admin): App,
+    Path(pool): Path<String>,
+) -> Result<Json<view::Unstick>, Problem> {
+    let pool = admin.pool(&pool)?;
+    let shown = admin.show_unstick(pool.name()).ok_or_else(|| {
+        let detail = format!("there is no experiment in pool {:?}", pool.name());
+        let help = "write unstick = { percent = 5 } in its affinity, and reload";
+        Problem::new(StatusCode::NOT_FOUND, detail).help(help)
+    })?;
+    Ok(Json(shown))
 }

@@ -6,8 +6,10 @@ use http::StatusCode;
 use super::App;
 use crate::admin::extract::{Json, Path};
 use crate::admin::problem::Problem;
+use crate::admin::view::rfc3339;
 use crate::admin::{Admin, view};
-use crate::balance::SessionId;
+use crate::balance::affinity::Residence;
+use crate::balance::{Cause, Pool, SessionId};
 use crate::clock;
 
 /// How many sessions are bound where
@@ -100,26 +102,58 @@ impl Admin {
     fn session(&self, id: SessionId) -> Option<view::Session> {
         let pools = self.controller.pools();
         pools.iter().find_map(|pool| {
-            let home = pool.ledger().home(id)?;
-            let backend = pool.backend(home);
-            let state = backend.as_ref().map_or("removed", |backend| backend.state().as_str());
-            let at_home = backend.as_ref().is_some_and(|b| b.state().accepts_bound());
-            Some(view::Session {
-                id: id.to_string(),
-                pool: pool.name().to_owned(),
-                backend: backend.as_ref().map(|backend| backend.name().to_owned()),
-                state: state.to_owned(),
-                at_home,
-                why: match at_home {
-                    true => "its next request is served there".into(),
-                    false => format!(
-                        "its home is {state}: its next request is treated as when_unavailable says \
-                         ({})",
-                        pool.affinity().when_unavailable.as_str()
-                    ),
-                },
-            })
+            let residence = pool.ledger().residence(id)?;
+            Some(show_session(pool, id, &residence))
         })
+    }
+}
+
+fn show_session(pool: &Pool, id: SessionId, residence: &Residence) -> view::Session {
+    let backend = pool.backend(residence.backend);
+    let state = backend.as_ref().map_or("removed", |backend| backend.state().as_str());
+    let at_home = backend.as_ref().is_some_and(|b| b.state().accepts_bound());
+    let from = match residence.cause {
+        Some(Cause::Moved { from, .. }) => {
+            let known = || Some(pool.backend(from)?.name().to_owned());
+            residence.from.as_deref().map(str::to_owned).or_else(known)
+        }
+        _ => None,
+    };
+    let came = how_it_came(residence.cause, from.as_deref());
+    let next = match at_home {
+        true => "its next request is served there".to_owned(),
+        false => format!(
+            "its home is {state}: its next request is treated as when_unavailable says ({})",
+            pool.affinity().when_unavailable.as_str()
+        ),
+    };
+    view::Session {
+        id: id.to_string(),
+        pool: pool.name().to_owned(),
+        backend: backend.as_ref().map(|backend| backend.name().to_owned()),
+        state: state.to_owned(),
+        at_home,
+        cause: residence.cause.map(|cause| cause.as_str().to_owned()),
+        reason: residence.cause.and_then(Cause::reason).map(|reason| reason.as_str().to_owned()),
+        from,
+        since: rfc3339(residence.since),
+        last_seen: rfc3339(residence.last_seen),
+        why: format!("{came}; {next}"),
+    }
+}
+
+fn how_it_came(cause: Option<Cause>, from: Option<&str>) -> String {
+    match cause {
+        Some(Cause::New) => "it began there".into(),
+        Some(Cause::Free) => "it began there when the app pinned it".into(),
+        Some(Cause::Keyed) => "the hash of its key leads there".into(),
+        Some(Cause::Bound) => "its token said so when this proxy first saw it".into(),
+        Some(Cause::Moved { reason, .. }) => {
+            let from = from.unwrap_or("a former backend");
+            format!("it moved there from {from} ({reason})")
+        }
+        Some(Cause::Unstuck) => "it is routed freely (unstick)".into(),
+        Some(Cause::Detoured(_)) | None => "it moved there from a former backend".into(),
     }
 }
 

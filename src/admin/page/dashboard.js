@@ -191,9 +191,11 @@ class PoolView {
     const columns = ["Backend", "Load, last 10 s", "Sessions", "In flight", "p50 / p99", ""].map((t) => el("span", {}, t));
     const list = el("ul");
     this.backends = new Views(list, (backend) => new BackendView(pool.name, backend));
+    this.cost = new CostView(pool.name);
+    this.experiment = el("p", { class: "experiment" });
     this.node = el("section", { class: "pool", "aria-labelledby": id, "data-pool": pool.name },
       el("div", { class: "pool-head" }, el("h2", { id }, pool.name, this.about), facts),
-      this.reasons, el("div", { class: "columns", "aria-hidden": "true" }, ...columns), list);
+      this.cost.node, this.experiment, this.reasons, el("div", { class: "columns", "aria-hidden": "true" }, ...columns), list);
   }
 
   fact(name, text, isShown = true, warns = false) {
@@ -221,10 +223,100 @@ class PoolView {
       this.reasons.replaceChildren("Moved, detoured or not honoured: ",
         ...reasons.flatMap(([reason, n], i) => [i ? ", " : "", `${reason} `, el("b", {}, number(n))]));
     }
+    this.cost.update(pool);
+    this.experiment.hidden = !pool.unstick;
+    this.experiment.dataset.verdict = pool.unstick?.verdict ?? "";
+    if (pool.unstick) set(this.experiment, `Unstick experiment, ${number(pool.unstick.percent)} % of the sessions: ${pool.unstick.in_words}`);
     // One scale for all bars of a pool.
     const shares = pool.backends.flatMap((b) => [b.request_share, b.session_share, b.fair_share]);
     const scale = Math.min(1, Math.max(0.02, ...shares) * 1.12);
     this.backends.show(pool.backends, pool, scale, now);
+  }
+}
+
+// --- what stickiness costs ----------------------------------------------------------------------
+
+const WINDOWS = { "10s": "10 s", "1m": "1 min", "5m": "5 min" };
+const MOST_COLUMNS = 60;
+const times = (n) => (n === undefined ? "–" : n.toFixed(2));
+
+/** The headroom cost in large type, what it means, and real load against even distribution. */
+class CostView {
+  constructor(pool) {
+    this.window = "1m";
+    this.price = el("b");
+    this.over = el("span");
+    this.meaning = el("p", { class: "meaning" });
+    this.choice = el("div", { class: "windows", role: "group", "aria-label": `Window of the figures of ${pool}` });
+    this.buttons = Object.entries(WINDOWS).map(([window, name]) => {
+      const button = el("button", { type: "button", "data-window": window, "aria-label": `Cost over ${name}` }, name);
+      button.onclick = () => { this.window = window; this.update(this.shown); };
+      this.choice.append(button);
+      return button;
+    });
+    this.chart = el("div", { class: "chart", role: "img" });
+    this.columns = new Views(this.chart, () => new Column());
+    this.facts = el("dl", { class: "facts" });
+    this.values = new Map();
+    this.node = el("div", { class: "cost" },
+      el("div", { class: "price" }, this.price, this.over, this.choice),
+      el("div", { class: "story" }, this.meaning, this.facts), this.chart);
+  }
+
+  fact(name, text, title) {
+    if (!this.values.has(name)) {
+      const value = el("dd");
+      this.values.set(name, value);
+      this.facts.append(el("div", { title }, el("dt", {}, name), value));
+    }
+    set(this.values.get(name), text);
+  }
+
+  update(pool) {
+    this.shown = pool;
+    const cost = pool.cost?.find((cost) => cost.window === this.window);
+    this.node.hidden = !cost;
+    if (!cost) return;
+    const { real, even, spread, blast_radius: radius } = cost;
+    const share = (n) => (n === undefined ? "–" : percent(n));
+    const headroom = cost.headroom_cost;
+    const isKnown = headroom !== undefined && cost.is_meaningful;
+    set(this.price, isKnown ? `${Math.round(headroom * 100) || 0} %` : "–");
+    this.price.classList.toggle("over", isKnown && headroom > 0.25);
+    set(this.over, `headroom cost, ${WINDOWS[this.window]}`);
+    set(this.meaning, cost.in_words);
+    for (const button of this.buttons) button.setAttribute("aria-pressed", String(button.dataset.window === this.window));
+    this.fact("in-flight time", `${times(real.in_flight_time.peak_to_mean)} × fair, even ${times(even.in_flight_time.peak_to_mean)}`, "The busiest backend's in-flight time over its fair share, and under even distribution");
+    this.fact("requests", `${times(real.requests.peak_to_mean)} × fair, even ${times(even.requests.peak_to_mean)}`, "The same for requests");
+    this.fact("sessions", `${times(real.sessions?.peak_to_mean)} × fair`, "The same for bound sessions");
+    this.fact("forced", share(cost.forced_share), "Requests that affinity sent elsewhere than the balancer would have");
+    this.fact("p50, p99 at the busiest", `${times(spread?.p50.ratio)}, ${times(spread?.p99.ratio)} × the pool’s`, "How long its answers take");
+    this.fact("Jain", times(real.in_flight_time.jain), "Jain's index of in-flight time: 1 is even");
+    this.fact("variation", times(real.in_flight_time.variation), "Standard deviation over mean: 0 is even");
+    this.fact("blast radius", radius ? `${count(radius.sessions, "session")} (${percent(radius.share)}) at ${radius.backend}` : "–", "Sessions that are lost if this backend dies now");
+    const moves = Object.entries(cost.moves).map(([reason, n]) => `${reason} ${number(n)}`);
+    this.fact("moved", moves.join(", ") || "none", "Sessions that got another home, by reason");
+    const parts = cost.backends.filter((part) => part.in_flight_share !== undefined || part.even_in_flight_share !== undefined);
+    this.chart.hidden = parts.length === 0 || parts.length > MOST_COLUMNS;
+    const most = Math.max(0.01, ...parts.flatMap((part) => [part.in_flight_share ?? 0, part.even_in_flight_share ?? 0]));
+    this.columns.show(parts, most);
+    this.chart.setAttribute("aria-label", "Share of the in-flight time, and under even distribution: "
+      + parts.map((part) => `${part.name} ${share(part.in_flight_share)}, even ${share(part.even_in_flight_share)}`).join("; "));
+  }
+}
+
+/** One backend's real share of the in-flight time (filled) and its share in the even world (outline). */
+class Column {
+  constructor() {
+    this.real = el("i");
+    this.even = el("u");
+    this.name = el("span");
+    this.node = el("div", { class: "column" }, el("div", { class: "well" }, this.real, this.even), this.name);
+  }
+  update(part, most) {
+    this.real.style.setProperty("--at", ((part.in_flight_share ?? 0) / most).toFixed(4));
+    this.even.style.setProperty("--at", ((part.even_in_flight_share ?? 0) / most).toFixed(4));
+    set(this.name, part.name);
   }
 }
 

@@ -5,6 +5,7 @@
 //! from 0 to 1. Labels of states, causes, reasons and outcomes are those of logs and metrics.
 
 mod backend;
+mod cost;
 mod event;
 mod order;
 mod plan;
@@ -13,8 +14,10 @@ mod process;
 mod route;
 mod session;
 mod time;
+mod unstick;
 
 pub use backend::{Backend, BackendDetail, Drain, HistoryEntry, LastError, Latency};
+pub use cost::{BlastRadius, Compared, Cost, Imbalance, Loads, Part, Spread};
 pub use event::{DrainOf, Event, Lag, Membership, Transition, WeightOf};
 pub use order::{DrainOrder, MaintenanceOrder, NewBackend, Removal, Span, WeightOrder};
 pub use plan::{Evenness, Flow, Plan};
@@ -23,3 +26,4 @@ pub use process::{Process, Readiness, Reload};
 pub use route::{Arm, Route, Routes};
 pub use session::{Released, Session, SessionCounts, SessionsOfBackend, SessionsOfPool};
 pub(crate) use time::rfc3339;
+pub use unstick::{Difference, Durations, Group, Unstick};

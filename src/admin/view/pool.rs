@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Backend;
+use super::{Backend, Cost, Unstick};
+use crate::balance::cost::Window;
 
 /// Every pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -41,6 +42,13 @@ pub struct Pool {
     /// Sessions that moved or were served elsewhere, and tokens that were not honoured, since the
     /// start, by reason. What never happened is left out.
     pub reasons: BTreeMap<String, u64>,
+    /// What stickiness costs next to even distribution, over the last ten seconds, minute and five
+    /// minutes. Empty if it is not measured, or not yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cost: Vec<Cost>,
+    /// The unstick experiment, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unstick: Option<Unstick>,
     /// In the order of the configuration.
     pub backends: Vec<Backend>,
 }
@@ -58,6 +66,11 @@ pub struct Affinity {
 }
 
 impl Pool {
+    /// What stickiness costs over a window, `1m` say.
+    pub fn cost(&self, window: Window) -> Option<&Cost> {
+        self.cost.iter().find(|cost| cost.window == window.as_str())
+    }
+
     /// The backend of this name.
     pub fn backend(&self, name: &str) -> Option<&Backend> {
         self.backends.iter().find(|backend| backend.name == name)

@@ -53,6 +53,22 @@ pub struct Session {
     pub state: String,
     /// Would its next request be served there?
     pub at_home: bool,
+    /// Why it came there: `new`, `keyed`, `moved`, `free` (the app has pinned it), or `bound` (its
+    /// token said so before this proxy knew of it). Absent if that was forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Why it could not stay where it was, if it has moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where it has moved from, if it has and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Since when it is there, as far as this proxy knows.
+    #[schema(format = DateTime)]
+    pub since: String,
+    /// When it was seen last, to 1/64 of `idle_timeout`.
+    #[schema(format = DateTime)]
+    pub last_seen: String,
     /// Why it is there, and what becomes of its next request, in words.
     pub why: String,
 }

@@ -9,6 +9,8 @@
 //! all: times are kept to 1/64 of the idle timeout, which no reader notices. Only a new, moved or
 //! ended session takes a write lock.
 
+mod arrival;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +20,10 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::fast::FixedState;
 
+use self::arrival::{Arrival, Formers};
 use super::SessionId;
 use crate::balance::drain::Departure;
-use crate::balance::{Backend, BackendId, Timestamp};
+use crate::balance::{Backend, BackendId, Cause, Timestamp};
 
 /// Sessions and their homes.
 #[derive(Debug)]
@@ -39,6 +42,24 @@ pub struct Ledger {
     /// When to look at which session again, by end of grain. A session is in exactly one bucket,
     /// at or before its end. Locked when a session begins and by [`Ledger::expire`].
     due: Mutex<BTreeMap<u64, Vec<SessionId>>>,
+    /// Where sessions have moved from.
+    formers: Formers,
+}
+
+/// Where a session lives, and how that came about, as far as this proxy knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Residence {
+    /// Its home.
+    pub backend: BackendId,
+    /// Why it came there; [`Cause::Bound`] if it lived there before this proxy knew of it.
+    /// `None` if it has moved from more places than can be remembered.
+    pub cause: Option<Cause>,
+    /// The name of the home that it has moved from, if it was known then.
+    pub from: Option<Box<str>>,
+    /// When that was.
+    pub since: Timestamp,
+    /// When it was seen last, to the grain.
+    pub last_seen: Timestamp,
 }
 
 fn grain(idle_timeout: Duration) -> Duration {
@@ -52,8 +73,8 @@ fn nanos(duration: Duration) -> u64 {
 #[derive(Debug)]
 struct Stay {
     backend: Arc<Backend>,
-    /// Since when it lives there.
-    since: Timestamp,
+    /// Since when it lives there, and why.
+    arrival: Arrival,
     /// Nanoseconds since the epoch.
     last_seen: AtomicU64,
 }
@@ -62,6 +83,16 @@ impl Stay {
     fn last_seen(&self) -> Timestamp {
         Timestamp::from_nanos(self.last_seen.load(Ordering::Relaxed))
     }
+}
+
+/// Whether what is said of a session agrees with what is known of it.
+enum Sight {
+    /// It lives there.
+    AtHome,
+    /// It lives elsewhere, since then.
+    Elsewhere(Timestamp),
+    /// Nothing was known of it.
+    New,
 }
 
 impl Ledger {
@@ -75,6 +106,7 @@ impl Ledger {
             idle_timeout: AtomicU64::new(nanos(idle_timeout)),
             grain: AtomicU64::new(nanos(grain(idle_timeout))),
             due: Mutex::default(),
+            formers: Formers::default(),
         }
     }
 
@@ -135,6 +167,19 @@ impl Ledger {
         Duration::from_nanos(self.grain.load(Ordering::Relaxed))
     }
 
+    /// Where a session lives, since when, and why.
+    pub fn residence(&self, session: SessionId) -> Option<Residence> {
+        let stay = self.sessions.get(&session)?;
+        let (cause, from) = self.formers.cause(stay.arrival).unzip();
+        Some(Residence {
+            backend: stay.backend.id(),
+            cause,
+            from: from.flatten(),
+            since: stay.arrival.at(),
+            last_seen: stay.last_seen(),
+        })
+    }
+
     /// Records that `session`, which lives at `backend`, was served. If it is known to live
     /// elsewhere nothing is recorded, and the answer is since when.
     pub(in crate::balance) fn see(
@@ -143,52 +188,62 @@ impl Ledger {
         backend: &Arc<Backend>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if let Some(stay) = self.sessions.get(&session) {
-            if stay.backend.id() != backend.id() {
-                return Some(stay.since);
+        match self.look(session, backend, now) {
+            Sight::AtHome => None,
+            Sight::Elsewhere(since) => Some(since),
+            Sight::New => {
+                self.record(session, backend, now, Cause::Bound);
+                None
             }
-            let last = stay.last_seen();
-            // Either way: a clock that was ahead must not keep the session for ever. What drains
-            // wants to know exactly who has paused.
-            let elapsed = nanos(now.since(last).max(last.since(now)));
-            if elapsed >= self.grain.load(Ordering::Relaxed) || backend.is_leaving() {
-                stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
-            }
-            return None;
         }
-        self.record(session, backend, now, Departure::Left);
-        None
     }
 
-    /// Records that `session` lives at `backend` from now on, wherever it was.
+    /// Records that `session` lives at `backend` from now on, wherever it was, for this cause.
     pub(in crate::balance) fn settle(
         &self,
         session: SessionId,
         backend: &Arc<Backend>,
         now: Timestamp,
-        departure: Departure,
+        cause: Cause,
     ) {
-        if self.see(session, backend, now).is_some() {
-            self.record(session, backend, now, departure);
+        if !matches!(self.look(session, backend, now), Sight::AtHome) {
+            self.record(session, backend, now, cause);
         }
+    }
+
+    /// Records the sight of a session, if it lives at `backend`.
+    fn look(&self, session: SessionId, backend: &Backend, now: Timestamp) -> Sight {
+        let Some(stay) = self.sessions.get(&session) else { return Sight::New };
+        if stay.backend.id() != backend.id() {
+            return Sight::Elsewhere(stay.arrival.at());
+        }
+        let last = stay.last_seen();
+        // Either way: a clock that was ahead must not keep the session for ever. What drains
+        // wants to know exactly who has paused.
+        let elapsed = nanos(now.since(last).max(last.since(now)));
+        if elapsed >= self.grain.load(Ordering::Relaxed) || backend.is_leaving() {
+            stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        Sight::AtHome
     }
 
     /// A session that is new here or has moved.
     #[cold]
-    fn record(
-        &self,
-        session: SessionId,
-        backend: &Arc<Backend>,
-        now: Timestamp,
-        departure: Departure,
-    ) {
-        let new = || Stay {
+    fn record(&self, session: SessionId, backend: &Arc<Backend>, now: Timestamp, cause: Cause) {
+        let new = |from: Option<&Backend>| Stay {
             backend: backend.clone(),
-            since: now,
+            arrival: self.formers.arrival(cause, from, now),
             last_seen: AtomicU64::new(now.as_nanos()),
         };
         match self.sessions.entry(session) {
-            Entry::Occupied(mut stay) => stay.insert(new()).backend.remove_session(departure),
+            Entry::Occupied(mut stay) => {
+                let new = new(Some(&stay.get().backend));
+                let departure = match cause.reason() {
+                    Some(reason) => Departure::Moved(reason),
+                    None => Departure::Left,
+                };
+                stay.insert(new).backend.remove_session(departure);
+            }
             Entry::Vacant(vacant) => {
                 if self.len.fetch_add(1, Ordering::Relaxed) >= self.capacity.load(Ordering::Relaxed)
                 {
@@ -196,7 +251,7 @@ impl Ledger {
                     self.untracked.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                vacant.insert(new());
+                vacant.insert(new(None));
                 self.look_again_at(now + self.idle_timeout(), session);
             }
         }
@@ -319,6 +374,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::Reason;
     use crate::balance::balancer::tests::backends;
 
     const IDLE: Duration = Duration::from_secs(64);
@@ -342,12 +398,37 @@ mod tests {
         assert_eq!(counts(), (2, 0, 2));
         assert_eq!(ledger.see(id(1), &backends[1], at(2)), Some(at(0)), "it lives elsewhere");
         assert_eq!(counts(), (2, 0, 2));
-        ledger.settle(id(1), &backends[1], at(2), Departure::Left);
+        let draining = Cause::Moved { from: backends[0].id(), reason: Reason::Draining };
+        ledger.settle(id(1), &backends[1], at(2), draining);
         assert_eq!(counts(), (1, 1, 2), "moved");
         assert_eq!(ledger.home(id(1)), Some(backends[1].id()));
         assert_eq!(ledger.end(id(2)), Some(backends[0].id()));
         assert_eq!(ledger.end(id(2)), None);
         assert_eq!(counts(), (0, 1, 1));
+    }
+
+    #[test]
+    fn it_is_known_why_a_session_is_where_it_is() {
+        let backends = backends(&[1, 1]);
+        let ledger = Ledger::new(IDLE, 100, 1);
+        let cause = |session| ledger.residence(id(session)).unwrap().cause.unwrap();
+        ledger.settle(id(1), &backends[0], at(0), Cause::New);
+        ledger.see(id(1), &backends[0], at(9));
+        ledger.see(id(2), &backends[0], at(1));
+        assert_eq!((cause(1), cause(2)), (Cause::New, Cause::Bound));
+        assert_eq!(ledger.residence(id(1)).unwrap().since, at(0), "a visit changes nothing");
+        let moved = |reason| Cause::Moved { from: backends[0].id(), reason };
+        ledger.settle(id(1), &backends[1], at(20), moved(Reason::Down));
+        // The second request of the same move.
+        ledger.settle(id(1), &backends[1], at(21), Cause::Bound);
+        let residence = ledger.residence(id(1)).unwrap();
+        assert_eq!((residence.backend, residence.since), (backends[1].id(), at(20)));
+        assert_eq!(residence.cause, Some(moved(Reason::Down)));
+        assert_eq!(residence.from.as_deref(), Some(backends[0].name()));
+        // Nothing was known of this one when it moved.
+        ledger.settle(id(3), &backends[1], at(20), moved(Reason::Removed));
+        assert_eq!((cause(3), ledger.residence(id(4))), (moved(Reason::Removed), None));
+        assert_eq!(size_of::<Stay>(), 24, "there are millions of them");
     }
 
     #[test]

@@ -14,11 +14,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub(super) use first_burst::{First, FirstBurst};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Residence};
 pub(super) use released::Released;
 pub use token::{Key, Keyring, TOKEN_LEN, TokenText};
 
 use super::hashing::Algorithm;
+use super::unstick::{Arm, Unstick};
 use super::{BackendId, Rng, Timestamp};
 
 /// One client's stay with the app. Random for a session of our own cookie, the hash of the key
@@ -264,6 +265,8 @@ pub struct AffinitySpec {
     pub overload: Option<Overload>,
     /// Whether sessions move while their home is well, for the sake of evenness. For tokens.
     pub rebalance: Option<Rebalance>,
+    /// Which sessions are routed freely, to see whether the app still needs stickiness, if any.
+    pub unstick: Option<Unstick>,
     /// When a session begins. For tokens.
     pub establish: Establish,
     /// The first requests of a client that come within so long land together. For tokens.
@@ -286,6 +289,7 @@ impl Default for AffinitySpec {
             when_unavailable: WhenUnavailable::Rebalance,
             overload: None,
             rebalance: None,
+            unstick: None,
             establish: Establish::Always,
             coalesce: None,
             max_load: None,
@@ -312,6 +316,11 @@ impl AffinitySpec {
         let interval = self.refresh_interval();
         now.since(grant.refreshed) >= interval
             || grant.refreshed.max(grant.issued).since(now) > interval
+    }
+
+    /// Is this session one of those that are routed freely?
+    pub fn frees(&self, session: SessionId) -> bool {
+        self.unstick.is_some_and(|unstick| unstick.arm(session) == Arm::Free)
     }
 
     /// Is the session of this grant over at `now`?

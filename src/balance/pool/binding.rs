@@ -1,8 +1,10 @@
 //! After the answer: which session was that, where does it live, and what is the client told?
 
+use std::sync::atomic::Ordering;
+
 use super::{Placement, Pool};
 use crate::balance::affinity::{Binding, Establish, Grant, Hint, Mode, SessionId, Wish};
-use crate::balance::drain::{Departure, Seen};
+use crate::balance::drain::Seen;
 use crate::balance::{Backend, BackendId, Cause, Reason, Rng, Timestamp};
 
 impl Pool {
@@ -24,10 +26,6 @@ impl Pool {
         if wish == Some(Wish::Release) {
             return self.log_out(hint, *cause);
         }
-        let departure = match cause.reason() {
-            Some(reason) => Departure::Moved(reason),
-            None => Departure::Left,
-        };
         match (*hint, cause) {
             (hint, Cause::New | Cause::Free) => {
                 let former = self.expired(&hint);
@@ -35,7 +33,10 @@ impl Pool {
                     return if former { Binding::Revoke } else { Binding::Keep };
                 }
                 let session = session.unwrap_or_else(|| SessionId::random(rng));
-                self.ledger.settle(session, backend, now, departure);
+                // One that will be routed freely lives nowhere.
+                if !self.affinity().frees(session) {
+                    self.ledger.settle(session, backend, now, *cause);
+                }
                 Binding::Issue(Grant {
                     backend: backend.id(),
                     session,
@@ -43,21 +44,57 @@ impl Pool {
                     refreshed: now,
                 })
             }
+            (hint, Cause::Unstuck) => self.unstuck(&hint, now),
             (Hint::Free | Hint::First(_), _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
-            (Hint::Key(key), _) => {
-                self.ledger.settle(SessionId::from_bits(key), backend, now, departure);
+            (Hint::Key(key), cause) => {
+                let session = SessionId::from_bits(key);
+                self.count_move(session, backend, *cause);
+                self.ledger.settle(session, backend, now, *cause);
                 Binding::Keep
             }
             (Hint::Bound(grant), Cause::Moved { .. }) => {
-                self.ledger.settle(grant.session, backend, now, departure);
+                self.count_move(grant.session, backend, *cause);
+                self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             // It was served where it has moved to, on a token from before that.
             (Hint::Bound(grant), Cause::Bound) if backend.id() != grant.backend => {
-                self.ledger.settle(grant.session, backend, now, departure);
+                self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
             (Hint::Bound(grant), cause) => self.stay(&grant, *cause == Cause::Bound, backend, now),
+        }
+    }
+
+    /// Counts a move, unless another request of the session was there before.
+    fn count_move(&self, session: SessionId, backend: &Backend, cause: Cause) {
+        if let Cause::Moved { reason, .. } = cause
+            && self.ledger.home(session) != Some(backend.id())
+        {
+            self.moves[reason.index()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A session that is routed freely: it lives nowhere, and nobody waits for it or loses it. Its
+    /// token stays as it is, and is kept from growing old.
+    fn unstuck(&self, hint: &Hint, now: Timestamp) -> Binding {
+        match *hint {
+            Hint::Bound(grant) => {
+                self.ledger.end(grant.session);
+                match self.affinity().is_refresh_due(&grant, now) {
+                    true => Binding::Issue(Grant {
+                        issued: grant.issued.min(now),
+                        refreshed: now,
+                        ..grant
+                    }),
+                    false => Binding::Keep,
+                }
+            }
+            Hint::Key(key) => {
+                self.ledger.end(SessionId::from_bits(key));
+                Binding::Keep
+            }
+            Hint::Free | Hint::First(_) => Binding::Keep,
         }
     }
 
@@ -125,7 +162,7 @@ impl Pool {
             if is_stale || is_at_home && !backend.state().accepts_bound() {
                 return Binding::Keep;
             }
-            self.ledger.settle(grant.session, home, now, Departure::Left);
+            self.ledger.settle(grant.session, home, now, Cause::Bound);
         }
         let is_due = members.policy().affinity.is_refresh_due(grant, now)
             // It was to leave, and nobody else took it.

@@ -1,6 +1,6 @@
 //! Conditions that begin and end, and what follows: drains above all.
 
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 
 use super::{Keeping, Pool, Transition};
 use crate::balance::drain::{Drain, DrainPolicy, DrainProgress, Refused};
@@ -93,10 +93,15 @@ impl Pool {
         Some(drain.progress(backend.left(), self.affinity().idle_timeout, now))
     }
 
+    /// How many tunnels have not been asked to end, those to former members among them.
+    pub fn tunnels_to_close(&self) -> usize {
+        self.with_departed().iter().map(|backend| backend.open_tunnels().count()).sum()
+    }
+
     /// Asks so many tunnels to end, whatever their backends, the oldest of each first. Gives how
     /// many there were to ask. For a proxy that stops: how fast is the caller's business.
     pub fn close_tunnels(&self, at_most: usize) -> usize {
-        let backends = self.backends();
+        let backends = self.with_departed();
         let mut open: Vec<_> = backends.iter().map(|backend| backend.open_tunnels()).collect();
         let mut asked = 0;
         while asked < at_most && !open.is_empty() {
@@ -108,6 +113,13 @@ impl Pool {
             });
         }
         asked
+    }
+
+    /// The members, and those that were and are remembered.
+    fn with_departed(&self) -> Vec<Arc<Backend>> {
+        let mut backends = self.backends();
+        backends.extend(self.lock().departed.iter().cloned());
+        backends
     }
 
     /// Makes a condition of a backend hold or not, and renews the candidates. Gives the change of

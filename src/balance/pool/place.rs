@@ -71,7 +71,13 @@ impl Pool {
             Hint::Bound(grant) if members.policy().affinity.is_over(&grant, now) => {
                 placing.anywhere(placing.unbound(), None, rng)
             }
+            Hint::Bound(grant) if placing.frees(grant.session) => {
+                placing.anywhere(Cause::Unstuck, None, rng)
+            }
             Hint::Bound(grant) => placing.bound(&grant, rng),
+            Hint::Key(key) if placing.frees(SessionId::from_bits(key)) => {
+                placing.anywhere(Cause::Unstuck, None, rng)
+            }
             Hint::Key(key) => placing.keyed(key),
         };
         match &mut decision {
@@ -103,6 +109,11 @@ impl Placing<'_> {
             (Mode::Cookie, Establish::Always) => Cause::New,
             _ => Cause::Free,
         }
+    }
+
+    /// Does the session go anywhere, for the sake of the unstick experiment?
+    fn frees(&self, session: SessionId) -> bool {
+        self.members.policy().affinity.frees(session)
     }
 
     /// Among the first requests of a client: where the first of them went, as part of its session.

@@ -2,7 +2,7 @@
 //! been no affinity for anybody. See [`cost`](crate::balance::cost).
 
 use super::{Placement, Pool};
-use crate::balance::cost::{Reading, Work};
+use crate::balance::cost::{Reading, Readings, Work};
 use crate::balance::load::World;
 use crate::balance::members::Members;
 use crate::balance::{Backend, Cause, InFlight, Rng, Timestamp};
@@ -19,8 +19,17 @@ impl Pool {
         cast(&self.members.load(), placement, in_flight, now, rng);
     }
 
-    /// What a [`Meter`](crate::balance::cost::Meter) wants to know of every member.
-    pub fn readings(&self) -> Vec<Reading> {
+    /// Is the cost of stickiness measured?
+    pub fn measures_cost(&self) -> bool {
+        self.members.load().policy().measures_cost
+    }
+
+    /// What a [`Meter`](crate::balance::cost::Meter) wants to know.
+    pub fn readings(&self) -> Readings {
+        Readings { members: self.members_read(), moves: self.moves() }
+    }
+
+    fn members_read(&self) -> Vec<Reading> {
         let members = self.members.load();
         let priority = members.priority();
         let with_weight = members.all().iter().zip(members.weights());
@@ -45,7 +54,7 @@ pub(super) fn cast(
     rng: &mut dyn Rng,
 ) {
     let Some(even) = members.pick_evenly(now, rng) else { return };
-    let by_affinity = !matches!(placement.cause, Cause::Free | Cause::New);
+    let by_affinity = !matches!(placement.cause, Cause::Free | Cause::New | Cause::Unstuck);
     if by_affinity && even.id() != placement.backend.id() {
         placement.backend.count_forced();
     }

@@ -99,7 +99,7 @@ fn without_affinity_stickiness_costs_nothing() {
         let figures = run(&pool(balance, Mode::None), 1_000.0, |_| Hint::Free);
         let cost = figures.headroom_cost().unwrap();
         assert!(cost.abs() < 0.03, "{balance:?}: {cost}");
-        assert_eq!(figures.forced_share, 0.0, "{balance:?}");
+        assert_eq!(figures.forced_share, Some(0.0), "{balance:?}");
         assert!(figures.is_meaningful());
     }
 }
@@ -123,7 +123,8 @@ fn a_known_skew_has_its_known_cost() {
     assert!((figures.even_requests.peak_to_mean.unwrap() - 1.0).abs() < 0.001);
     assert_eq!(figures.requests.peak, Some(BackendId::new("p", "app-0")));
     // Round robin goes elsewhere three times of four.
-    assert!((figures.forced_share - 0.75).abs() < 0.02, "{}", figures.forced_share);
+    let forced = figures.forced_share.unwrap();
+    assert!((forced - 0.75).abs() < 0.02, "{forced}");
 }
 
 #[test]

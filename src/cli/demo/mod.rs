@@ -22,9 +22,11 @@ use self::apps::{Apps, app_name};
 use self::certificate::Certificate;
 use self::policy::{Affinity, Policy};
 use self::screen::Screen;
+use super::cost;
 use super::failure::Failure;
 use super::stop;
 use super::terminal::Terminal;
+use crate::admin::show_cost;
 use crate::balance::affinity::Key;
 use crate::clock::Stopwatch;
 use crate::config::Config;
@@ -125,13 +127,28 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 
     let plan = plan(args, seed, &proxy, certificate.as_ref())?;
     let summary = runtime.block_on(play(args, plan, &mut apps, &proxy, &mut screen));
+    let sent_away = proxy.pools().iter().map(|pool| verdict::sent_away(pool)).sum();
+    let cost = what_it_cost(&proxy);
     let shutdown = proxy.shut_down();
     let ended_early = apps.ended_early();
     runtime.block_on(apps.stop());
 
     let summary = summary?;
-    terminal.print(&format!("{}{}", screen.separator(), summary.render()))?;
-    verdict::verdict(args.affinity, &summary, ended_early, &shutdown)
+    terminal.print(&format!("{}{}{cost}", screen.separator(), summary.render()))?;
+    verdict::verdict(args.affinity, &summary, ended_early, sent_away, &shutdown)
+}
+
+/// What stickiness cost over the run, or the last five minutes of it.
+fn what_it_cost(proxy: &Running) -> String {
+    let mut text = String::new();
+    for pool in proxy.pools().iter() {
+        let costs = proxy.observer().metrics.costs().of(pool.name());
+        if let Some(measured) = costs.last() {
+            let lines = cost::in_short(&show_cost(measured, &pool.backends()));
+            let _ = writeln!(text, "\nWhat stickiness costs\n\n {}", lines.join("\n "));
+        }
+    }
+    text
 }
 
 fn policy(args: &Args) -> Policy {

@@ -4,10 +4,11 @@ use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 
 use super::state::{State, lines};
 use crate::admin::view::{Backend, Pool};
+use crate::cli::cost;
 use crate::cli::drain::in_words;
 use crate::cli::table::{count, percent, rate};
 
@@ -17,20 +18,27 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// Columns before the load, and one blank after each.
 const WIDTHS: [u16; 8] = [18, 11, 9, 9, 9, 8, 8, 16];
 
+/// Lines of what stickiness costs.
+const COSTS: u16 = 8;
+
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, color: bool) {
     let pools = state.pools.as_ref().map_or(&[][..], |pools| &pools.pools);
     let head = pools.len() as u16 + 1;
+    let costs = of_chosen(state);
+    let room = if frame.area().height < head + 8 + COSTS { 0 } else { COSTS };
     let areas = Layout::vertical([
         Constraint::Length(head),
         Constraint::Min(3),
+        Constraint::Length(room),
         Constraint::Length(1),
         Constraint::Length(1),
     ]);
-    let [totals, table, said, keys] = areas.areas(frame.area());
+    let [totals, table, cost, said, keys] = areas.areas(frame.area());
     let totals_lines: Vec<_> = pools.iter().map(|pool| of_pool(pool)).collect();
     frame.render_widget(Paragraph::new(totals_lines), totals);
     draw_table(frame, state, table, color);
+    frame.render_widget(Paragraph::new(costs).wrap(Wrap { trim: true }), cost);
     frame.render_widget(below(state, color), said);
     let help = "↑↓ choose  d drain  r ready  m maintenance  q end";
     frame.render_widget(Paragraph::new(help).dim().alignment(Alignment::Left), keys);
@@ -46,6 +54,17 @@ fn of_pool(pool: &Pool) -> Line<'static> {
     parts.extend((pool.waiting > 0).then(|| format!("{} waiting", pool.waiting)));
     parts.extend((pool.unavailable > 0).then(|| format!("{} not placed", pool.unavailable)));
     Line::from(vec![Span::from(pool.name.clone()).bold(), format!("  {}", parts.join(", ")).into()])
+}
+
+/// What stickiness costs the pool of the chosen backend.
+fn of_chosen(state: &State) -> Vec<Line<'static>> {
+    let chosen = || {
+        let pools = state.pools.as_ref()?;
+        let (name, _) = lines(pools).nth(state.chosen.selected()?)?;
+        cost::headline(pools.pools.iter().find(|pool| pool.name == name)?)
+    };
+    let shown = chosen().map(cost::in_short).unwrap_or_default();
+    shown.into_iter().map(Line::from).collect()
 }
 
 fn draw_table(frame: &mut Frame<'_>, state: &mut State, area: Rect, color: bool) {
@@ -192,6 +211,22 @@ mod tests {
         assert!(line.contains("draining") && line.contains('▅'), "{line}");
         assert!(drawn(&mut state, 40).contains("shop"), "a small screen is no reason to fail");
         assert!(!drawn(&mut State::default(), 80).is_empty());
+    }
+
+    #[test]
+    fn what_stickiness_costs_the_chosen_pool_is_told_where_there_is_room() {
+        let mut state = State::default();
+        let mut figures = pools(&[0, 0]);
+        figures.pools[0].cost = vec![cost::tests::cost(crate::balance::cost::Window::Medium)];
+        state.show(figures);
+        let tall = |state: &mut State, height| {
+            let mut terminal = Terminal::new(TestBackend::new(120, height)).unwrap();
+            terminal.draw(|frame| draw(frame, state, false)).unwrap();
+            terminal.backend().to_string()
+        };
+        let text = tall(&mut state, 24);
+        assert!(text.contains("has its price") && text.contains("headroom cost 60.0 %"), "{text}");
+        assert!(!tall(&mut state, 10).contains("has its price"));
     }
 
     #[test]

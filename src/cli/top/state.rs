@@ -173,6 +173,8 @@ pub(super) mod tests {
             unavailable: 0,
             request_rate: 40.0,
             reasons: BTreeMap::new(),
+            cost: Vec::new(),
+            unstick: None,
             backends: requests.iter().enumerate().map(backend).collect(),
         };
         Pools { at: "2026-11-21T07:50:00.000Z".into(), pools: vec![pool] }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Certificate;
 use crate::config::leaf::{AdminAddress, Parsed};
 use crate::routing::HostMatch;
 
@@ -20,6 +21,8 @@ pub struct Admin {
     /// to this file: 16 characters or more, as `openssl rand -hex 32` prints them. Absent: whoever
     /// can reach the address may use it.
     pub token_file: Option<Parsed<PathBuf>>,
+    /// The certificate that is shown there: HTTPS, and nothing else. Absent: plain HTTP.
+    pub tls: Option<Certificate>,
     /// Names in the `Host` field that are answered besides `localhost`, loopback addresses and
     /// `address` itself. Others may be a page in somebody's browser that has its own name point
     /// here (DNS rebinding).
@@ -31,6 +34,7 @@ impl Default for Admin {
         Admin {
             address: Parsed(AdminAddress(Some(DEFAULT))),
             token_file: None,
+            tls: None,
             allowed_hosts: Vec::new(),
         }
     }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Auto, seconds};
 use crate::balance::{affinity, hashing};
-use crate::config::leaf::{CookieName, CookiePath, Domain, Factor, Parsed, QueryName, Share};
+use crate::config::leaf::{
+    CookieName, CookiePath, Domain, Factor, Parsed, Percent, QueryName, Share,
+};
 
 /// How sessions stick to backends.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -36,6 +38,9 @@ pub struct Affinity {
     /// Moving sessions toward an even distribution while their backends are well, after a
     /// scale-out above all. With `mode = "cookie"` only. Absent: none moves.
     pub rebalance: Option<Rebalance>,
+    /// Routes a share of the sessions freely, to see whether the app still needs stickiness. Absent:
+    /// none.
+    pub unstick: Option<Unstick>,
     /// When a session begins. With `mode = "cookie"` only.
     pub establish: Establish,
     /// The first requests of a client (address and user agent) that come within so long land
@@ -63,6 +68,7 @@ impl Default for Affinity {
             wait: None,
             overload: None,
             rebalance: None,
+            unstick: None,
             establish: Establish::Always,
             coalesce: None,
             max_load: None,
@@ -287,6 +293,20 @@ pub struct Rebalance {
 impl Default for Rebalance {
     fn default() -> Self {
         Rebalance { moves_per_second: 10, margin: Parsed(Share(0.1)), idle_for: seconds(60) }
+    }
+}
+
+/// Which sessions are routed freely, to see whether the app still needs stickiness.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Unstick {
+    /// How many percent of them; always the same ones.
+    pub percent: Parsed<Percent>,
+}
+
+impl Default for Unstick {
+    fn default() -> Self {
+        Unstick { percent: Parsed(Percent(5.0)) }
     }
 }
 

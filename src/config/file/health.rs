@@ -15,6 +15,8 @@ use crate::config::leaf::{HostHeader, Parsed, Share, StatusRange, Target};
 pub struct Health {
     /// What to GET. Absent: it is enough that a connection can be made.
     pub path: Option<Parsed<Target>>,
+    /// The check is gRPC's own (`grpc.health.v1.Health/Check`), in place of a path. Absent: it is not.
+    pub grpc: Option<GrpcHealth>,
     /// The `Host` of the check. Absent: the backend's address.
     pub host: Option<Parsed<HostHeader>>,
     /// The port to check. Absent: the backend's own.
@@ -52,6 +54,7 @@ impl Default for Health {
     fn default() -> Self {
         Health {
             path: None,
+            grpc: None,
             host: None,
             port: None,
             expect: None,
@@ -67,6 +70,14 @@ impl Default for Health {
             drain_header: None,
         }
     }
+}
+
+/// A health check by gRPC's own protocol.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpcHealth {
+    /// The service that is asked about. Empty: the server as a whole.
+    pub service: String,
 }
 
 /// What a backend counts as before its first check.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::seconds;
-use crate::config::leaf::{ListenAddress, Parsed};
+use crate::config::leaf::{ListenAddress, Parsed, ServerName};
 
 /// An address that clients connect to.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -79,9 +79,12 @@ fn max_connections() -> u32 {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The certificates with their keys, at least one. A client gets the one for the name that it
-    /// asks for, wildcards included, else the first.
+    /// The certificates with their keys, at least one unless there is `acme`. A client gets the one
+    /// for the name that it asks for, wildcards included, else the first.
+    #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// A certificate is had from an authority, and renewed in time. Absent: none is.
+    pub acme: Option<Acme>,
     /// The oldest protocol that is spoken.
     #[serde(default)]
     pub min_version: MinVersion,
@@ -104,6 +107,43 @@ fn handshake_timeout() -> Parsed<Duration> {
 
 fn max_handshakes() -> u32 {
     4096
+}
+
+/// A certificate that is had from an authority by ACME, and renewed when a third of its life is left.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acme {
+    /// The host names that it is for.
+    pub domains: Vec<Parsed<ServerName>>,
+    /// Whom the authority may write to, as a URI: `mailto:ops@example.com`. Absent: nobody.
+    pub contact: Option<String>,
+    /// That you agree to the terms of the authority, which issues nothing without it.
+    #[serde(default)]
+    pub agree_to_terms: bool,
+    /// The authority, by the URL of its directory.
+    #[serde(default = "lets_encrypt")]
+    pub directory: String,
+    /// The authority's own certificate authorities: a PEM file, relative to this file. Absent: those
+    /// that the system trusts.
+    pub ca: Option<Parsed<PathBuf>>,
+    /// How the authority makes sure that the names are yours.
+    #[serde(default)]
+    pub challenge: AcmeChallenge,
+}
+
+fn lets_encrypt() -> String {
+    "https://acme-v02.api.letsencrypt.org/directory".into()
+}
+
+/// How an authority makes sure that a name is yours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AcmeChallenge {
+    /// It connects to port 443 of each name, which must be this listener.
+    #[default]
+    TlsAlpn01,
+    /// It asks port 80 of each name, which must be any plain listener.
+    Http01,
 }
 
 /// A certificate and its key, in PEM files whose paths are relative to this file.

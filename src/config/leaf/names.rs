@@ -1,5 +1,6 @@
 //! Names: of pools and backends, of fields, cookies, methods, and of what we log.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::header::HeaderName;
@@ -25,6 +26,52 @@ impl Leaf for Name {
             None if text.is_empty() => Err("a name is not empty".into()),
             None if text.len() > 64 => Err(format!("a name of {} characters", text.len())),
             None => Ok(Name(text.into())),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// How backends that are found are named: a name with places to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NameTemplate(String);
+
+impl NameTemplate {
+    /// Where the backend is, as an address. Its colons become dashes: they have no place in a name.
+    pub const ADDRESS: &'static str = "{address}";
+    /// The name of the target of an SRV record.
+    pub const TARGET: &'static str = "{target}";
+    /// Its port.
+    pub const PORT: &'static str = "{port}";
+
+    /// Does the name depend on this?
+    pub fn has(&self, place: &str) -> bool {
+        self.0.contains(place)
+    }
+
+    /// The name of a backend. `target` is what an SRV record calls it.
+    pub fn fill(&self, address: IpAddr, target: &str, port: u16) -> String {
+        self.0
+            .replace(Self::ADDRESS, &address.to_string().replace(':', "-"))
+            .replace(Self::TARGET, target)
+            .replace(Self::PORT, &port.to_string())
+    }
+}
+
+impl Leaf for NameTemplate {
+    const FORMAT: &'static str = "name-template";
+    const EXPECTED: &'static str =
+        "a name with {address}, {target} or {port} in it, such as \"app-{address}\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let places = [Self::ADDRESS, Self::TARGET, Self::PORT];
+        let rest = places.iter().fold(text.to_owned(), |rest, place| rest.replace(place, "x"));
+        Name::parse(&rest)?;
+        match rest == text {
+            true => Err("all of them would have the same name".into()),
+            false => Ok(NameTemplate(text.into())),
         }
     }
 

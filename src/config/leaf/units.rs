@@ -87,6 +87,28 @@ impl Leaf for Share {
     }
 }
 
+/// A part of the sessions in percent, above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percent(pub f64);
+
+impl Leaf for Percent {
+    const FORMAT: &'static str = "percent";
+    const EXPECTED: &'static str = "a number above 0 and up to 100, such as 5";
+    const TYPES: &'static [&'static str] = &["string", "number"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let percent: f64 = text.trim().parse().map_err(|_| format!("{text:?} is not a number"))?;
+        match percent > 0.0 && percent <= 100.0 {
+            true => Ok(Percent(percent)),
+            false => Err(format!("{text:?} is not above 0 and up to 100")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// A multiple of a fair share, above 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factor(pub f32);
@@ -203,6 +225,15 @@ mod tests {
         assert_eq!(Share::parse("0.1"), Ok(Share(0.1)));
         for bad in ["", "%", "101%", "1.1", "-0.1", "nan", "inf"] {
             assert!(Share::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn percents() {
+        assert_eq!(Percent::parse("5"), Ok(Percent(5.0)));
+        assert_eq!(Percent::parse("0.5"), Ok(Percent(0.5)));
+        for bad in ["", "0", "-1", "100.1", "5%", "nan", "inf"] {
+            assert!(Percent::parse(bad).is_err(), "{bad:?} was accepted");
         }
     }
 

@@ -26,7 +26,7 @@ impl Resolver<'_> {
         let is_given = at.key("address").exists();
         let mut address = file.address.0.0;
         if address.is_none() {
-            for key in ["token_file", "allowed_hosts"] {
+            for key in ["token_file", "tls", "allowed_hosts"] {
                 let help = "give an address, or leave it out";
                 self.useless(at.key(key), "nothing listens", help, at.key("address"));
             }
@@ -57,7 +57,8 @@ impl Resolver<'_> {
             ));
         }
         let allowed_hosts = file.allowed_hosts.iter().map(|host| host.0.clone()).collect();
-        Admin { address, is_given, token, allowed_hosts }
+        let tls = file.tls.as_ref().map(|pair| self.one_pair(pair, at.key("tls")));
+        Admin { address, is_given, token, tls, allowed_hosts }
     }
 
     fn admin_is_alone(

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use super::Resolver;
 use crate::balance::affinity::{AffinitySpec, Mode, Overload, Rebalance, WhenUnavailable};
 use crate::balance::hashing;
+use crate::balance::unstick::Unstick;
 use crate::config::at::At;
 use crate::config::file::{self, KeyField, KeyPart};
 use crate::config::{Cookie, KeySource};
@@ -17,7 +18,7 @@ pub(super) struct Affinity {
 }
 
 impl Resolver<'_> {
-    pub(super) fn affinity(&mut self, file: &file::Affinity, at: At<'_>) -> Affinity {
+    pub(super) fn affinity(&mut self, pool: &str, file: &file::Affinity, at: At<'_>) -> Affinity {
         let cookie = self.cookie(file.cookie.as_ref(), at.key("cookie"));
         let key = file.key.as_ref().and_then(|key| self.key(key, at.key("key")));
         self.fits_the_mode(file, at);
@@ -41,6 +42,10 @@ impl Resolver<'_> {
                     margin: rebalance.margin.0.0 as f32,
                     idle_for: rebalance.idle_for.0,
                 }),
+                unstick: file
+                    .unstick
+                    .as_ref()
+                    .map(|unstick| Unstick::new(unstick.percent.0.0, pool)),
                 establish: file.establish.into(),
                 coalesce: file
                     .coalesce
@@ -119,7 +124,7 @@ impl Resolver<'_> {
             }
         }
         if file.mode == file::Mode::None {
-            for key in ["idle_timeout", "when_unavailable", "max_sessions"] {
+            for key in ["idle_timeout", "when_unavailable", "unstick", "max_sessions"] {
                 let help =
                     format!("write mode = \"cookie\" or mode = \"hash\", or remove the {key}");
                 self.useless(at.key(key), "mode is \"none\": no session sticks", &help, at_mode);

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::balance::Address;
 use crate::config::at::At;
 use crate::config::file;
-use crate::config::leaf::Parsed;
+use crate::config::leaf::{NameTemplate, Parsed};
 use crate::config::{Discover, DiscoverSource, Lookup};
 
 impl Resolver<'_> {
@@ -25,8 +25,11 @@ impl Resolver<'_> {
                 DiscoverSource::Srv { name: name.0.0.clone(), lookup: self.lookup(file, at) }
             }
             (None, None, Some(path)) => {
-                for key in ["nameserver", "min_interval", "max_interval"] {
-                    let why = "a file is not looked up, it is watched";
+                for key in ["name", "nameserver", "min_interval", "max_interval"] {
+                    let why = match key {
+                        "name" => "in a file each backend has its name",
+                        _ => "a file is not looked up, it is watched",
+                    };
                     self.useless(at.key(key), why, "leave it out", at.key("file"));
                 }
                 DiscoverSource::File(self.directory.join(&path.0))
@@ -38,7 +41,31 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        Some(Discover { source, min_members: usize::try_from(file.min_members).unwrap_or(0) })
+        let name = file.name.as_ref().map(|name| name.0.clone());
+        if let Some(name) = &name {
+            self.tells_apart(name, &source, at.key("name"));
+        }
+        let min_members = usize::try_from(file.min_members).unwrap_or(0);
+        Some(Discover { source, name, min_members })
+    }
+
+    /// Has every backend a name of its own then?
+    fn tells_apart(&mut self, name: &NameTemplate, source: &DiscoverSource, at: At<'_>) {
+        let is_address = name.has(NameTemplate::ADDRESS);
+        let (is_apart, help) = match source {
+            DiscoverSource::Dns { .. } => {
+                (is_address && !name.has(NameTemplate::TARGET), "write \"app-{address}\"")
+            }
+            DiscoverSource::Srv { .. } => (
+                is_address || name.has(NameTemplate::TARGET),
+                "write \"app-{target}\", or \"app-{address}\"",
+            ),
+            DiscoverSource::File(_) => return,
+        };
+        if !is_apart {
+            let title = format!("{} does not tell backends apart", at.path());
+            self.mistakes.error(at, title).label("several would have this name").help(help);
+        }
     }
 
     fn host_and_port(&mut self, address: &Parsed<Address>, at: At<'_>) -> Option<(String, u16)> {

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::balance::health::Thresholds;
 use crate::config::at::At;
 use crate::config::file::{self, Initial};
-use crate::config::{HealthCheck, HttpProbe, Probe, Transport};
+use crate::config::{BackendHttp2, HealthCheck, HttpProbe, Probe, Transport};
 
 impl Resolver<'_> {
     pub(super) fn health(
@@ -25,7 +25,7 @@ impl Resolver<'_> {
             mistake.depends_on(at.key("interval"));
         }
         HealthCheck {
-            probe: self.probe(file, at),
+            probe: self.probe(file, transport, at),
             interval,
             fast_interval: fast_interval.min(interval),
             jitter: file.jitter.0.0,
@@ -37,7 +37,24 @@ impl Resolver<'_> {
         }
     }
 
-    fn probe(&mut self, file: &file::Health, at: At<'_>) -> Probe {
+    fn probe(&mut self, file: &file::Health, transport: &Transport, at: At<'_>) -> Probe {
+        if let Some(grpc) = &file.grpc {
+            for key in ["path", "host", "expect", "body", "drain_status", "drain_header"] {
+                let help = "leave out this, or grpc";
+                self.useless(
+                    at.key(key),
+                    "a check by gRPC has none of these",
+                    help,
+                    at.key("grpc"),
+                );
+            }
+            if transport.http2 == BackendHttp2::No {
+                let title = format!("{} needs HTTP/2", at.key("grpc").path());
+                let mistake = self.mistakes.error(at.key("grpc").name(), title);
+                mistake.label("this pool speaks HTTP/1.1").help("write http2 = true for the pool");
+            }
+            return Probe::Grpc(grpc.service.clone());
+        }
         let Some(path) = &file.path else {
             for key in ["host", "expect", "body", "drain_status", "drain_header"] {
                 let help =

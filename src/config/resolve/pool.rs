@@ -9,7 +9,9 @@ use crate::balance::queue::QueueSpec;
 use crate::balance::{BackendSpec, DrainPolicy, PoolSpec};
 use crate::config::at::At;
 use crate::config::file::{self, Eject, ForwardHost, HostChoice};
-use crate::config::{BackendTimeouts, Forward, ForwardStyle, HostPolicy, Pool};
+use crate::config::{
+    BackendHttp2, BackendTimeouts, Forward, ForwardStyle, HostPolicy, Pool, Retry,
+};
 
 impl Resolver<'_> {
     /// The pools, in the order of the file; `at` is the root.
@@ -29,7 +31,7 @@ impl Resolver<'_> {
 
     fn pool(&mut self, name: &str, file: &file::Pool, at: At<'_>) -> Pool {
         let transport = self.transport(file, at);
-        let affinity = self.affinity(&file.affinity, at.key("affinity"));
+        let affinity = self.affinity(name, &file.affinity, at.key("affinity"));
         Pool {
             spec: PoolSpec {
                 name: name.into(),
@@ -44,7 +46,7 @@ impl Resolver<'_> {
                     .slow_start
                     .as_ref()
                     .map(|duration| self.positive(duration, at.key("slow_start"))),
-                measures_cost: false, // nobody shows it yet
+                measures_cost: file.measure_cost,
                 drain: self.drain(&file.drain, at.key("drain")),
                 backends: self.backends(&file.backends, file.discover.is_empty(), at),
             },
@@ -60,6 +62,7 @@ impl Resolver<'_> {
                 .as_ref()
                 .and_then(|compression| self.compression(compression, at.key("compression"))),
             discover: self.discover(&file.discover, at.key("discover")),
+            retry: self.retry(&file.retry, transport.http2, at),
             health: file
                 .health
                 .as_ref()
@@ -134,6 +137,19 @@ impl Resolver<'_> {
         Some(Ejection {
             failures: file.connect_failures,
             duration: self.positive(&file.duration, at.key("duration")),
+        })
+    }
+
+    fn retry(&mut self, file: &file::Retry, http2: BackendHttp2, at: At<'_>) -> Option<Retry> {
+        let statuses = file.grpc_status.as_deref().unwrap_or_default();
+        if http2 == BackendHttp2::No {
+            let at_status = at.key("retry").key("grpc_status");
+            let help = "write http2 = true, or leave this out";
+            self.useless(at_status, "gRPC needs HTTP/2", help, at.key("http2"));
+        }
+        (!statuses.is_empty()).then(|| Retry {
+            grpc_status: statuses.iter().map(|status| status.code()).collect(),
+            budget: file.budget.0.0,
         })
     }
 

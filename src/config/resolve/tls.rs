@@ -8,10 +8,11 @@ use super::Resolver;
 use crate::config::at::At;
 use crate::config::file::{self, ClientAuthMode, ProxyProtocolVersion, Verify};
 use crate::config::leaf::Parsed;
-use crate::config::{ListenerTls, Transport};
+use crate::config::{BackendHttp2, ListenerTls, Transport};
 use crate::proxy_protocol;
 use crate::tls::{
-    ClientAuth, Error, Incoming, IncomingSpec, MinVersion, Outgoing, OutgoingSpec, PairFiles,
+    AcmeChallenge, AcmeSpec, ClientAuth, Error, Incoming, IncomingSpec, MinVersion, Outgoing,
+    OutgoingSpec, PairFiles, Protocols,
 };
 
 impl Resolver<'_> {
@@ -24,6 +25,7 @@ impl Resolver<'_> {
                 required: matches!(auth.mode, ClientAuthMode::Required),
                 ca: self.beside(&auth.ca),
             }),
+            acme: file.acme.as_ref().map(|acme| self.acme(acme, at.key("acme"))),
         };
         self.files_make_sense(&incoming, at);
         ListenerTls {
@@ -35,32 +37,85 @@ impl Resolver<'_> {
         }
     }
 
+    fn acme(&mut self, file: &file::Acme, at: At<'_>) -> AcmeSpec {
+        self.not_empty(&file.domains, at.key("domains"), "write domains = [\"shop.example.com\"]");
+        if !file.agree_to_terms {
+            let title = format!("{} is not true", at.key("agree_to_terms").path());
+            let mistake = self.mistakes.error(at.key("agree_to_terms"), title);
+            mistake.label("no authority issues certificates without it");
+        }
+        if !file.directory.starts_with("https://") {
+            let title = format!("{} is no HTTPS URL", at.key("directory").path());
+            self.mistakes.error(at.key("directory"), title).label("expected https://...");
+        }
+        AcmeSpec {
+            domains: file.domains.iter().map(|name| name.0.0.clone()).collect(),
+            contact: file.contact.iter().cloned().collect(),
+            directory: file.directory.clone(),
+            ca: file.ca.as_ref().map(|ca| self.beside(ca)),
+            challenge: match file.challenge {
+                file::AcmeChallenge::TlsAlpn01 => AcmeChallenge::TlsAlpn01,
+                file::AcmeChallenge::Http01 => AcmeChallenge::Http01,
+            },
+            agrees_to_terms: file.agree_to_terms,
+        }
+    }
+
     fn pairs(&self, file: &[file::Certificate]) -> Vec<PairFiles> {
-        let pair = |pair: &file::Certificate| PairFiles {
-            cert: self.beside(&pair.cert),
-            key: self.beside(&pair.key),
+        file.iter().map(|pair| self.pair(pair)).collect()
+    }
+
+    fn pair(&self, file: &file::Certificate) -> PairFiles {
+        PairFiles { cert: self.beside(&file.cert), key: self.beside(&file.key) }
+    }
+
+    /// What is said where there is one certificate and nothing else to choose.
+    pub(super) fn one_pair(&mut self, file: &file::Certificate, at: At<'_>) -> IncomingSpec {
+        let spec = IncomingSpec {
+            certificates: vec![self.pair(file)],
+            min_version: MinVersion::Tls12,
+            http2: false,
+            client_auth: None,
+            acme: None,
         };
-        file.iter().map(pair).collect()
+        self.pairs_make_sense(&spec, |_| at);
+        spec
     }
 
     /// What is said to a pool's backends before HTTP; `at` is the pool.
     pub(super) fn transport(&mut self, file: &file::Pool, at: At<'_>) -> Transport {
         let why = "a connection of HTTP/2 is used for many clients";
-        if file.http2 && file.proxy_protocol.is_some() {
+        let http2 = match file.http2 {
+            file::BackendHttp2::Switch(false) => BackendHttp2::No,
+            file::BackendHttp2::Switch(true) => BackendHttp2::Yes,
+            file::BackendHttp2::Choice(file::Http2Choice::Auto) => BackendHttp2::Auto,
+        };
+        if http2 == BackendHttp2::Auto && file.tls.is_none() {
+            let title = format!("{} needs tls", at.key("http2").path());
+            let mistake = self.mistakes.error(at.key("http2"), title);
+            mistake.label("without it a backend cannot say which protocol it speaks");
+            mistake.help("write true or false, or add a tls table");
+        }
+        if http2 != BackendHttp2::No && file.proxy_protocol.is_some() {
             let help = "leave out one of them";
             self.useless(at.key("proxy_protocol"), why, help, at.key("http2"));
         }
         Transport {
-            is_http2: file.http2,
+            http2,
             proxy_protocol: file.proxy_protocol.map(|version| match version {
                 ProxyProtocolVersion::V1 => proxy_protocol::Version::V1,
                 ProxyProtocolVersion::V2 => proxy_protocol::Version::V2,
             }),
-            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, file.http2, at.key("tls"))),
+            tls: file.tls.as_ref().map(|tls| self.backend_tls(tls, http2, at.key("tls"))),
         }
     }
 
-    fn backend_tls(&mut self, file: &file::BackendTls, http2: bool, at: At<'_>) -> OutgoingSpec {
+    fn backend_tls(
+        &mut self,
+        file: &file::BackendTls,
+        http2: BackendHttp2,
+        at: At<'_>,
+    ) -> OutgoingSpec {
         let believes_anybody = file.verify == Verify::DangerAcceptAnybody;
         if believes_anybody {
             let help = "leave it out, or leave out verify";
@@ -72,12 +127,13 @@ impl Resolver<'_> {
         let spec = OutgoingSpec {
             ca: file.ca.as_ref().map(|ca| self.beside(ca)),
             server_name: file.server_name.as_ref().map(|name| name.0.0.clone()),
-            certificate: file.certificate.as_ref().map(|pair| PairFiles {
-                cert: self.beside(&pair.cert),
-                key: self.beside(&pair.key),
-            }),
+            certificate: file.certificate.as_ref().map(|pair| self.pair(pair)),
             min_version: min_version(file.min_version),
-            http2,
+            protocols: match http2 {
+                BackendHttp2::No => Protocols::Http1,
+                BackendHttp2::Yes => Protocols::Http2,
+                BackendHttp2::Auto => Protocols::Either,
+            },
             believes_anybody,
         };
         if let Err(error) = Outgoing::new(&spec) {
@@ -111,13 +167,27 @@ impl Resolver<'_> {
     /// Are the files there, and do they belong together?
     fn files_make_sense(&mut self, spec: &IncomingSpec, at: At<'_>) {
         let at_pairs = at.key("certificates");
-        if spec.certificates.is_empty() {
+        if spec.certificates.is_empty() && spec.acme.is_none() {
             let help = "write certificates = [{ cert = \"shop.pem\", key = \"shop.key\" }]";
             let title = format!("{}: no certificate", at_pairs.path());
             self.mistakes.error(at_pairs, title).label("clients would be refused").help(help);
         }
+        self.pairs_make_sense(spec, |i| at_pairs.index(i));
+        if let Some(auth) = &spec.client_auth
+            && let Err(error) = Incoming::check(spec)
+            && error.file == auth.ca
+        {
+            let at_ca = at.key("client_auth").key("ca");
+            let title = format!("{}: this file cannot be used", at_ca.path());
+            let label = self.in_short(&error);
+            self.mistakes.error(at_ca, title).label(label);
+        }
+    }
+
+    /// Each pair by itself; `at` says where it stands.
+    fn pairs_make_sense<'a>(&mut self, spec: &IncomingSpec, at: impl Fn(usize) -> At<'a>) {
         for (i, pair) in spec.certificates.iter().enumerate() {
-            let at_pair = at_pairs.index(i);
+            let at_pair = at(i);
             let alone = IncomingSpec {
                 certificates: vec![pair.clone()],
                 client_auth: None,
@@ -130,15 +200,6 @@ impl Resolver<'_> {
                 let label = self.in_short(&error);
                 self.mistakes.error(at_file, title).label(label);
             }
-        }
-        if let Some(auth) = &spec.client_auth
-            && let Err(error) = Incoming::check(spec)
-            && error.file == auth.ca
-        {
-            let at_ca = at.key("client_auth").key("ca");
-            let title = format!("{}: this file cannot be used", at_ca.path());
-            let label = self.in_short(&error);
-            self.mistakes.error(at_ca, title).label(label);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Controller, Desired};
 use crate::balance::{Backend, BackendSpec, Condition, Pool, PoolSpec, Rng, Timestamp};
 use crate::clock;
 use crate::config::{self, Discover};
-use crate::control::operator_state::{AddedBackend, OutOfService};
+use crate::control::operator_state::{KeptBackend, OutOfService};
 use crate::control::roster::{Next, Roster};
 use crate::observe::Event;
 
@@ -52,6 +52,17 @@ impl Controller {
         let added = added(&spec.name, said.added);
         let mut roster = Roster::new(spec.backends.clone(), added, said.weights);
         roster.set_sources(&config.discover);
+        for source in &config.discover {
+            if let Some(found) = desired.found.of(&spec.name, source) {
+                let (pool, backends) = (&spec.name, found.len());
+                tracing::info!(
+                    pool,
+                    backends,
+                    "who was found before counts until discovery answers"
+                );
+                roster.set_discovered(source, found);
+            }
+        }
         let next = roster.next(|_| false);
         let pool = Pool::new(&PoolSpec { backends: next.members.clone(), ..spec.clone() }, seed);
         desired.rosters.insert(spec.name.clone(), roster);
@@ -139,8 +150,10 @@ impl Controller {
         if let Some(pool) = self.pool(pool) {
             let mut desired = self.desired();
             let roster = desired.rosters.get_mut(pool.name());
-            if roster.is_some_and(|roster| roster.set_discovered(source, specs)) {
+            if roster.is_some_and(|roster| roster.set_discovered(source, specs.clone())) {
                 self.apply_members(&mut desired, &pool, clock::now());
+                desired.found.set(pool.name(), source, &specs);
+                desired.save_found();
             }
         }
         self.has_answered(pool, source);
@@ -231,8 +244,8 @@ fn without(some: &[Arc<Backend>], others: &[Arc<Backend>]) -> Vec<Arc<Backend>> 
 }
 
 /// Backends that an operator has added, as far as they still make sense.
-fn added(pool: &str, added: Vec<AddedBackend>) -> Vec<BackendSpec> {
-    let understood = |backend: AddedBackend| {
+fn added(pool: &str, added: Vec<KeptBackend>) -> Vec<BackendSpec> {
+    let understood = |backend: KeptBackend| {
         let understood = BackendSpec::try_from(backend);
         let unclear = |error| tracing::warn!(pool, %error, "cannot add a backend again");
         understood.map_err(unclear).ok()

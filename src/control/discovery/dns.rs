@@ -13,22 +13,38 @@ use hickory_resolver::proto::rr::{RData, Record};
 use super::Found;
 use crate::balance::{Address, BackendSpec};
 use crate::config::Lookup;
+use crate::config::leaf::NameTemplate;
 
 /// For a single try.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A backend for each address of a host name, named after the address: that is all there is.
-pub(super) async fn addresses(host: &str, port: u16, how: &Lookup) -> Result<Found, String> {
+/// A backend for each address of a host name, named after the address: that is all there is. A
+/// template may say more.
+pub(super) async fn addresses(
+    host: &str,
+    port: u16,
+    how: &Lookup,
+    name: Option<&NameTemplate>,
+) -> Result<Found, String> {
     let answer = resolver(how)?.lookup_ip(absolute(host)).await.map_err(|e| e.to_string())?;
     let mut backends: Vec<_> = answer.iter().map(|ip| of_address(ip, port)).collect();
+    if let Some(name) = name {
+        for (backend, ip) in backends.iter_mut().zip(answer.iter()) {
+            backend.name = name.fill(ip, host, port);
+        }
+    }
     tidy(&mut backends);
     Ok(Found { backends, again_in: again_in(answer.as_lookup().answers(), how) })
 }
 
-/// A backend for each target of an SRV record, named after the target.
-pub(super) async fn targets(name: &str, how: &Lookup) -> Result<Found, String> {
+/// A backend for each target of an SRV record, named after the target, or as a template says.
+pub(super) async fn targets(
+    record: &str,
+    how: &Lookup,
+    name: Option<&NameTemplate>,
+) -> Result<Found, String> {
     let resolver = resolver(how)?;
-    let answer = resolver.srv_lookup(absolute(name)).await.map_err(|error| error.to_string())?;
+    let answer = resolver.srv_lookup(absolute(record)).await.map_err(|error| error.to_string())?;
     let records = answer.answers();
     let targets = records.iter().filter_map(|record| match &record.data {
         RData::SRV(target) => Some(target),
@@ -42,8 +58,10 @@ pub(super) async fn targets(name: &str, how: &Lookup) -> Result<Found, String> {
         let ips = resolver.lookup_ip(host.as_str()).await.map_err(|error| error.to_string())?;
         // The smallest, so that the order of an answer means nothing.
         let ip = ips.iter().min().ok_or_else(|| format!("{host} has no address"))?;
+        let target_name = host.trim_end_matches('.');
+        let name = name.map(|name| name.fill(ip, target_name, target.port));
         backends.push(BackendSpec {
-            name: host.trim_end_matches('.').to_owned(),
+            name: name.unwrap_or_else(|| target_name.to_owned()),
             weight: u32::from(target.weight).max(1),
             priority: u32::from(target.priority - first),
             ..of_address(ip, target.port)

@@ -3,7 +3,8 @@
 //! What was found stays until something else is found. A resolver that does not answer, a name
 //! that is gone, a file that cannot be read, and an answer with fewer backends than `min_members`
 //! change nothing: they are more likely a mistake than the truth, and sessions live there. Who is
-//! found no longer leaves like any backend that is no longer listed.
+//! found no longer leaves like any backend that is no longer listed. After a restart it stays as
+//! well: what was found is kept (`found_state`).
 
 mod dns;
 mod file;
@@ -84,11 +85,14 @@ impl Asking {
     async fn run(mut self) {
         let mut file = file::Watched::default();
         loop {
+            let name = self.discover.name.as_ref();
             let found = match &self.discover.source {
                 DiscoverSource::Dns { host, port, lookup } => {
-                    dns::addresses(host, *port, lookup).await.map(Some)
+                    dns::addresses(host, *port, lookup, name).await.map(Some)
                 }
-                DiscoverSource::Srv { name, lookup } => dns::targets(name, lookup).await.map(Some),
+                DiscoverSource::Srv { name: record, lookup } => {
+                    dns::targets(record, lookup, name).await.map(Some)
+                }
                 DiscoverSource::File(path) => file.read(path).await,
             };
             let pause = match found {

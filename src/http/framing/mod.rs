@@ -394,7 +394,7 @@ fn without_carriage_return(line: &[u8]) -> Result<&[u8], Refusal> {
 }
 
 /// The value of a `Content-Length`: one number (RFC 9110, section 8.6).
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+pub fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }

@@ -1,7 +1,7 @@
 //! What the shop answers, for both ends of the connection.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub const AFFINITY: &str = "stickler-affinity";
 
 /// and its value when the session is over.
 pub const RELEASE: &str = "release";
+
+/// and its value when a request came with a session that the server does not know.
+pub const UNKNOWN: &str = "unknown";
 
 /// [`Refusal::error`] of a client that claims none.
 pub const NO_SESSION: &str = "no_session";
@@ -146,6 +149,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(self)).into_response()
+        let is_unknown = self.error == UNKNOWN_SESSION;
+        let mut response = (status, Json(self)).into_response();
+        if is_unknown {
+            response.headers_mut().insert(AFFINITY, HeaderValue::from_static(UNKNOWN));
+        }
+        response
     }
 }

@@ -15,7 +15,8 @@ use axum::{Json, Router};
 use url::form_urlencoded;
 
 use super::answer::{
-    AFFINITY, Answer, COOKIE, DRAIN, RELEASE, Refusal, STATE_METRIC, Standing, Stats, Whoami,
+    AFFINITY, Answer, COOKIE, DRAIN, RELEASE, Refusal, STATE_METRIC, Standing, Stats, UNKNOWN,
+    Whoami,
 };
 use super::request::Fields;
 use super::store::{CART_SIZE, Session, Visit};
@@ -181,7 +182,9 @@ async fn whoami(State(app): Shared, claim: Claim) -> Response {
         (Err(_), Claim::Value(_)) => Standing::Unknown,
     };
     let (user, requests) = found.map_or((None, 0), |visit| (Some(visit.value.0), visit.value.1));
-    Json(Whoami { server: app.name.clone(), session, user, requests }).into_response()
+    let word = (session == Standing::Unknown).then_some([(AFFINITY, UNKNOWN)]);
+    let answer = Json(Whoami { server: app.name.clone(), session, user, requests });
+    (word.map(AppendHeaders), answer).into_response()
 }
 
 /// A channel needs a session, like everything in the shop; a refusal is an answer over HTTP.

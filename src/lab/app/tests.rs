@@ -8,7 +8,7 @@ fn settings(name: &str) -> Settings {
     Settings {
         name: name.into(),
         kind: Kind::Memory,
-        service_time: Delay::Fixed(Duration::ZERO),
+        service_time: Delay::NONE,
         concurrency: NonZeroU32::MIN,
         max_sessions: 100,
         session_timeout: Duration::from_secs(60),
@@ -87,7 +87,7 @@ async fn what_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn requests_beyond_the_limit_queue_and_a_health_check_does_not() {
-    let slow = Delay::Fixed(Duration::from_millis(60));
+    let slow = Delay::fixed(Duration::from_millis(60));
     let address = spawn(Settings { service_time: slow, ..settings("app-1") }).await;
     let ask = |path: &'static str| async move {
         let mut browser = Browser::new(address, "shop.test").unwrap();
@@ -104,7 +104,7 @@ async fn requests_beyond_the_limit_queue_and_a_health_check_does_not() {
 async fn what_is_in_flight_is_finished_before_the_server_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let slow = Delay::Fixed(Duration::from_millis(50));
+    let slow = Delay::fixed(Duration::from_millis(50));
     let settings = Settings { service_time: slow, ..settings("app-1") };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stopped = async { stopped.await.unwrap() };

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::BenchError;
 use super::contender::Kind;
 use super::settings::Settings;
@@ -22,6 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Fleet {
     stickler: PathBuf,
     options: Vec<OsString>,
+    seed: u64,
     places: Vec<Place>,
 }
 
@@ -30,7 +33,19 @@ pub(super) struct Fleet {
 struct Place {
     name: String,
     address: SocketAddr,
+    /// How often it has been started.
+    lives: u64,
     running: Option<AppProcess>,
+}
+
+impl Place {
+    /// What is different in each life. With the seed of the last one a server would give its new
+    /// sessions the ids of old ones, and take users for others who come back with those.
+    fn arguments(&self, seed: u64) -> [OsString; 4] {
+        let seed = xxh3_64_with_seed(&self.lives.to_le_bytes(), seed);
+        let address = self.address.to_string();
+        ["--listen".into(), address.into(), "--seed".into(), seed.to_string().into()]
+    }
 }
 
 impl Fleet {
@@ -45,7 +60,6 @@ impl Fleet {
             ("--kind", kind.as_str().into()),
             ("--service-time", settings.service_time.to_string()),
             ("--concurrency", settings.concurrency.to_string()),
-            ("--seed", seed.to_string()),
             // Made up for the occasion: it protects nothing.
             ("--secret", format!("bench-{seed}")),
         ];
@@ -60,11 +74,11 @@ impl Fleet {
             .enumerate()
             .map(|(i, listener)| {
                 let (name, address) = (format!("app-{}", i + 1), listener.local_addr()?);
-                Ok(Place { name, address, running: None })
+                Ok(Place { name, address, lives: 0, running: None })
             })
             .collect();
         let (stickler, options) = (settings.stickler.clone(), options.collect());
-        Ok(Fleet { stickler, options, places: places? })
+        Ok(Fleet { stickler, options, seed, places: places? })
     }
 
     /// Names and addresses, for the proxy's configuration.
@@ -81,7 +95,8 @@ impl Fleet {
     pub(super) async fn start(&mut self, index: usize) -> Result<(), BenchError> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let mut arguments = self.options.clone();
-        arguments.extend(["--listen".into(), place.address.to_string().into()]);
+        arguments.extend(place.arguments(self.seed));
+        place.lives += 1;
         let started = AppProcess::start(&self.stickler, &place.name, &arguments).await?;
         place.running = Some(started);
         Ok(())
@@ -135,5 +150,21 @@ impl Inspector {
             all.push(response.and_then(|response| serde_json::from_slice(&response.body).ok()));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_started_again_does_not_repeat_itself() {
+        let (name, address) = ("app-1".to_owned(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let mut place = Place { name, address, lives: 0, running: None };
+        let first = place.arguments(7);
+        assert_eq!(first, place.arguments(7));
+        place.lives = 1;
+        let second = place.arguments(7);
+        assert_eq!((&first[..3], first[3] == second[3]), (&second[..3], false));
     }
 }

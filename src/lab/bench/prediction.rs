@@ -16,12 +16,10 @@ use super::scenario::Scenario;
 use super::schedule::{Act, Session, Workload};
 use super::settings::Settings;
 use crate::balance::affinity::Mode;
-use crate::balance::queue::QueueSpec;
 use crate::balance::{Hint, hashing};
 use crate::lab::delay::Delay;
 use crate::lab::policy::Policy;
 use crate::lab::report::Prediction;
-use crate::lab::simulator::distribution::Times;
 use crate::lab::simulator::figures::Figures;
 use crate::lab::simulator::plan::{Clients, Fleet, Plan, Proxy, Rate};
 use crate::lab::simulator::site::{Ended, Event, Request, Site};
@@ -59,18 +57,10 @@ fn plan(settings: &Settings, workload: &Workload) -> Plan {
             backends: settings.backends.get().into(),
             concurrency: settings.concurrency.get(),
             backlog: u32::MAX,
-            // Only for how many events to expect: the work of a request is drawn here.
-            service_time: Times::Constant(settings.mean_service_time()),
+            service_time: settings.service_time.times(),
             slow: None,
         },
-        proxy: Proxy {
-            max_connections: None,
-            queue: QueueSpec::default(),
-            ejection: None,
-            slow_start: None,
-            attempts: 1,
-            idle_timeout: settings.idle_timeout(),
-        },
+        proxy: Proxy::plain(settings.idle_timeout()),
         clients: Clients::Requests,
         rate: Rate::Requests(workload.rate),
         events: Vec::new(),

@@ -179,6 +179,7 @@ fn result(bout: &Bout<'_>, stage: &Stage, told: &Told, gauge: &Gauge, seconds: f
                 drain_seconds: told.drain_seconds.clone(),
                 recovery_seconds: told.failed_at.map(|at| counts.recovery(at).as_secs_f64()),
                 newcomers_share: told.newcomers_share,
+                errors: counts.errors.clone(),
                 channels_cut: has_channels.then_some(counts.channels_cut),
                 generator_late_ms: Some(counts.lateness().p99),
                 predicted: predict(bout.settings, bout.contender, bout.scenario, bout.repetition),

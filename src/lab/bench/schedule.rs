@@ -229,7 +229,7 @@ impl Workload {
         /// Requests a second in one window, which are sent one after the other.
         const PER_WINDOW: f64 = 15.0;
         let windows = (rate / PER_WINDOW).ceil().max(1.0);
-        let gap = Delay::Exponential { mean: Duration::from_secs_f64(windows / rate.max(0.1)) };
+        let gap = Delay::exponential(Duration::from_secs_f64(windows / rate.max(0.1)));
         let window = |_| {
             let mut due = Duration::ZERO;
             let mut all = Vec::new();

@@ -5,9 +5,6 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
 use super::contender::Contender;
 use super::scenario::Scenario;
 use super::schedule::{Weights, Workload};
@@ -29,8 +26,6 @@ const LOAD_OF_HALF: f64 = 0.75;
 const STOPPING: Duration = Duration::from_millis(500);
 /// The proxy waits so long at least before it takes a session for over.
 const SHORTEST_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many samples tell the mean of a distribution.
-const SAMPLES: u32 = 20_000;
 
 /// Everything that can be chosen.
 #[derive(Clone, Debug)]
@@ -66,7 +61,7 @@ pub struct Settings {
 impl Settings {
     /// Requests a second that one server can work on.
     pub fn capacity(&self) -> f64 {
-        f64::from(self.concurrency.get()) / mean(self.service_time).as_secs_f64().max(1e-6)
+        f64::from(self.concurrency.get()) / self.service_time.mean().as_secs_f64().max(1e-6)
     }
 
     /// Requests a second that are asked for in a scenario.
@@ -82,12 +77,7 @@ impl Settings {
 
     /// How long a session takes, on average.
     pub fn session_length(&self) -> Duration {
-        mean(self.think).mul_f64((self.requests - 1.0).max(0.0))
-    }
-
-    /// How long a request takes, on average.
-    pub(super) fn mean_service_time(&self) -> Duration {
-        mean(self.service_time)
+        self.think.mean().mul_f64((self.requests - 1.0).max(0.0))
     }
 
     /// A session of the proxy is over when it has not been seen for so long.
@@ -112,8 +102,8 @@ impl Settings {
 
     /// The load of a repetition.
     pub(super) fn workload(&self, scenario: Scenario, repetition: u16) -> Workload {
-        let work = mean(self.service_time).as_secs_f64() * SHORTEST_THOUGHT;
-        let densest = mean(self.think).as_secs_f64() / work.max(1e-6);
+        let work = self.service_time.mean().as_secs_f64() * SHORTEST_THOUGHT;
+        let densest = self.think.mean().as_secs_f64() / work.max(1e-6);
         Workload {
             rate: self.rate(scenario),
             requests: self.requests,
@@ -129,13 +119,6 @@ impl Settings {
             seed: self.seed.wrapping_add(u64::from(repetition)),
         }
     }
-}
-
-/// The mean of a distribution, as it is drawn.
-fn mean(delay: Delay) -> Duration {
-    let mut rng = StdRng::seed_from_u64(1);
-    let total: Duration = (0..SAMPLES).map(|_| delay.sample(&mut rng)).sum();
-    total / SAMPLES
 }
 
 #[cfg(test)]

@@ -37,7 +37,6 @@ use super::simulator::distribution::Times;
 use super::simulator::figures::Figures;
 use super::simulator::plan::{Clients, Fleet, Plan, Proxy, Rate};
 use super::simulator::sweep::Run;
-use crate::balance::queue::QueueSpec;
 
 /// Lines that are shown of those that could not be read.
 const EXAMPLES: usize = 5;
@@ -291,14 +290,7 @@ fn plan(settings: &Settings, backends: u32, rate: f64) -> Plan {
             service_time: settings.service_time.unwrap_or(USUAL_SERVICE_TIME),
             slow: None,
         },
-        proxy: Proxy {
-            max_connections: None,
-            queue: QueueSpec::default(),
-            ejection: None,
-            slow_start: None,
-            attempts: 1,
-            idle_timeout: settings.idle_timeout,
-        },
+        proxy: Proxy::plain(settings.idle_timeout),
         clients: Clients::Requests,
         rate: Rate::Requests(rate),
         events: Vec::new(),

@@ -21,6 +21,8 @@ mod table;
 pub mod verdict;
 mod words;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use self::figures::{Imbalance, Percentiles};
@@ -160,6 +162,9 @@ pub struct Details {
     /// Share of the requests (0 to 1) that new servers took in the first moments after they came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newcomers_share: Option<Share>,
+    /// What the errors were, by status or short name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
     /// Live channels that broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels_cut: Option<u64>,

@@ -1,5 +1,6 @@
 //! The report for a terminal or a pipe.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::figures::Spread;
@@ -70,6 +71,7 @@ pub(super) fn particulars(summary: &Summary<'_>) -> Vec<(&'static str, String)> 
     let drains = summary.runs.iter().flat_map(|run| run.details.drain_seconds.iter().copied());
     let drain = Spread::of(drains);
     let cut = summary.runs.iter().filter_map(|run| run.details.channels_cut).reduce(|a, b| a + b);
+    let errors = errors(summary);
     let particulars = [
         ("state p50 ms", state.map(digits)),
         ("state p99 ms", state_p99.map(digits)),
@@ -81,8 +83,22 @@ pub(super) fn particulars(summary: &Summary<'_>) -> Vec<(&'static str, String)> 
         ("recovery s", recovery.map(|seconds| format!("{seconds:.2}"))),
         ("newcomers' share", share.map(percent)),
         ("channels cut", cut.map(count)),
+        ("errors", (!errors.is_empty()).then_some(errors)),
     ];
     particulars.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// `502 3 times, timed_out once`
+fn errors(summary: &Summary<'_>) -> String {
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, times) in summary.runs.iter().flat_map(|run| &run.details.errors) {
+        *kinds.entry(kind).or_default() += times;
+    }
+    let kinds = kinds.into_iter().map(|(kind, times)| match times {
+        1 => format!("{kind} once"),
+        times => format!("{kind} {} times", count(times)),
+    });
+    kinds.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn render(report: &Report) -> String {

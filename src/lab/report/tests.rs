@@ -75,6 +75,17 @@ fn the_page_is_self_contained_and_has_everything() {
 }
 
 #[test]
+fn what_failed_is_told_by_kind() {
+    let mut first = run("sticky", "crash");
+    first.details.errors = [("502".to_owned(), 2), ("timed_out".to_owned(), 1)].into();
+    let mut second = run("sticky", "crash");
+    second.details.errors = [("502".to_owned(), 1)].into();
+    let report = Report { runs: vec![first, second], ..Report::default() };
+    let text = report.to_text();
+    assert!(text.contains("sticky: errors 502 3 times, timed_out once"), "{text}");
+}
+
+#[test]
 fn an_empty_report_is_still_a_report() {
     let report = Report::default();
     assert!(report.to_html().contains("</html>"));

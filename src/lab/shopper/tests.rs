@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http::StatusCode;
@@ -53,7 +51,7 @@ async fn visit(faults: &[(u64, Fault)]) -> Journal {
     let browser = Browser::new(listener.local_addr().unwrap(), "shop.test").unwrap();
     tokio::spawn(axum::serve(listener, Router::new().fallback(serve)).into_future());
 
-    let habits = Habits { think: Delay::Fixed(Duration::ZERO), name_in: None };
+    let habits = Habits { think: Delay::NONE, name_in: None };
     let journal = Arc::new(Mutex::new(Journal::default()));
     let (_going_on, stop) = watch::channel(false);
     Shopper::new(1, 1, browser, &habits, stop, journal.clone()).visit().await;

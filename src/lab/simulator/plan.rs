@@ -57,6 +57,20 @@ pub struct Proxy {
     pub idle_timeout: Duration,
 }
 
+impl Proxy {
+    /// Nothing besides.
+    pub fn plain(idle_timeout: Duration) -> Self {
+        Proxy {
+            max_connections: None,
+            queue: QueueSpec::default(),
+            ejection: None,
+            slow_start: None,
+            attempts: 1,
+            idle_timeout,
+        }
+    }
+}
+
 /// Who comes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Clients {

@@ -75,11 +75,14 @@ pub fn verdict(runs: &[Run]) -> String {
     text
 }
 
-/// How large the fleet was, if that has changed.
+/// How large the fleet was, if it has changed for longer than a deploy takes.
 fn sizes(run: &Run, text: &mut String) {
+    /// A share of the backends that is not worth a word.
+    const LITTLE: f64 = 0.02;
+
     let sizes = || run.figures.timeline.iter().map(|slot| slot.backends);
     let (least, most) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
-    if most - least < 1.0 {
+    if (run.figures.mean_backends / f64::from(run.figures.backends) - 1.0).abs() < LITTLE {
         return;
     }
     for (key, value) in &run.settings {

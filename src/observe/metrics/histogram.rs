@@ -118,6 +118,11 @@ impl Histogram {
         self.nanos = self.nanos.wrapping_add(recorder.nanos.get());
     }
 
+    /// Counts by bucket, the shortest durations first.
+    pub fn buckets(&self) -> &[u64] {
+        &self.buckets
+    }
+
     /// Adds another one.
     pub fn merge(&mut self, other: &Histogram) {
         for (sum, part) in self.buckets.iter_mut().zip(&other.buckets) {

@@ -4,18 +4,16 @@
 //! a request finds it without a look-up, and the counts that it adds to are in this core's cache.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::counter::Counter;
 use super::histogram::{Histogram, Recorder};
+use crate::balance::unstick::{Arm, CLASSES, Tallied};
 use crate::balance::{BackendId, Cause, Reason};
 use crate::observe::{End, ProblemKind};
 
 /// Rows of requests: one for each cause, and one for those that were never placed.
 pub(super) const CAUSES: usize = Cause::LABELS.len() + 1;
-
-/// Classes of statuses: none, 1xx, ... 5xx.
-pub(super) const CLASSES: usize = 6;
 
 /// Where the groups of counts begin.
 const PROBLEMS: usize = CAUSES * CLASSES;
@@ -41,16 +39,22 @@ pub enum Tally {
     Received,
     /// Bytes to the backend, heads included.
     Sent,
+    /// Requests whose session the app did not know, as it said.
+    Unknown,
 }
 
 impl Tally {
-    const COUNT: usize = Tally::Sent as usize + 1;
+    const COUNT: usize = Tally::Unknown as usize + 1;
 }
 
 /// The position of requests that were placed for this cause and got this status.
 fn requests(cause: Option<Cause>, status: u16) -> usize {
     let row = cause.map_or(CAUSES - 1, Cause::index);
-    row * CLASSES + usize::from(status / 100).min(CLASSES - 1)
+    row * CLASSES + class(status)
+}
+
+fn class(status: u16) -> usize {
+    usize::from(status / 100).min(CLASSES - 1)
 }
 
 /// The position of detours and moves for a reason.
@@ -76,6 +80,16 @@ pub(crate) struct Meter {
     counts: [Counter; COUNTS],
     head: Recorder,
     whole: Recorder,
+    /// By [`Arm::index`], from the first request of an experiment on.
+    arms: OnceLock<Box<[ArmMeter; 2]>>,
+}
+
+/// What one worker counts of one arm of the unstick experiment.
+#[derive(Debug, Default)]
+struct ArmMeter {
+    classes: [Counter; CLASSES],
+    unknown: Counter,
+    whole: Recorder,
 }
 
 /// A request that has ended, as it is counted.
@@ -90,6 +104,10 @@ pub(crate) struct Ended {
     pub(crate) problem: Option<ProblemKind>,
     /// From its head to its end, in nanoseconds; `None` for what was no exchange but a tunnel.
     pub(crate) nanos: Option<u64>,
+    /// The arm of the unstick experiment that it is counted in, if there is one.
+    pub(crate) arm: Option<Arm>,
+    /// The app did not know its session.
+    pub(crate) is_unknown: bool,
 }
 
 impl Meter {
@@ -99,6 +117,7 @@ impl Meter {
             counts: std::array::from_fn(|_| Counter::default()),
             head: Recorder::default(),
             whole: Recorder::default(),
+            arms: OnceLock::new(),
         })
     }
 
@@ -147,6 +166,20 @@ impl Meter {
         if ended.end != End::Complete {
             self.counts[ENDS + ended.end.index()].add(1);
         }
+        if let Some(arm) = ended.arm {
+            self.end_in(arm, ended);
+        }
+    }
+
+    /// Counts it in its arm, too.
+    #[cold]
+    fn end_in(&self, arm: Arm, ended: &Ended) {
+        let meter = &self.arms.get_or_init(Box::default)[arm.index()];
+        meter.classes[class(ended.status)].add(1);
+        meter.unknown.add(u64::from(ended.is_unknown));
+        if let Some(nanos) = ended.nanos {
+            meter.whole.observe(nanos);
+        }
     }
 }
 
@@ -158,11 +191,63 @@ pub struct Counts {
     pub head: Histogram,
     /// How long whole requests took.
     pub whole: Histogram,
+    /// By [`Arm::index`], if there was an experiment.
+    pub arms: Option<Box<[ArmCounts; 2]>>,
+}
+
+/// What was counted of one arm of the unstick experiment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArmCounts {
+    /// Requests that have ended, by class of status; 0 is for those without one.
+    pub classes: [u64; CLASSES],
+    /// Those whose session the app did not know.
+    pub unknown: u64,
+    /// How long they took.
+    pub whole: Histogram,
+}
+
+impl ArmCounts {
+    fn add(&mut self, meter: &ArmMeter) {
+        self.classes.iter_mut().zip(&meter.classes).for_each(|(sum, part)| *sum += part.get());
+        self.unknown += meter.unknown.get();
+        self.whole.add(&meter.whole);
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, other: &ArmCounts) {
+        self.classes.iter_mut().zip(&other.classes).for_each(|(sum, part)| *sum += part);
+        self.unknown += other.unknown;
+        self.whole.merge(&other.whole);
+    }
+
+    /// What has come since `earlier`. All of it if counting began anew meanwhile.
+    pub fn since(&self, earlier: &ArmCounts) -> ArmCounts {
+        let total = |counts: &ArmCounts| counts.classes.iter().sum::<u64>();
+        if total(self) < total(earlier) {
+            return self.clone();
+        }
+        ArmCounts {
+            classes: std::array::from_fn(|i| self.classes[i].saturating_sub(earlier.classes[i])),
+            unknown: self.unknown.saturating_sub(earlier.unknown),
+            whole: self.whole.since(&earlier.whole),
+        }
+    }
+
+    /// What there is to compare.
+    pub fn tallied(&self) -> Tallied {
+        let ArmCounts { classes, unknown, whole } = self;
+        Tallied { classes: *classes, unknown: *unknown, durations: whole.buckets().to_vec() }
+    }
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Counts { counts: [0; COUNTS], head: Histogram::default(), whole: Histogram::default() }
+        Counts {
+            counts: [0; COUNTS],
+            head: Histogram::default(),
+            whole: Histogram::default(),
+            arms: None,
+        }
     }
 }
 
@@ -173,6 +258,10 @@ impl Counts {
         }
         self.head.add(&meter.head);
         self.whole.add(&meter.whole);
+        if let Some(arms) = meter.arms.get() {
+            let sums = self.arms.get_or_insert_default();
+            sums.iter_mut().zip(arms.iter()).for_each(|(sum, arm)| sum.add(arm));
+        }
     }
 
     /// What has come since `earlier`. All of it if counting began anew meanwhile.
@@ -187,6 +276,7 @@ impl Counts {
             counts,
             head: self.head.since(&earlier.head),
             whole: self.whole.since(&earlier.whole),
+            arms: None, // they have a beginning of their own
         }
     }
 
@@ -326,6 +416,7 @@ mod tests {
         assert_eq!((counts.get(Tally::Sent), counts.get(Tally::Open)), (5, 0));
         assert_eq!(counts.counts.iter().filter(|&&count| count > 0).count(), 9);
         let all = counts.clone();
+        assert_eq!(counts.arms, None, "there is no experiment");
         counts.add(&meter);
         assert_eq!(counts.since(&all).total(), 5);
         assert_eq!(all.since(&counts).total(), 5, "counting began anew");

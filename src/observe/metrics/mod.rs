@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::FixedState;
 
 pub use self::histogram::Histogram;
-pub use self::meter::{Counts, Tally};
+pub use self::meter::{ArmCounts, Counts, Tally};
 pub(crate) use self::meter::{Ended, ListenerMeter, Meter};
 pub use self::snapshot::{
     BackendFigures, Interval, ListenerFigures, PoolFigures, PoolInterval, Snapshot,
@@ -30,8 +30,13 @@ pub use self::text::Format;
 
 use self::meter::Subject;
 use super::access_log::AccessLog;
+use super::costs::Costs;
+use super::experiments::{Experiment, Experiments};
 use crate::balance::{Backend, BackendId, Pool, Timestamp};
 use crate::clock;
+
+/// The classes of statuses, as a label. The first is for requests that got no status.
+pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Everything that one proxy counts.
 #[derive(Debug, Default)]
@@ -44,6 +49,8 @@ pub struct Metrics {
     /// Did the last reload fail?
     last_failed: AtomicU64,
     access_log: Arc<AccessLog>,
+    costs: Costs,
+    experiments: Experiments,
 }
 
 impl Metrics {
@@ -130,6 +137,24 @@ impl Metrics {
         }
         let listeners = listeners.into_values().collect();
         Snapshot { at: clock::moment(), pools: figures, unrouted, listeners }
+    }
+
+    /// What stickiness costs.
+    pub fn costs(&self) -> &Costs {
+        &self.costs
+    }
+
+    /// Takes in how these pools are now. To be called once a second.
+    pub(crate) fn measure(&self, pools: &[Arc<Pool>]) {
+        let snapshot = self.snapshot(pools);
+        self.costs.read(&snapshot);
+        self.experiments.read(&snapshot, clock::now());
+    }
+
+    /// What the unstick experiment of a pool has shown so far, if there is one. `pools` are all.
+    pub fn experiment(&self, pools: &[Arc<Pool>], pool: &str) -> Option<Experiment> {
+        self.experiments.read(&self.snapshot(pools), clock::now());
+        self.experiments.of(pool)
     }
 
     /// All metrics as a scraper wants them.

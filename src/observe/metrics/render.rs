@@ -1,18 +1,18 @@
 //! The metrics, one after the other: their names, their labels, and what they mean.
 //! `docs/metrics.md` says more about each.
 
+mod cost;
+mod unstick;
+
 use std::sync::atomic::Ordering;
 
 use super::meter::Counts;
 use super::snapshot::{BackendFigures, PoolFigures, Snapshot};
 use super::text::{Format, Kind, Text};
-use super::{Histogram, Metrics, Tally, process};
+use super::{Histogram, Metrics, STATUS_CLASSES, Tally, process};
 use crate::balance::{Backend, BackendState, Outcome, Reason, Timestamp};
 use crate::clock;
 use crate::observe::{End, ProblemKind};
-
-/// The classes of statuses, as a label. The first is for requests that got no status.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// All of them.
 pub(super) fn all(metrics: &Metrics, snapshot: &Snapshot, format: Format) -> String {
@@ -23,6 +23,8 @@ pub(super) fn all(metrics: &Metrics, snapshot: &Snapshot, format: Format) -> Str
     backends(&mut text, snapshot);
     drains(&mut text, snapshot);
     pools(&mut text, snapshot);
+    cost::write(&mut text, snapshot, metrics.costs());
+    unstick::write(&mut text, snapshot, metrics);
     listeners(&mut text, snapshot);
     of_the_process(&mut text, metrics);
     text.finish()
@@ -56,7 +58,7 @@ fn requests(text: &mut Text, snapshot: &Snapshot) {
     each_end(snapshot, |[pool, backend], counts| {
         for (cause, class, count) in counts.requests().filter(|(.., count)| *count > 0) {
             let cause = ("cause", cause.unwrap_or_default());
-            text.sample(&[pool, backend, cause, ("code", CLASSES[class])], count);
+            text.sample(&[pool, backend, cause, ("code", STATUS_CLASSES[class])], count);
         }
     });
     text.metric(
@@ -154,14 +156,19 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
             "Requests that were sent again, there or elsewhere, after this backend failed them.",
         ),
         (
+            "stickler_backend_unknown_sessions",
+            Tally::Unknown,
+            "Requests whose session the app did not know, as it said.",
+        ),
+        (
             "stickler_backend_received_bytes",
             Tally::Received,
-            "Bytes received from a backend, heads included, tunnels not.",
+            "Bytes received from a backend, heads and tunnels included.",
         ),
         (
             "stickler_backend_sent_bytes",
             Tally::Sent,
-            "Bytes sent to a backend, heads included, tunnels not.",
+            "Bytes sent to a backend, heads and tunnels included.",
         ),
     ];
     for (name, tally, help) in counters {
@@ -309,9 +316,9 @@ fn listeners(text: &mut Text, snapshot: &Snapshot) {
     each("stickler_listener_connections", Kind::Gauge, help, |l| l.open);
     let help = "Client connections at once, at most; further ones wait in the kernel's queue.";
     each("stickler_listener_max_connections", Kind::Gauge, help, |l| l.max);
-    let help = "Bytes received from clients, tunnels not included.";
+    let help = "Bytes received from clients, tunnels included.";
     each("stickler_listener_received_bytes", Kind::Counter, help, |l| l.received);
-    let help = "Bytes sent to clients, tunnels not included.";
+    let help = "Bytes sent to clients, tunnels included.";
     each("stickler_listener_sent_bytes", Kind::Counter, help, |l| l.sent);
 }
 

@@ -129,6 +129,12 @@ impl Snapshot {
 }
 
 impl PoolFigures {
+    /// What was counted, by backend; `None` is for requests that no backend got.
+    pub fn counts(&self) -> impl Iterator<Item = (Option<BackendId>, &Counts)> {
+        let backends = self.backends.iter().map(|backend| (Some(backend.id), &backend.counts));
+        std::iter::once((None, &self.unplaced)).chain(backends)
+    }
+
     /// A backend by its id.
     pub fn backend(&self, id: BackendId) -> Option<&BackendFigures> {
         self.backends.iter().find(|backend| backend.id == id)

@@ -34,8 +34,9 @@ pub(crate) struct Lease {
 impl Lease {
     /// The whole response has arrived.
     fn end(self, is_reusable: bool) {
-        let Lease { mut upstream, in_flight, destination, client } = self;
-        let backend = in_flight.backend().id_at_address();
+        let Lease { mut upstream, mut in_flight, destination, client } = self;
+        let backend = destination.transport.line_to(in_flight.backend());
+        in_flight.took(client.record.in_flight());
         in_flight.finish(Outcome::Success);
         let worker = &client.worker;
         if is_reusable && upstream.put_away(worker.tick(), worker.after(destination.timeouts.idle))
@@ -48,8 +49,14 @@ impl Lease {
     }
 
     /// The request failed, and that is the backend's fault.
-    pub(crate) fn fail(self) {
+    pub(crate) fn fail(mut self) {
+        self.in_flight.took(self.client.record.in_flight());
         self.in_flight.finish(Outcome::Failure);
+    }
+
+    /// The rest of the response is of no use to anybody.
+    fn give_up(mut self) {
+        self.in_flight.took(self.client.record.in_flight());
     }
 }
 
@@ -175,25 +182,31 @@ impl Download {
     }
 
     fn end(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.take_lease() {
             lease.end(self.is_reusable && self.uploader.is_none());
         }
         stop(self.uploader.take());
+    }
+
+    /// The connection, if it is still needed: from now on it is not.
+    fn take_lease(&mut self) -> Option<Lease> {
+        self.lease.take().inspect(|_| self.client.record.mark(Phase::Transfer))
     }
 
     /// The response cannot be completed, and the client must not take it for complete.
     fn give_up(&mut self, broken: Broken, failure: Option<Failure>) -> Broken {
         self.client.break_off();
         self.client.record.note_broken(broken);
-        if matches!(broken, Broken::Backend | Broken::BackendStalled)
-            && let Some(lease) = self.lease.take()
-        {
-            let backend = lease.in_flight.backend().name();
-            let failure = failure.map(tracing::field::display);
-            tracing::warn!(backend, failure, "{broken}");
-            lease.fail();
+        match (self.take_lease(), broken) {
+            (Some(lease), Broken::Backend | Broken::BackendStalled) => {
+                let backend = lease.in_flight.backend().name();
+                let failure = failure.map(tracing::field::display);
+                tracing::warn!(backend, failure, "{broken}");
+                lease.fail();
+            }
+            (Some(lease), _) => lease.give_up(),
+            (None, _) => {}
         }
-        self.lease = None;
         broken
     }
 
@@ -229,7 +242,9 @@ impl Drop for Download {
         if !self.is_end_stream() {
             self.client.record.note_left();
         }
-        self.client.record.mark(Phase::Transfer);
+        if let Some(lease) = self.take_lease() {
+            lease.give_up();
+        }
         self.client.end_exchange();
     }
 }

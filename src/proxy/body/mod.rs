@@ -3,6 +3,7 @@
 mod compressed;
 mod download;
 mod relay;
+mod request_stream;
 mod sending;
 mod upload;
 
@@ -17,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) use compressed::{Compressed, compressed};
 pub(crate) use download::{Begun, Download, Lease};
 pub(crate) use relay::{Relay, upload};
+pub(crate) use request_stream::{Http2Stream, RequestStream};
 pub(crate) use sending::{RequestBody, SendError, Sending};
 pub(crate) use upload::{Pace, Progress, Upload};
 

@@ -98,6 +98,10 @@ impl Relay {
         if self.client.has_left() {
             return Poll::Ready(Some(Err(self.give_up(Broken::Client))));
         }
+        if self.client.watch.has_fired(Side::Deadline) {
+            self.client.reset_reason.set(Some(Reason::CANCEL));
+            return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));
+        }
         if self.client.watch.has_fired(Side::Backend) {
             tracing::warn!("{}", Broken::BackendStalled);
             return Poll::Ready(Some(Err(self.give_up(Broken::BackendStalled))));
@@ -112,12 +116,21 @@ impl Relay {
 
     fn end(&mut self) {
         self.client.watch.clear(Side::Backend);
-        if let Some(in_flight) = self.in_flight.take() {
+        if let Some(in_flight) = self.take_in_flight() {
             in_flight.finish(Outcome::Success);
         }
     }
 
+    /// What is in flight, if anything is: from now on nothing is.
+    fn take_in_flight(&mut self) -> Option<InFlight> {
+        let mut in_flight = self.in_flight.take()?;
+        self.client.record.mark(Phase::Transfer);
+        in_flight.took(self.client.record.in_flight());
+        Some(in_flight)
+    }
+
     fn fail(&mut self, error: &h2::Error) -> Broken {
+        self.client.reset_reason.set(error.reason().filter(may_be_said));
         if let Some(in_flight) = &self.in_flight {
             tracing::warn!(backend = in_flight.backend().name(), %error, "{}", Broken::Backend);
         }
@@ -128,7 +141,7 @@ impl Relay {
     fn give_up(&mut self, broken: Broken) -> Broken {
         self.client.break_off();
         self.client.record.note_broken(broken);
-        if let Some(in_flight) = self.in_flight.take()
+        if let Some(in_flight) = self.take_in_flight()
             && matches!(broken, Broken::Backend | Broken::BackendStalled)
         {
             in_flight.finish(Outcome::Failure);
@@ -149,9 +162,15 @@ impl Drop for Relay {
         if !self.is_end_stream() {
             self.client.record.note_left();
         }
-        self.client.record.mark(Phase::Transfer);
+        drop(self.take_in_flight());
         self.client.end_exchange();
     }
+}
+
+/// May a client be told this reason for which a backend has reset a stream? Most are about the
+/// connection to the backend. That nothing was done (REFUSED_STREAM) is not true any more.
+fn may_be_said(reason: &Reason) -> bool {
+    matches!(*reason, Reason::CANCEL | Reason::ENHANCE_YOUR_CALM)
 }
 
 /// What trailers may say.

@@ -1,17 +1,16 @@
 //! A request's body on its way from the client.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 use tokio::time::Sleep;
 
-use super::Broken;
+use super::{Broken, RequestStream};
 use crate::proxy::client::Client;
 use crate::proxy::watch::{Side, TICK, Tick};
 
@@ -22,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A request's body on its way from the client.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    incoming: Incoming,
+    incoming: RequestStream,
     client: Rc<Client>,
     pace: Pace,
     /// What became of it, for the exchange.
@@ -42,13 +41,50 @@ pub(crate) struct Progress {
     pub(crate) has_begun: Cell<bool>,
     /// It goes on by itself, in a task of its own beside the response.
     pub(crate) is_detached: Cell<bool>,
+    /// What has been taken of it, for another attempt, if it is kept at all.
+    kept: RefCell<Kept>,
+}
+
+/// A body that has been taken, for another attempt.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// How much is kept at most. Nothing is if there is more.
+    room: usize,
+    is_whole: bool,
+}
+
+impl Kept {
+    fn see(&mut self, frame: Option<&Frame<Bytes>>) {
+        match frame.map(Frame::data_ref) {
+            None => self.is_whole = self.room > 0,
+            Some(Some(data)) if self.bytes.len() + data.len() <= self.room => {
+                self.bytes.extend_from_slice(data);
+            }
+            // Trailers, or too much.
+            Some(_) => *self = Kept::default(),
+        }
+    }
+}
+
+impl Progress {
+    /// Keeps what is taken, up to so many bytes.
+    pub(crate) fn keep(&self, room: usize) {
+        self.kept.borrow_mut().room = room;
+    }
+
+    /// The body, if all of it was taken and kept.
+    pub(crate) fn kept(&self) -> Option<Bytes> {
+        let mut kept = self.kept.borrow_mut();
+        kept.is_whole.then(|| std::mem::take(&mut kept.bytes).into())
+    }
 }
 
 impl Upload {
     /// The body of a client's request. With `expects_continue` it is not read before the backend
     /// asks for it; hyper then asks the client.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: RequestStream,
         client: Rc<Client>,
         expects_continue: bool,
     ) -> (Box<Self>, Rc<Progress>) {
@@ -83,6 +119,15 @@ impl Upload {
         }
         let frame = ready!(polled);
         self.progress.has_begun.set(true);
+        let mut kept = self.progress.kept.borrow_mut();
+        if kept.room > 0 {
+            match &frame {
+                Some(Err(_)) => *kept = Kept::default(),
+                Some(Ok(frame)) => kept.see(Some(frame)),
+                None => kept.see(None),
+            }
+        }
+        drop(kept);
         if let Some(Ok(frame)) = &frame {
             self.client.record.note_received(frame.data_ref().map_or(0, Bytes::len));
         }
@@ -106,13 +151,13 @@ impl Pace {
     /// which the rate would be too low, whichever is earlier.
     pub(crate) fn poll_frame(
         &mut self,
-        incoming: &mut Incoming,
+        incoming: &mut RequestStream,
         client: &Client,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let site = client.worker.site();
         self.began.get_or_insert_with(|| client.worker.tick());
-        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = incoming.poll_frame(cx) else {
             if client.watch.has_fired(Side::ClientRead) {
                 return Poll::Ready(Some(Err(Broken::ClientStalled)));
             }
@@ -129,7 +174,7 @@ impl Pace {
             client.body_arrived();
         }
         Poll::Ready(frame.map(|frame| {
-            let frame = frame.map_err(|_| Broken::Client)?;
+            let frame = frame?;
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
             if self.received > site.limits.body_bytes { Err(Broken::TooLarge) } else { Ok(frame) }
         }))

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming};
@@ -15,6 +16,8 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::PATIENCE;
 
@@ -80,6 +83,41 @@ pub async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
+/// A tunnel over a stream of HTTP/2.
+pub type Tunnel = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Opens a WebSocket. Gives the fields of the answer, too.
+pub async fn open_tunnel(sender: &mut SendRequest<AnyBody>, path: &str) -> (HeaderMap, Tunnel) {
+    sender.ready().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await; // for the settings to arrive
+    let mut request = Request::connect(format!("http://shop.test{path}"))
+        .header("sec-websocket-version", "13")
+        .body(whole(""))
+        .unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let headers = response.headers().clone();
+    let stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    (headers, WebSocketStream::from_raw_socket(stream, Role::Client, None).await)
+}
+
+/// Sends messages and gets them back.
+pub async fn echo<S>(mut socket: WebSocketStream<S>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+
+    for message in ["a", &"long".repeat(50_000)] {
+        socket.send(Message::text(message)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(message));
+    }
+    socket.close(None).await.unwrap();
+    while socket.next().await.is_some() {}
+}
+
 /// An app server that speaks HTTP/2.
 pub struct Http2Backend {
     pub address: SocketAddr,
@@ -117,7 +155,7 @@ impl Http2Backend {
                 tokio::spawn(async move {
                     let mut builder =
                         hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    builder.max_concurrent_streams(streams);
+                    builder.max_concurrent_streams(streams).enable_connect_protocol();
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
                     let mut connection = std::pin::pin!(connection);
                     let mut has_ended = false;

@@ -148,8 +148,14 @@ pub fn stickler(arguments: &[&str]) -> Ended {
 /// A demo app server as a child process. It listens at this address.
 #[track_caller]
 pub fn app_process(name: &str, listen: &str) -> (Process, SocketAddr) {
-    let mut process =
-        Process::stickler(&["app", "--name", name, "--listen", listen, "--exit-with-parent"]);
+    app_process_with(name, listen, &[])
+}
+
+/// The same with more options.
+#[track_caller]
+pub fn app_process_with(name: &str, listen: &str, options: &[&str]) -> (Process, SocketAddr) {
+    let command = ["app", "--name", name, "--listen", listen, "--exit-with-parent"];
+    let mut process = Process::stickler(&[&command[..], options].concat());
     let address = process.listening();
     (process, address)
 }
