@@ -122,8 +122,8 @@ impl<'a> Attempt<'a> {
         let Payload { body, progress } = payload;
         let fields = &client.fields.borrow();
         let found = fields.found();
-        let rewritten =
-            request::write(&mut bytes, head, fields, client, destination, progress.is_none());
+        let (destination, is_here) = (way.destination, progress.is_none());
+        let rewritten = request::write(&mut bytes, head, fields, client, way, is_here);
         if let Some(retry) = &destination.retry {
             retry.budget.deposit();
             if let Some(progress) = &progress {
