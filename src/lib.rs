@@ -17,7 +17,7 @@
 //! | [`config`] | from a TOML file to types that cannot be wrong | specs of `balance`, `routing`, `http`, `tls` and `proxy_protocol` |
 //! | `proxy` | the live request path: **the life of a request** | `balance`, `routing`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`server`] | workers, listeners; start, reload, takeover and shutdown | `balance`, `routing`, `tls`, `config`, `proxy`, `control`, `admin`, `observe`, `clock` |
-//! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
+//! | [`control`] | what can be asked of a running proxy; health checks, discovery, and what time alone brings about | `balance`, `http`, `tls`, `proxy_protocol`, `config`, `observe`, `clock` |
 //! | [`admin`] | the API, the dashboard and the metrics for operators | `balance`, `tls`, `config`, `control`, `observe`, `clock` |
 //! | [`lab`] | demo app servers, browsers that use them, the load test, the simulator, and their report | `balance`, `config`, `http`, `clock` |
 //! | [`cli`] | one file per command | all of them |

@@ -12,12 +12,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::client::{Client, Security};
+use super::client::Client;
 use super::client_socket::ClientSocket;
 use super::connection::{LINGER, linger};
 use super::destination::{Entrance, TlsEntrance};
 use super::error::Problem;
 use super::record;
+use super::security::Security;
 use super::watch::{Side, Tick, ticks};
 use super::worker::Entered;
 use crate::http::forwarded;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::affinity;
 use super::body::{
@@ -32,8 +32,8 @@ use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
-    Ask, Backend, BackendId, BackendState, Cause, Decision, Hint, InFlight, Outcome, Placement,
-    Timestamp, Unavailable,
+    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Timestamp,
+    Unavailable,
 };
 use crate::clock;
 use crate::config::{BackendHttp2, HostPolicy};
@@ -43,12 +43,6 @@ use crate::http::framing::Refusal;
 use crate::http::response_head::ResponseHead;
 use crate::observe::access_log::Phase;
 use crate::observe::metrics::{Meter, Tally};
-
-/// Interim responses to one request at most.
-const MAX_INTERIM: usize = 100;
-
-/// Fields of one of them that is passed on in HTTP/2.
-const MAX_INTERIM_FIELDS: usize = 64;
 
 /// When a session's home refuses a connection, it is asked once more after so long: it may just be
 /// starting again, and a session that moves is lost.
@@ -75,7 +69,7 @@ pub(crate) struct Attempt<'a> {
     /// The backend is to see another `Host` than the client sent.
     sets_host: bool,
     /// Backends that could not be reached.
-    tried: Vec<BackendId>,
+    pub(super) tried: Vec<BackendId>,
     /// When it came.
     since: Timestamp,
     /// When it was placed, if its backend's latency is of interest.
@@ -85,9 +79,9 @@ pub(crate) struct Attempt<'a> {
     /// The session's home has been asked a second time.
     has_insisted: bool,
     /// Interim responses so far.
-    interim_heads: usize,
+    pub(super) interim_heads: usize,
     /// What went wrong last.
-    failure: String,
+    pub(super) failure: String,
 }
 
 /// An answer's head, and what there is of its body.
@@ -130,9 +124,11 @@ impl<'a> Attempt<'a> {
         let found = fields.found();
         let (destination, is_here) = (way.destination, progress.is_none());
         let rewritten = request::write(&mut bytes, head, fields, client, way, is_here);
-        if let (Some(retry), Some(progress)) = (&destination.retry, &progress) {
+        if let Some(retry) = &destination.retry {
             retry.budget.deposit();
-            progress.keep(client.worker.site().limits.request_buffer);
+            if let Some(progress) = &progress {
+                progress.keep(client.worker.site().limits.request_buffer);
+            }
         }
         let attempt = Attempt {
             client,
@@ -338,40 +334,6 @@ impl<'a> Attempt<'a> {
         Ok(Line::Shared(lane))
     }
 
-    /// The backend has answered with nothing but a status of gRPC that sends the call elsewhere. Is
-    /// there somewhere else, and is all of it there to be sent again? Not from where a session is
-    /// at home.
-    pub(super) fn may_go_elsewhere(&mut self, placement: &Placement, status: &HeaderValue) -> bool {
-        let Some(retry) = &self.destination.retry else { return false };
-        let backend = &placement.backend;
-        let is_other = |other: &Arc<Backend>| {
-            other.id() != backend.id()
-                && !self.tried.contains(&other.id())
-                && other.state() == BackendState::Ready
-        };
-        if !retry.is_for(status)
-            || is_home(placement.cause)
-            || self.tried.len() + 1 >= self.destination.attempts
-            || !self.destination.pool.backends().iter().any(is_other)
-        {
-            return false;
-        }
-        let kept = self.progress.as_ref().map(|progress| progress.kept());
-        match (kept, &self.body) {
-            (Some(None), _) | (None, RequestBody::Streamed(_)) => return false,
-            (Some(Some(kept)), _) if retry.budget.withdraw() => {
-                self.body = RequestBody::Whole(kept);
-                self.progress = None;
-            }
-            (None, RequestBody::Whole(_)) if retry.budget.withdraw() => {}
-            _ => return false,
-        }
-        let pool = self.destination.pool.name();
-        self.failure = format!("{pool}/{}: gRPC status {status:?}", backend.name());
-        self.tried.push(backend.id());
-        true
-    }
-
     pub(super) fn could_not_reach(&mut self, backend: &Backend, error: &str) {
         let pool = &self.destination.pool;
         let (now, site) = (self.client.worker.now(), self.client.worker.site());
@@ -440,11 +402,6 @@ impl<'a> Attempt<'a> {
         self.head.extend_from_slice(b"\r\n");
     }
 
-    /// Has the backend said so much before its answer that it is not believed to come to one?
-    pub(super) fn has_had_enough(&self) -> bool {
-        self.interim_heads == MAX_INTERIM
-    }
-
     fn poll_answer(
         &mut self,
         upstream: &mut Upstream,
@@ -500,23 +457,6 @@ impl<'a> Attempt<'a> {
             self.client.watch.ensure(Side::Backend, || worker.after(timeout));
         }
         Poll::Pending
-    }
-
-    /// Passes on an interim head. 100 is for us: hyper asks the client by itself when we begin to
-    /// read the body.
-    pub(super) fn interim(&mut self, status: StatusCode, head: &[u8]) {
-        self.interim_heads += 1;
-        if status == StatusCode::CONTINUE {
-            if let Some(progress) = &self.progress {
-                progress.is_wanted.set(true);
-            }
-        } else if self.client.is_stream() {
-            if let Some(response) = interim_response(status, head) {
-                self.client.say_interim(response);
-            }
-        } else if self.client.speaks_interim() {
-            self.client.outbox.borrow_mut().extend_from_slice(head);
-        }
     }
 
     fn answered(
@@ -603,23 +543,8 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// An interim head as HTTP/2 has it.
-fn interim_response(status: StatusCode, head: &[u8]) -> Option<Response<()>> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_INTERIM_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        let value = HeaderValue::from_bytes(field.value).ok()?;
-        response.headers_mut().try_append(name, value).ok()?;
-    }
-    Some(response)
-}
-
 /// Does a request go where its session lives?
-fn is_home(cause: Cause) -> bool {
+pub(super) fn is_home(cause: Cause) -> bool {
     matches!(cause, Cause::Bound | Cause::Keyed)
 }
 

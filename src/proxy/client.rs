@@ -15,8 +15,10 @@ use http::{Response, Version};
 use super::affinity::Memo;
 use super::body::Broken;
 use super::destination::Entrance;
+use super::frames::Frames;
 use super::record::Record;
 use super::request;
+use super::security::Security;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
 use super::watch::{Side, Tick, Watch, ticks};
@@ -39,16 +41,6 @@ const LOOK_AGAIN_AFTER: Tick = 10;
 /// Ticks between requests before a connection falls asleep. Busy clients come again sooner.
 const DOZE_AFTER: Tick = 10;
 
-/// Bytes of HTTP/2 that a client may send for nothing.
-const FRAMES_FREE: u64 = 1 << 20;
-
-/// Further ones for each byte that is of use.
-const FRAMES_PER_PAYLOAD: u64 = 8;
-
-/// What each frame with something of use in it counts for beside that: whoever gets an event of one
-/// byte may say that there is room for another one.
-const FRAME_PAYLOAD: u64 = 16;
-
 /// What a connection is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -61,32 +53,6 @@ pub(crate) enum Phase {
     Head,
     /// A request is being served.
     Exchange,
-}
-
-/// Whether a client came over TLS to us.
-#[derive(Debug)]
-pub(crate) enum Security {
-    /// It did not.
-    None,
-    /// It did.
-    Tls {
-        /// The field line with its certificate's subject, if it has shown one.
-        subject_line: Box<[u8]>,
-    },
-}
-
-impl Security {
-    pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Security::Tls { .. })
-    }
-
-    /// The field line with the subject of the client's certificate; empty if there is none.
-    pub(crate) fn subject_line(&self) -> &[u8] {
-        match self {
-            Security::None => &[],
-            Security::Tls { subject_line } => subject_line,
-        }
-    }
 }
 
 /// What the parts of one client connection (its socket, the requests on it, the worker's sweep)
@@ -126,10 +92,8 @@ pub(crate) struct Client {
     /// With what the backend has reset the stream that this one's response came on, if that may
     /// be said to the client.
     pub(crate) reset_reason: Cell<Option<Reason>>,
-    /// Bytes of HTTP/2 that have come on a connection.
-    frames: Cell<u64>,
-    /// What has been sent and received on it that somebody asked for.
-    payload: Cell<u64>,
+    /// What has come on a connection of HTTP/2, and what of it was of use.
+    pub(crate) frames: Frames,
     /// The field lines of the current request.
     pub(crate) fields: RefCell<FieldLines>,
     /// The last token that was opened: a browser sends the same one again and again.
@@ -266,8 +230,7 @@ impl Client {
             outbox: RefCell::default(),
             interim: RefCell::default(),
             reset_reason: Cell::new(None),
-            frames: Cell::new(0),
-            payload: Cell::new(0),
+            frames: Frames::default(),
             fields: RefCell::default(),
             memo: RefCell::default(),
             own: RefCell::default(),
@@ -570,22 +533,10 @@ impl Client {
         self.watch.wake();
     }
 
-    /// So many bytes of HTTP/2 have come on the connection.
-    pub(crate) fn note_frames(&self, bytes: usize) {
-        self.frames.set(self.frames.get() + bytes as u64);
-    }
-
     /// So many bytes of what was asked for, or asks for it, have come or gone on the connection, in
     /// a frame.
     pub(crate) fn note_payload(&self, bytes: usize) {
-        let payload = &self.connection().payload;
-        payload.set(payload.get() + FRAME_PAYLOAD + bytes as u64);
-    }
-
-    /// Are nearly all bytes that have come on the connection neither requests nor what bodies need?
-    /// Empty settings, pings and the like cost us as much as they cost the client, and should be few.
-    pub(crate) fn sends_little_but_frames(&self) -> bool {
-        self.frames.get() > FRAMES_FREE + self.payload.get().saturating_mul(FRAMES_PER_PAYLOAD)
+        self.connection().frames.note_payload(bytes);
     }
 
     /// The connection takes no more requests than those that it has begun.

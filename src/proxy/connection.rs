@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 
 use super::arrival::{self, Arrival};
 use super::body::RequestStream;
-use super::client::{Client, Phase, Security};
+use super::client::{Client, Phase};
 use super::client_io::{ClientIo, Remains};
 use super::client_socket::ClientSocket;
 use super::destination::Entrance;
@@ -32,6 +32,7 @@ use super::error::{Problem, answer_bytes};
 use super::exchange::exchange;
 use super::multiplexed;
 use super::record;
+use super::security::Security;
 use super::watch::Side;
 use super::worker::{Entered, Worker};
 use crate::http::framing::Refusal;

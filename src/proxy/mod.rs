@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | [`connection`] | a connection is served, from its first byte to a gentle end |
 //! | [`arrival`] | what comes before HTTP: the PROXY protocol, TLS |
+//! | [`security`], [`frames`] | how it came, and whether it means to be served |
 //! | [`client`] | what its parts know of each other |
 //! | [`client_socket`] | its socket, with TLS on it or not |
 //! | [`client_io`] | what the client sends is judged before it is parsed |
@@ -26,6 +27,7 @@
 //! | [`shared_attempt`], [`shared_upstream`] | the same over HTTP/2 |
 //! | [`upstream_socket`] | its socket, and what is said on it before HTTP |
 //! | [`body`] | the bodies, both ways |
+//! | [`interim`] | what comes before the answer |
 //! | [`response`], [`compression`] | the answer's head; its body made shorter |
 //! | [`tunnel`] | what follows an upgrade |
 //! | [`error`] | the one table of our own answers |
@@ -44,14 +46,17 @@ mod connection;
 mod destination;
 mod error;
 mod exchange;
+mod frames;
 mod handling;
 mod http2_head;
+mod interim;
 mod multiplexed;
 mod rate_limit;
 mod record;
 mod request;
 mod request_id;
 mod response;
+mod security;
 mod shared_attempt;
 mod shared_upstream;
 mod split;

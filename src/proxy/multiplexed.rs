@@ -23,6 +23,7 @@ use tokio::task::spawn_local;
 
 use super::client::Client;
 use super::client_socket::ClientSocket;
+use super::frames::FRAMES_PER_PAYLOAD;
 use super::stream;
 use super::watch::{Side, TICK, Tick};
 use super::worker::{Entered, Worker};
@@ -50,6 +51,9 @@ struct Streams {
     open: Cell<usize>,
     /// How many more were taken back than were let come to an end.
     taken_back: Cell<u32>,
+    /// Bytes of a body, and of all bodies, that may come before any was read.
+    stream_window: usize,
+    connection_window: u64,
 }
 
 impl Streams {
@@ -66,6 +70,10 @@ impl Streams {
 
         let client = Client::of_stream(&self.client);
         client.note_payload(HEAD_PAYLOAD);
+        if !request.body().is_end_stream() {
+            // What its window lets in comes even if we answer without having read it.
+            client.note_payload(self.stream_window / FRAMES_PER_PAYLOAD as usize);
+        }
         self.open.set(self.open.get() + 1);
         let ended = Ended(self.clone(), client.clone());
         // Boxed, since it is large, and would be moved several times on its way to its place.
@@ -91,7 +99,7 @@ impl Streams {
 
     /// Does the client mean to keep us busy, rather than to be served?
     fn are_abused(&self) -> bool {
-        self.taken_back.get() > TAKEN_BACK || self.client.sends_little_but_frames()
+        self.taken_back.get() > TAKEN_BACK || self.client.frames.are_a_flood(self.connection_window)
     }
 }
 
@@ -110,11 +118,17 @@ enum Ending {
 pub(crate) async fn serve(socket: ClientSocket, client: Rc<Client>, entered: Entered) {
     let worker = &client.worker;
     let io = Io { socket, client: client.clone() };
+    let settings = worker.site().http2;
     let handshake = builder(worker).handshake(io);
     let Some(Ok(mut connection)) = client.unless_late(handshake).await else { return };
     client.watch.clear(Side::ClientRead);
-    let streams =
-        Rc::new(Streams { client: client.clone(), open: Cell::new(0), taken_back: Cell::new(0) });
+    let streams = Rc::new(Streams {
+        client: client.clone(),
+        open: Cell::new(0),
+        taken_back: Cell::new(0),
+        stream_window: settings.stream_window as usize,
+        connection_window: settings.connection_window.into(),
+    });
     let mut ending = Ending::No;
     let is_cut = poll_fn(|cx| {
         let watch = &client.watch;
@@ -216,7 +230,7 @@ impl AsyncRead for Io {
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
         let length = buf.filled().len() - before;
         self.client.listener.receive(length);
-        self.client.note_frames(length);
+        self.client.frames.note(length);
         read
     }
 }

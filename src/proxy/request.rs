@@ -9,11 +9,12 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Uri, Version};
 
 use super::affinity::{self, Tokens};
-use super::client::{Client, Security};
+use super::client::Client;
 use super::destination::Destination;
 use super::error::Problem;
 use super::handling::{Handling, Way};
 use super::request_id;
+use super::security::Security;
 use crate::balance::{Address, Hint};
 use crate::config::{Family, ForwardStyle, HostPolicy};
 use crate::http::field_lines::FieldLines;

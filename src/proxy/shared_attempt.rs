@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT};
 use http::{Response, StatusCode};
 use tokio::task::JoinHandle;
 
-use super::attempt::{Answered, Attempt, Turn};
+use super::attempt::{Answered, Attempt, Turn, is_home};
 use super::body::{self, Lease, Relay, RequestBody, ResponseBody};
 use super::error::Problem;
 use super::exchange::Stop;
@@ -21,7 +22,7 @@ use super::upstream::Upstream;
 use super::upstream_socket::Socket;
 use super::watch::Side;
 use super::websocket;
-use crate::balance::{InFlight, Placement};
+use crate::balance::{Backend, BackendState, InFlight, Placement};
 use crate::clock;
 use crate::http::affinity::SessionWord;
 use crate::http::fields::STICKLER_AFFINITY;
@@ -110,6 +111,40 @@ impl Attempt<'_> {
                 self.shared_failed(&error, placement, in_flight, is_unseen)
             }
         }
+    }
+
+    /// The backend has answered with nothing but a status of gRPC that sends the call elsewhere. Is
+    /// there somewhere else, and is all of it there to be sent again? Not from where a session is
+    /// at home.
+    fn may_go_elsewhere(&mut self, placement: &Placement, status: &HeaderValue) -> bool {
+        let Some(retry) = &self.destination.retry else { return false };
+        let backend = &placement.backend;
+        let is_other = |other: &Arc<Backend>| {
+            other.id() != backend.id()
+                && !self.tried.contains(&other.id())
+                && other.state() == BackendState::Ready
+        };
+        if !retry.is_for(status)
+            || is_home(placement.cause)
+            || self.tried.len() + 1 >= self.destination.attempts
+            || !self.destination.pool.backends().iter().any(is_other)
+        {
+            return false;
+        }
+        let kept = self.progress.as_ref().map(|progress| progress.kept());
+        match (kept, &self.body) {
+            (Some(None), _) | (None, RequestBody::Streamed(_)) => return false,
+            (Some(Some(kept)), _) if retry.budget.withdraw() => {
+                self.body = RequestBody::Whole(kept);
+                self.progress = None;
+            }
+            (None, RequestBody::Whole(_)) if retry.budget.withdraw() => {}
+            _ => return false,
+        }
+        let pool = self.destination.pool.name();
+        self.failure = format!("{pool}/{}: gRPC status {status:?}", backend.name());
+        self.tried.push(backend.id());
+        true
     }
 
     /// Does the backend take WebSockets? It has as long to say so as for a connection.

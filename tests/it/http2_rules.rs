@@ -344,6 +344,36 @@ fn flood(proxy: &Proxy, begin: &[u8], again: impl Fn(u32) -> Vec<u8> + Send + 's
 }
 
 #[test]
+fn bodies_that_nobody_reads_are_no_flood() {
+    // It answers without reading, again and again.
+    let backend = Backend::new(|mut conversation| {
+        let Some(head) = conversation.head() else { return };
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        conversation.answer(200, "enough");
+    });
+    let proxy = Proxy::configured(H2C, &[&backend], "");
+    let mut client = Frames::connect(&proxy);
+    let large = frame(DATA, 0, 1, &[b'x'; 16_000]);
+    for i in 0..40 {
+        let id = 2 * i + 1;
+        let mut request = frame(HEADERS, END_HEADERS, id, &block(&GET));
+        for _ in 0..4 {
+            let mut data = large.clone();
+            data[5..9].copy_from_slice(&id.to_be_bytes());
+            request.extend(data);
+        }
+        client.0.write_all(&request).unwrap();
+        let answer = loop {
+            match client.answer() {
+                Reset(0) => {} // of the one before: the rest of its body is not wanted
+                answer => break answer,
+            }
+        };
+        assert!(matches!(answer, Status(200 | 502)), "{i}: {answer:?}");
+    }
+}
+
+#[test]
 fn floods_are_stopped() {
     let backend = Backend::new(|mut conversation| conversation.wait_for_close());
     let proxy = Proxy::configured(H2C, &[&backend], "");

@@ -79,7 +79,7 @@ fn max_connections() -> u32 {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The certificates with their keys, at least one unless there is `acme`. A client gets the one
+    /// The certificates with their keys. At least one, unless there is `acme`. A client gets the one
     /// for the name that it asks for, wildcards included, else the first.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
@@ -141,8 +141,10 @@ fn lets_encrypt() -> String {
 pub enum AcmeChallenge {
     /// It connects to port 443 of each name, which must be this listener.
     #[default]
+    #[serde(rename = "tls_alpn_01")]
     TlsAlpn01,
     /// It asks port 80 of each name, which must be any plain listener.
+    #[serde(rename = "http_01")]
     Http01,
 }
 
