@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::support::{Backend, Proxy, Response, get, wait_until};
+use crate::support::{Backend, ON, Proxy, Response, get, wait_until};
 
 /// A proxy with two pools behind one route, of these weights, and what their affinity says.
 fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
@@ -158,4 +158,38 @@ fn what_cannot_serve_is_passed_over() {
         assert_eq!(ask(&proxy, None).text(), "blue");
     }
     assert_eq!(ask(&proxy, Some(&cookie)).text(), "blue");
+}
+
+#[test]
+fn operators_promote_and_abort() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let text = config([50, 50], [&blue, &green], COOKIE);
+    let drains = "[pools.blue.drain]\nmove_idle_after = \"1ms\"\n\
+                  [pools.green.drain]\nmove_idle_after = \"1ms\"\n";
+    let proxy = Proxy::with(&format!("{ON}{text}{drains}"));
+    let admin = proxy.admin();
+    let route = admin.get("/v1/routes")["routes"][0].clone();
+    assert_eq!(route["name"], "shop");
+    assert_eq!(route["pools"][1]["pool"], "green");
+    assert_eq!(route["pools"][1]["wanted"], 0.5);
+    let first = [ask(&proxy, None), ask(&proxy, None)];
+    let session = |pool: &str| {
+        first.iter().find(|response| response.text() == pool).unwrap().cookie().unwrap()
+    };
+    let (of_blue, of_green) = (session("blue"), session("green"));
+    let order = |what: &str| {
+        let json = "content-type: application/json\r\n";
+        admin.send("POST", &format!("/v1/routes/{what}"), json, "{}").status
+    };
+    assert_eq!(order("shop/pools/green/abort"), 200);
+    assert_eq!(order("shop/pools/blue/abort"), 409, "nobody would be left");
+    assert_eq!((order("shop/pools/red/abort"), order("x/pools/blue/abort")), (404, 404));
+    wait_until("green's session moves", || ask(&proxy, Some(&of_green)).text() == "blue");
+    assert_eq!(order("shop/pools/green/promote"), 200);
+    wait_until("blue's session moves", || ask(&proxy, Some(&of_blue)).text() == "green");
+    for _ in 0..4 {
+        assert_eq!(ask(&proxy, None).text(), "green");
+    }
+    let route = admin.get("/v1/routes")["routes"][0].clone();
+    assert_eq!(route["pools"][0]["takes_new"], false);
 }

@@ -211,7 +211,10 @@ impl Resolver<'_> {
                 map.keys().filter_map(place).collect()
             };
             let named = removed.chain(keys("set", &rules.set)).chain(keys("add", &rules.add));
-            for (name, place) in named.filter(|(name, _)| guarded.contains(&name)) {
+            for (name, place) in named.filter(|(name, _)| {
+                // Those with a flag have been refused already.
+                Found::of_text(name.as_str()) == Found::default() && guarded.contains(&name)
+            }) {
                 let mistake = self.mistakes.error(place, format!("no rule can change {name}"));
                 mistake.label("the proxy tells backends in it what only it may say");
             }
