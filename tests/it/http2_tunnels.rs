@@ -96,6 +96,25 @@ fn so_do_clients_of_http_2() {
 }
 
 #[test]
+fn a_drain_closes_them_as_well() {
+    let backend = chat();
+    let server = "[server]\nworkers = 1\nshutdown_timeout = \"10s\"\n";
+    let pool = pool(&[backend.address.to_string()], COOKIE);
+    let proxy = Proxy::with(&format!("{server}{H2C}{pool}"));
+    let stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let uri = format!("ws://{}/chat", proxy.address()).parse().unwrap();
+    let request = tungstenite::ClientRequestBuilder::new(uri).with_sub_protocol("chat");
+    let (mut socket, _) = tungstenite::client(request, stream).unwrap();
+    socket.send(Message::text("a")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("a"));
+    let ending = std::thread::spawn(|| proxy.shut_down());
+    let closed = std::iter::from_fn(|| socket.read().ok()).find(Message::is_close);
+    ending.join().unwrap();
+    assert!(closed.is_some(), "it was told so");
+}
+
+#[test]
 fn backends_that_take_none_are_named_in_the_answer_only_by_its_status() {
     // One that speaks HTTP/2 and no RFC 8441.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
