@@ -95,8 +95,10 @@ enum Command {
     /// Remove a backend
     Remove(remove::Args),
     /// Give one pool of a route everything: a canary that is good
+    #[command(after_help = split::PROMOTE)]
     Promote(split::Args),
     /// Take one pool of a route back: a canary that is not
+    #[command(after_help = split::ABORT)]
     Abort(split::Args),
     /// Have a running proxy read its configuration again
     Reload(reload::Args),

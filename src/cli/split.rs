@@ -7,11 +7,10 @@ use super::table::count;
 use super::terminal::Terminal;
 use crate::admin::view::Route;
 
-const EXAMPLES: &str = "\
-Examples:
-  stickler promote shop canary                       the canary gets everything, the others drain
-  stickler abort shop canary --deadline 5m           the canary drains
-
+/// What both say of what follows.
+macro_rules! more {
+    () => {
+        "
 What drains takes no new sessions. Bound ones go over to the other pool as the policy says: what is
 not given is as `[pools.NAME.drain]` says. `stickler status` shows how far it is, and
 `stickler ready POOL/BACKEND` takes it back. Weights in the configuration stay as they are: change
@@ -21,11 +20,30 @@ Exit codes:
   0  it has begun
   1  something failed: the proxy cannot be reached, there is no such route, or no pool would be left
      to take new sessions
-  2  a mistake in the command line";
+  2  a mistake in the command line"
+    };
+}
+
+pub(super) const PROMOTE: &str = concat!(
+    "\
+Examples:
+  stickler promote shop canary                       the canary gets everything, the others drain
+  stickler promote shop canary --deadline 5m         who has not left by then moves
+",
+    more!()
+);
+
+pub(super) const ABORT: &str = concat!(
+    "\
+Examples:
+  stickler abort shop canary                         the canary drains
+  stickler abort shop canary --deadline 5m           who has not left by then moves
+",
+    more!()
+);
 
 /// Which pool of which route
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The route's name
     route: String,

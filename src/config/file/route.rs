@@ -75,7 +75,7 @@ pub struct Route {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
-    /// Its name.
+    /// The name of one of the pools.
     pub name: String,
     /// Its share of the requests, next to the weights of the others. Zero: no new sessions; those
     /// that it has stay.
@@ -122,7 +122,7 @@ fn found() -> Parsed<RedirectStatus> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
-    /// So many
+    /// So many requests may come
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: u32,
     /// in so long.
