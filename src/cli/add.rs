@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Its pool, and a name that no other backend of the pool has
     #[arg(value_name = "POOL/BACKEND")]
     target: Target,
-    /// Where it listens: host:port, [ipv6]:port or unix:/path
+    /// Where it listens: `host:port`, `[ipv6]:port` or `unix:/path`
     #[arg(value_name = "ADDRESS")]
     address: Address,
     /// Its share of the load next to the others' weights
