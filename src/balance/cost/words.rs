@@ -16,7 +16,10 @@ impl Figures {
         let when = match window {
             // Not all of it has been.
             _ if self.elapsed.as_secs() + 2 < window.duration().as_secs() => {
-                format!("in the last {} seconds", self.elapsed.as_secs().max(1))
+                match self.elapsed.as_secs() {
+                    0 | 1 => "in the last second".into(),
+                    seconds => format!("in the last {seconds} seconds"),
+                }
             }
             Window::Short => "in the last 10 seconds".into(),
             Window::Medium => "in the last minute".into(),
