@@ -40,7 +40,7 @@ pub struct Pool {
     /// once.
     pub slow_start: Option<Parsed<Duration>>,
     /// Measures what stickiness costs next to even distribution: each request is also placed as if
-    /// there were no affinity. Some 50 ns a request.
+    /// there were no affinity. Some 60 ns a request.
     pub measure_cost: bool,
     /// How backends are emptied, unless the command that begins it says otherwise.
     pub drain: Drain,
