@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::terminal::Terminal;
 use crate::admin::Problem;
-use crate::tls::{MinVersion, Outgoing, OutgoingSpec, Protocols};
+use crate::tls::{Outgoing, OutgoingSpec};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -223,14 +223,7 @@ impl Remote {
                 None => Ok(None),
             };
         }
-        let spec = OutgoingSpec {
-            ca: self.ca.clone(),
-            server_name: None,
-            certificate: None,
-            min_version: MinVersion::Tls12,
-            protocols: Protocols::Http1,
-            believes_anybody: false,
-        };
+        let spec = OutgoingSpec::trusting(self.ca.clone());
         Outgoing::new(&spec).map(Some).map_err(Failure::failed)
     }
 }

@@ -108,7 +108,6 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
 /// The unstick experiment: the verdict, and both arms.
 fn experiment(unstick: &Unstick, terminal: &Terminal) -> String {
     let Unstick { percent, since, in_words, bound, free, differences, .. } = unstick;
-    let millis = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{} ms", rate(ms)));
     let titles = ["arm", "requests", "unknown", "failed", "4xx", "3xx", "p50", "p99"];
     let share = |kind: &str, of: fn(&Difference) -> f64| {
         differences.get(kind).map_or("-".into(), |found| self::percent(of(found)))
@@ -127,12 +126,16 @@ fn experiment(unstick: &Unstick, terminal: &Terminal) -> String {
     format!("{percent} % of the sessions are routed freely since {since}\n{in_words}\n{table}")
 }
 
+/// `4.2 ms`
+fn millis(ms: Option<f64>) -> String {
+    ms.map_or("-".into(), |ms| format!("{} ms", rate(ms)))
+}
+
 fn is_ill(backend: &Backend) -> bool {
     matches!(backend.state.as_str(), "down" | "ejected")
 }
 
 fn row(backend: &Backend, terminal: &Terminal) -> Vec<Cell> {
-    let millis = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{} ms", rate(ms)));
     let fair_share = match backend.fair_share {
         0.0 => "-".into(),
         share => percent(share),

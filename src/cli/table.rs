@@ -3,6 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::terminal::Terminal;
+pub(super) use crate::lab::board::render::percent;
 
 /// One line, under the titles.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─'));
@@ -43,11 +44,6 @@ pub(super) fn state(terminal: &Terminal, state: &str) -> Cell {
         (true, "down" | "ejected") => cell.fg(Color::Red),
         (true, _) => cell.fg(Color::Yellow),
     }
-}
-
-/// `33.3 %`
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }
 
 /// `1 session`, `2 sessions`

@@ -351,7 +351,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         placement: &Placement,
         line: Line,
-        mut in_flight: InFlight,
+        in_flight: InFlight,
         map: &mut HeaderMap,
     ) -> Result<Option<Answered>, Stop> {
         let mut upstream = match line {
@@ -379,17 +379,23 @@ impl<'a> Attempt<'a> {
                 let lease = Lease { upstream, in_flight, destination, client };
                 self.answered(head, &placement.backend, lease, sending).map(Some)
             }
-            Turn::ClientBroke(broken) => {
-                self.cancel(&mut in_flight);
-                Err(broken.into())
-            }
-            Turn::TimedOut => {
-                self.client.record.mark(Phase::Failed);
-                self.fail(in_flight);
-                Err(Problem::gateway_timeout("no response head in time").into())
-            }
+            Turn::ClientBroke(broken) => Err(self.broke(broken, in_flight)),
+            Turn::TimedOut => Err(self.timed_out(in_flight)),
             Turn::Failed(failure) => self.failed(&failure, &upstream, in_flight),
         }
+    }
+
+    /// The client has broken its request off.
+    pub(super) fn broke(&self, broken: Broken, mut in_flight: InFlight) -> Stop {
+        self.cancel(&mut in_flight);
+        broken.into()
+    }
+
+    /// The backend has not answered in time.
+    pub(super) fn timed_out(&self, in_flight: InFlight) -> Stop {
+        self.client.record.mark(Phase::Failed);
+        self.fail(in_flight);
+        Problem::gateway_timeout("no response head in time").into()
     }
 
     /// Adds to the head what depends on where it goes.

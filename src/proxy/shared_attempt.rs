@@ -40,7 +40,7 @@ impl Attempt<'_> {
         &mut self,
         placement: &Placement,
         lane: Lane,
-        mut in_flight: InFlight,
+        in_flight: InFlight,
     ) -> Result<Option<Answered>, Stop> {
         self.finish_head(placement);
         let is_https = self.destination.transport.tls.is_some();
@@ -95,15 +95,8 @@ impl Attempt<'_> {
                 let relay = Relay::new(client, destination, body, in_flight, guard.keep(), place);
                 Ok(Some(Answered::Relayed(head, ResponseBody::Relayed(Box::new(relay)))))
             }
-            Turn::ClientBroke(broken) => {
-                self.cancel(&mut in_flight);
-                Err(broken.into())
-            }
-            Turn::TimedOut => {
-                self.client.record.mark(Phase::Failed);
-                self.fail(in_flight);
-                Err(Problem::gateway_timeout("no response head in time").into())
-            }
+            Turn::ClientBroke(broken) => Err(self.broke(broken, in_flight)),
+            Turn::TimedOut => Err(self.timed_out(in_flight)),
             Turn::Failed(error) => {
                 // Of these the protocol says that nothing was done with the request.
                 let is_unseen = error.reason() == Some(Reason::REFUSED_STREAM)

@@ -33,6 +33,20 @@ pub struct OutgoingSpec {
     pub believes_anybody: bool,
 }
 
+impl OutgoingSpec {
+    /// HTTP/1.1 to whoever one of these authorities vouches for.
+    pub fn trusting(ca: Option<PathBuf>) -> Self {
+        OutgoingSpec {
+            ca,
+            server_name: None,
+            certificate: None,
+            min_version: MinVersion::Tls12,
+            protocols: Protocols::Http1,
+            believes_anybody: false,
+        }
+    }
+}
+
 /// What is offered to backends (ALPN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {

@@ -16,16 +16,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// nothing stays in flight.
 #[track_caller]
 fn assert_noticed(request: &str, answer: &'static str, leave: Leave) {
-    let (ended, has_ended) = mpsc::channel();
-    let begun = Gate::new();
-    let has_begun = begun.clone();
-    let backend = Backend::new(move |mut conversation| {
-        conversation.head().unwrap();
-        conversation.send(answer);
-        has_begun.open();
-        conversation.wait_for_close();
-        ended.send(()).unwrap();
-    });
+    let (backend, begun, has_ended) = Backend::left_alone_after(answer);
     let proxy = Proxy::before(&[&backend], "");
     let mut client = Client::connect(proxy.address());
     client.send(request);

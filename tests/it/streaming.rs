@@ -34,20 +34,7 @@ const ENDLESS: usize = 256 * 1024 * 1024;
 
 #[test]
 fn server_sent_events_leave_at_once() {
-    let (seen, is_seen) = mpsc::channel::<()>();
-    let is_seen = std::sync::Mutex::new(is_seen);
-    let backend = Backend::new(move |mut conversation| {
-        conversation.request().unwrap();
-        conversation.send(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-        );
-        for _ in 0..ROUNDS {
-            conversation.send("9\r\ndata: x\n\n\r\n");
-            // The next event is not sent before the client has this one.
-            is_seen.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-        }
-        conversation.send("0\r\n\r\n");
-    });
+    let (backend, seen) = Backend::streaming_events(ROUNDS);
     let proxy = Proxy::before(&[&backend], "");
     let mut client = Client::connect(proxy.address());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::Command;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -10,8 +10,7 @@ use rustls::HandshakeKind;
 use tokio_tungstenite::tungstenite;
 
 use crate::support::{
-    Authority, Backend, Client, Files, Gate, PATIENCE, Pair, Process, Proxy, TlsClient, pool,
-    wait_until,
+    Authority, Backend, Client, Files, PATIENCE, Pair, Process, Proxy, TlsClient, pool, wait_until,
 };
 
 const COOKIE: &str = "[pools.pool.affinity]\nmode = \"cookie\"";
@@ -341,16 +340,7 @@ fn who_leaves_is_noticed() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc".into(), "", is_gone),
     ];
     for (request, answer, leave) in cases {
-        let (ended, has_ended) = mpsc::channel();
-        let begun = Gate::new();
-        let has_begun = begun.clone();
-        let backend = Backend::new(move |mut conversation| {
-            conversation.head().unwrap();
-            conversation.send(answer);
-            has_begun.open();
-            conversation.wait_for_close();
-            ended.send(()).unwrap();
-        });
+        let (backend, begun, has_ended) = Backend::left_alone_after(answer);
         let shop = Shop::before(&backend, "");
         let mut client = shop.connect();
         client.send(&request);

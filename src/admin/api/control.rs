@@ -60,8 +60,7 @@ pub(super) async fn drain(
     let (pool, _) = admin.backend(&pool_name, &name)?;
     let policy = policy(&order, pool.drain_policy());
     let done = admin.controller.drain(&pool_name, &name, Some(policy), order.force);
-    done.map_err(|error| refused(error, &pool_name, &name))?;
-    admin.answer(&pool_name, &name)
+    admin.answer(done, &pool_name, &name)
 }
 
 /// Make a backend ready
@@ -82,8 +81,7 @@ pub(super) async fn ready(
     Path((pool, name)): Path<(String, String)>,
 ) -> Result<Json<view::Backend>, Problem> {
     admin.backend(&pool, &name)?;
-    admin.controller.ready(&pool, &name).map_err(|error| refused(error, &pool, &name))?;
-    admin.answer(&pool, &name)
+    admin.answer(admin.controller.ready(&pool, &name), &pool, &name)
 }
 
 /// Take a backend out of service at once
@@ -109,8 +107,7 @@ pub(super) async fn maintenance(
 ) -> Result<Json<view::Backend>, Problem> {
     admin.backend(&pool, &name)?;
     let done = admin.controller.maintenance(&pool, &name, order.force);
-    done.map_err(|error| refused(error, &pool, &name))?;
-    admin.answer(&pool, &name)
+    admin.answer(done, &pool, &name)
 }
 
 /// Give a backend another weight
@@ -137,13 +134,18 @@ pub(super) async fn weight(
     admin.backend(&pool, &name)?;
     check_highest("weight", order.weight, HIGHEST_WEIGHT)?;
     let done = admin.controller.set_weight(&pool, &name, order.weight);
-    done.map_err(|error| refused(error, &pool, &name))?;
-    admin.answer(&pool, &name)
+    admin.answer(done, &pool, &name)
 }
 
 impl Admin {
-    /// How a backend is after it was changed.
-    fn answer(&self, pool: &str, name: &str) -> Result<Json<view::Backend>, Problem> {
+    /// How a backend is after it was changed, or why it was not.
+    fn answer<T>(
+        &self,
+        done: Result<T, Refusal>,
+        pool: &str,
+        name: &str,
+    ) -> Result<Json<view::Backend>, Problem> {
+        done.map_err(|error| refused(error, pool, name))?;
         let (pool, backend) = self.backend(pool, name)?;
         Ok(Json(self.show_detail(&pool, &backend, clock::now()).backend))
     }

@@ -8,7 +8,8 @@ use super::control::policy;
 use crate::admin::extract::{Json, OptionalJson, Path};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, view};
-use crate::control::Refusal;
+use crate::balance::DrainPolicy;
+use crate::control::{Controller, Refusal};
 
 /// Every route over several pools
 ///
@@ -41,10 +42,7 @@ pub(super) async fn promote(
     Path((route, pool)): Path<(String, String)>,
     OptionalJson(order): OptionalJson<view::DrainOrder>,
 ) -> Result<Json<view::Route>, Problem> {
-    let policy = order.says_policy().then(|| policy(&order, admin.default_policy(&pool)));
-    let done = admin.controller.promote(&route, &pool, policy);
-    done.map_err(|error| refused(error, &route, &pool))?;
-    admin.split(&route)
+    admin.steer(Controller::promote, &route, &pool, &order)
 }
 
 /// Take one pool of a route back
@@ -69,10 +67,7 @@ pub(super) async fn abort(
     Path((route, pool)): Path<(String, String)>,
     OptionalJson(order): OptionalJson<view::DrainOrder>,
 ) -> Result<Json<view::Route>, Problem> {
-    let policy = order.says_policy().then(|| policy(&order, admin.default_policy(&pool)));
-    let done = admin.controller.abort(&route, &pool, policy);
-    done.map_err(|error| refused(error, &route, &pool))?;
-    admin.split(&route)
+    admin.steer(Controller::abort, &route, &pool, &order)
 }
 
 fn refused(refusal: Refusal, route: &str, pool: &str) -> Problem {
@@ -84,6 +79,19 @@ fn refused(refusal: Refusal, route: &str, pool: &str) -> Problem {
 }
 
 impl Admin {
+    /// Promotes or aborts a pool of a route, and says how the route is then.
+    fn steer(
+        &self,
+        act: fn(&Controller, &str, &str, Option<DrainPolicy>) -> Result<(), Refusal>,
+        route: &str,
+        pool: &str,
+        order: &view::DrainOrder,
+    ) -> Result<Json<view::Route>, Problem> {
+        let policy = order.says_policy().then(|| policy(order, self.default_policy(pool)));
+        act(&self.controller, route, pool, policy).map_err(|error| refused(error, route, pool))?;
+        self.split(route)
+    }
+
     fn split(&self, name: &str) -> Result<Json<view::Route>, Problem> {
         let mut routes = self.show_splits().into_iter();
         let route = routes.find(|route| route.name == name);
@@ -114,7 +122,7 @@ impl Admin {
     }
 
     /// How the backends of a pool drain if nobody says otherwise.
-    fn default_policy(&self, pool: &str) -> crate::balance::DrainPolicy {
+    fn default_policy(&self, pool: &str) -> DrainPolicy {
         self.controller.pool(pool).map(|pool| pool.drain_policy()).unwrap_or_default()
     }
 }

@@ -124,7 +124,7 @@ pub(in crate::lab) fn align_right(table: &mut Table, columns: std::ops::Range<us
 }
 
 /// `33.3 %`
-pub(in crate::lab) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use tokio::net::TcpStream;
 
-use crate::tls::{self, AcmeSpec, MinVersion, Outgoing, OutgoingSpec, Protocols};
+use crate::tls::{self, AcmeSpec, Outgoing, OutgoingSpec};
 
 /// Speaks to an authority.
 pub(super) struct Https(Arc<Outgoing>);
@@ -22,14 +22,7 @@ pub(super) struct Https(Arc<Outgoing>);
 impl Https {
     /// As the configuration says whom to believe.
     pub(super) fn new(acme: &AcmeSpec) -> Result<Self, tls::Error> {
-        let spec = OutgoingSpec {
-            ca: acme.ca.clone(),
-            server_name: None,
-            certificate: None,
-            min_version: MinVersion::Tls12,
-            protocols: Protocols::Http1,
-            believes_anybody: false,
-        };
+        let spec = OutgoingSpec::trusting(acme.ca.clone());
         Ok(Https(Arc::new(Outgoing::new(&spec)?)))
     }
 }

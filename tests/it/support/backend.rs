@@ -1,10 +1,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use super::{PATIENCE, reset_at_end, text};
+use super::{Gate, PATIENCE, reset_at_end, text};
 
 /// A request as a backend got it, byte for byte where it matters.
 #[derive(Clone, Debug)]
@@ -165,6 +165,41 @@ impl Backend {
             }
         });
         Backend { address, stopped, requests: Arc::default(), connections, streams: Arc::default() }
+    }
+
+    /// A backend that streams so many server-sent events to whoever asks. It sends the next one when
+    /// it is told that the one before has been seen.
+    pub fn streaming_events(count: usize) -> (Self, mpsc::Sender<()>) {
+        let (seen, is_seen) = mpsc::channel::<()>();
+        let is_seen = Mutex::new(is_seen);
+        let backend = Backend::new(move |mut conversation| {
+            conversation.request().unwrap();
+            conversation.send(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            );
+            for _ in 0..count {
+                conversation.send("9\r\ndata: x\n\n\r\n");
+                is_seen.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            }
+            conversation.send("0\r\n\r\n");
+        });
+        (backend, seen)
+    }
+
+    /// A backend that answers a request with this, which is not all, and waits for the end of the
+    /// connection. The gate opens when it has answered, and the receiver hears of the end.
+    pub fn left_alone_after(answer: &'static str) -> (Self, Gate, mpsc::Receiver<()>) {
+        let (ended, has_ended) = mpsc::channel();
+        let begun = Gate::new();
+        let has_begun = begun.clone();
+        let backend = Backend::new(move |mut conversation| {
+            conversation.head().unwrap();
+            conversation.send(answer);
+            has_begun.open();
+            conversation.wait_for_close();
+            ended.send(()).unwrap();
+        });
+        (backend, begun, has_ended)
     }
 
     /// A backend that answers every request with what `answer` makes of it: a whole response.
