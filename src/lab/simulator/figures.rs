@@ -185,7 +185,7 @@ pub struct Slot {
     pub busiest_per_second: f64,
     /// That over the mean of the backends that answered any.
     pub peak_to_mean: f64,
-    /// Half of the answers were quicker.
+    /// Half of the answers were quicker. To within 3 %, as `p99`.
     pub p50: f64,
     /// 99 of 100 answers were quicker.
     pub p99: f64,

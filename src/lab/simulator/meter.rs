@@ -1,10 +1,13 @@
 //! What is measured while it runs. Only requests that arrive while it is measured count, so that
 //! neither the empty fleet of the beginning nor a warm cache of counters shows in a figure.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 
 use super::figures::Slot;
 use super::plan::Plan;
+use crate::lab::latency::Latencies;
 
 /// Parts of the timeline.
 pub(super) const SLOTS: u64 = 120;
@@ -61,8 +64,8 @@ pub(in crate::lab) struct Meter {
     slot_offered: u64,
     slot_length: u64,
     slot_start: u64,
-    /// The latencies up to the current slot.
-    before: Histogram<u64>,
+    /// Those of the current slot: coarser, so that a slot's end is cheap.
+    slot_latencies: Latencies,
     pub(super) slots: Vec<Slot>,
     /// Requests a second of each server, by slot.
     pub(super) by_slot: Vec<Vec<f64>>,
@@ -70,7 +73,7 @@ pub(in crate::lab) struct Meter {
 
 impl Meter {
     pub(super) fn new(plan: &Plan) -> Self {
-        let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let (from, length) = (nanos(plan.warm_up), nanos(plan.duration));
         Meter {
             from,
@@ -87,7 +90,7 @@ impl Meter {
             slot_offered: 0,
             slot_length: (length / SLOTS).max(1),
             slot_start: from,
-            before: histogram(),
+            slot_latencies: Latencies::default(),
             slots: Vec::new(),
             by_slot: Vec::new(),
         }
@@ -126,6 +129,7 @@ impl Meter {
         self.answered += 1;
         self.latency_sum += u128::from(latency);
         self.latencies.saturating_record(latency);
+        self.slot_latencies.record(Duration::from_nanos(latency));
         let server = server as usize;
         if server >= self.by_server.len() {
             self.by_server.resize(server + 1, [0; BUCKETS]);
@@ -158,10 +162,8 @@ impl Meter {
 
     /// The current slot is over.
     pub(super) fn turn_slot(&mut self, now: u64, in_flight: u64, sessions: u64, backends: u32) {
-        let mut latencies = self.latencies.clone();
-        // Cannot fail: what was recorded before is in it.
-        let _ = latencies.subtract(&self.before);
-        let answered = latencies.len();
+        let latencies = std::mem::take(&mut self.slot_latencies);
+        let answered = latencies.count();
         let peak = self.slot_by_server.iter().max().copied().unwrap_or_default();
         let taking = self.slot_by_server.iter().filter(|&&count| count > 0).count();
         let seconds = (now - self.slot_start).max(1) as f64 / 1e9;
@@ -177,10 +179,9 @@ impl Meter {
                 0 => 0.0,
                 answered => f64::from(peak) * taking as f64 / answered as f64,
             },
-            p50: latencies.value_at_quantile(0.5) as f64 / 1e9,
-            p99: latencies.value_at_quantile(0.99) as f64 / 1e9,
+            p50: latencies.quantile(0.5).as_secs_f64(),
+            p99: latencies.quantile(0.99).as_secs_f64(),
         });
-        self.before = self.latencies.clone();
         self.by_slot
             .push(self.slot_by_server.iter().map(|count| f64::from(*count) / seconds).collect());
         self.slot_by_server.fill(0);
