@@ -54,7 +54,8 @@ const PLAIN: Policy = Policy {
     measures_cost: false,
 };
 
-/// A pool with some load: backend `i` has `i % 3` requests in flight, which go on for ever.
+/// A pool with some load: as many requests in flight as backends, placed by its own policy, which
+/// go on for ever.
 fn pool(size: usize, policy: Policy) -> Arc<Pool> {
     let backend = |i: usize| {
         let spec = BackendSpec::new(format!("app-{i}"), "127.0.0.1:1".parse().unwrap());

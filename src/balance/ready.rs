@@ -1,12 +1,13 @@
 //! The backends that take new sessions, laid out for balancers.
 
+mod least;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::balancer::below;
-use super::load::{Block, World};
-use super::{Backend, BackendId, Rng, Timestamp};
+use self::least::Run;
+use super::load::World;
+use super::{Backend, BackendId, Timestamp};
 
 /// A weight of 1. Effective weights are in thousandths, since a slow start begins with a fraction.
 pub(super) const WEIGHT_ONE: u32 = 1_000;
@@ -29,18 +30,6 @@ pub struct Ready {
     has_limits: bool,
 }
 
-/// Consecutive backends whose counts are next to each other.
-struct Run {
-    /// The index of the first of them.
-    start: usize,
-    block: Arc<Block>,
-    /// Where in the block its count is.
-    first: usize,
-    len: usize,
-    /// The weight of all of them.
-    weight: u64,
-}
-
 impl Ready {
     /// Backends, each with its effective weight in thousandths, as they are in a world.
     pub(super) fn new(members: Vec<(Arc<Backend>, u32)>, world: World) -> Self {
@@ -50,7 +39,7 @@ impl Ready {
         Ready {
             steps: weights.iter().map(step).collect(),
             limits: backends.iter().map(limit).collect(),
-            runs: runs(&backends, &weights),
+            runs: Run::all(&backends, &weights),
             has_equal_weights: weights.windows(2).all(|pair| pair[0] == pair[1]),
             has_limits: backends.iter().any(|backend| backend.max_connections().is_some()),
             weights: weights.into(),
@@ -89,128 +78,28 @@ impl Ready {
         self.has_equal_weights
     }
 
-    /// The requests in flight at backend `index` for its weight; `u64::MAX` if it is full. Rounded,
-    /// so that 3 of weight 3 equal 1 of weight 1.
+    /// The requests in flight at backend `index` for its weight, rounded, so that 3 of weight 3
+    /// equal 1 of weight 1. Who is full has more than anybody else.
     pub fn relative_load(&self, index: usize) -> u64 {
-        self.relative(index, self.in_flight(index))
-    }
-
-    fn relative(&self, index: usize, in_flight: u32) -> u64 {
-        relative(in_flight, self.steps[index], self.limits[index])
-    }
-
-    /// The least relative load that any of them has. Reads the counts where they stand.
-    pub(super) fn least(&self) -> Least {
-        let mut least = Least { load: u64::MAX, by_run: [0; NOTED_RUNS] };
-        for (i, run) in self.runs.iter().enumerate() {
-            let load = self.least_of(run);
-            least.load = least.load.min(load);
-            if let Some(noted) = least.by_run.get_mut(i) {
-                *noted = load;
-            }
-        }
-        least
-    }
-
-    fn least_of(&self, run: &Run) -> u64 {
-        if self.has_limits {
-            return self.loads(run).fold(u64::MAX, u64::min);
-        }
-        // Without limits the counts alone, or counts and weights, give the order.
-        let counts = self.counts(run).iter().map(|count| count.load(Ordering::Relaxed));
-        if self.has_equal_weights {
-            return counts.min().map_or(u64::MAX, |count| self.relative(run.start, count));
-        }
-        let steps = &self.steps[run.start..run.start + run.len];
-        let products = counts.zip(steps).map(|(count, step)| u64::from(count) * step);
-        products.min().map_or(u64::MAX, rounded)
-    }
-
-    fn counts<'a>(&self, run: &'a Run) -> &'a [AtomicU32] {
-        &run.block.counts(self.world)[run.first..run.first + run.len]
-    }
-
-    fn loads<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = u64> + 'a {
-        let range = run.start..run.start + run.len;
-        let limits = self.steps[range.clone()].iter().zip(&self.limits[range]);
-        let loads = self.counts(run).iter().zip(limits);
-        loads.map(|(count, (&step, &limit))| relative(count.load(Ordering::Relaxed), step, limit))
-    }
-
-    /// One of those with the least load, as often as its weight says. Of many, a run of those that
-    /// have one is drawn first, by the weight of all in it: exact if there is only one run or all
-    /// loads are equal, and near enough else. `None` if nobody has that load any more.
-    pub(super) fn draw_least(&self, least: &Least, rng: &mut dyn Rng) -> Option<usize> {
-        let noted = self.runs.iter().zip(&least.by_run);
-        let with_least = || noted.clone().filter(|(_, load)| **load == least.load);
-        let total: u64 = with_least().map(|(run, _)| run.weight).sum();
-        let mut ticket = below(rng, total);
-        let (run, _) = with_least().find(|(run, _)| match ticket.checked_sub(run.weight) {
-            Some(rest) => {
-                ticket = rest;
-                false
-            }
-            None => true,
-        })?;
-        let weight = |(i, load): (usize, u64)| {
-            if load == least.load { u64::from(self.weights[run.start + i]) } else { 0 }
-        };
-        let total: u64 = self.loads(run).enumerate().map(weight).sum();
-        let ticket = below(rng, total);
-        let mut sum = 0;
-        let hit = self.loads(run).enumerate().position(|tie| {
-            sum += weight(tie);
-            ticket < sum
-        });
-        hit.map(|i| run.start + i)
+        rounded(exact(self.in_flight(index), self.steps[index], self.limits[index]))
     }
 }
 
-/// The least load, and where it is.
-pub(super) struct Least {
-    pub(super) load: u64,
-    /// The least load of each run, as far as there is room.
-    by_run: [u64; NOTED_RUNS],
-}
+/// The bits of a load that are rounded away, so that what is equal by weights is equal after
+/// division.
+const ROUNDING: u32 = 12;
 
-/// Enough for two thousand backends of which all are ready. Of further ones the least load counts,
-/// and if only they have it the slow way finds them.
-const NOTED_RUNS: usize = 32;
+/// The load of those that are full, before it is rounded: more than any other.
+const FULL: u64 = u64::MAX << ROUNDING;
 
 #[inline]
-fn relative(in_flight: u32, step: u64, limit: u32) -> u64 {
-    if in_flight < limit { rounded(u64::from(in_flight) * step) } else { u64::MAX }
+fn exact(in_flight: u32, step: u64, limit: u32) -> u64 {
+    if in_flight < limit { u64::from(in_flight) * step } else { FULL }
 }
 
-/// So that what is equal by weights is equal after division.
 #[inline]
-fn rounded(load: u64) -> u64 {
-    const ROUNDING: u32 = 12;
-    (load + (1 << (ROUNDING - 1))) >> ROUNDING
-}
-
-fn runs(backends: &[Arc<Backend>], weights: &[u32]) -> Box<[Run]> {
-    let mut runs: Vec<Run> = Vec::new();
-    for (start, (backend, &weight)) in backends.iter().zip(weights).enumerate() {
-        let weight = u64::from(weight);
-        let slot = backend.load().slot();
-        match runs.last_mut() {
-            Some(run)
-                if Arc::ptr_eq(&run.block, &slot.block) && run.first + run.len == slot.index =>
-            {
-                run.len += 1;
-                run.weight += weight;
-            }
-            _ => runs.push(Run {
-                start,
-                block: slot.block.clone(),
-                first: slot.index,
-                len: 1,
-                weight,
-            }),
-        }
-    }
-    runs.into()
+fn rounded(exact: u64) -> u64 {
+    (exact + (1 << (ROUNDING - 1))) >> ROUNDING
 }
 
 impl fmt::Debug for Ready {
@@ -249,6 +138,11 @@ impl Candidates<'_> {
     pub fn less_loaded(&self, a: usize, b: usize) -> usize {
         let load = |index| (self.ready.relative_load(index), self.sessions(index));
         if load(b) < load(a) { b } else { a }
+    }
+
+    /// The one of two with fewer sessions for its weight. Of equals the first.
+    pub fn fewer_sessions(&self, a: usize, b: usize) -> usize {
+        if self.sessions(b) < self.sessions(a) { b } else { a }
     }
 
     /// Sessions bound to candidate `index` for its weight. In the even world none are.

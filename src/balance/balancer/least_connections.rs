@@ -21,15 +21,9 @@ impl Balancer for LeastConnections {
         if !candidates.tried.is_empty() {
             return least_of_allowed(candidates, rng);
         }
-        let ready = candidates.ready;
-        let least = ready.least();
-        if least.load == u64::MAX {
-            return None;
-        }
-        // Load changes while it is looked at: if nobody has it any more, look again.
-        match (ready.draw_least(&least, rng), ready.draw_least(&least, rng)) {
-            (Some(one), Some(other)) => Some(candidates.less_loaded(one, other)),
-            _ => least_of_allowed(candidates, rng),
+        match candidates.ready.two_least(rng) {
+            Some((one, other)) => Some(candidates.fewer_sessions(one, other)),
+            None => least_of_allowed(candidates, rng),
         }
     }
 }
@@ -86,6 +80,18 @@ mod tests {
             // Of many, those whose neighbours are busy are drawn more often, by a third here.
             let most = if idle > 64 { 3_000 } else { 2_250 };
             assert!(counts[400..].iter().all(|c| (1_700..most).contains(c)), "{idle}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn one_of_thousands_is_found_wherever_it_is() {
+        let backends = backends(&[1; 2_500]);
+        let mut busy: Vec<_> = backends.iter().map(|b| occupy(b, 1)).collect();
+        for idle in [0, 1_000, 2_499] {
+            busy[idle].clear();
+            let counts = histogram(Balance::LeastConnections, &ready(&backends), 10);
+            assert_eq!(counts[idle], 10);
+            busy[idle] = occupy(&backends[idle], 1);
         }
     }
 

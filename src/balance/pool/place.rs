@@ -3,6 +3,7 @@
 mod bound;
 mod keyed;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,7 +152,10 @@ impl Placing<'_> {
         rng: &mut dyn Rng,
     ) -> Result<Decision, Unavailable> {
         // Nor at home, if it can be reached at all: it has sent this one away.
-        let others: Vec<_> = self.ask.tried.iter().copied().chain(home).collect();
+        let others = match home {
+            None => Cow::Borrowed(self.ask.tried),
+            Some(home) => [self.ask.tried, &[home]].concat().into(),
+        };
         for _ in 0..RACES {
             let picked = self.members.pick(&others, self.now, rng);
             let Some(backend) = picked.filter(|b| !self.is_awaited(b)) else { break };

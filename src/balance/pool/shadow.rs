@@ -45,7 +45,8 @@ impl Pool {
     }
 }
 
-/// Places a request that is in flight in the even world, too.
+/// Places a request that is in flight in the even world, too, if the cost is measured.
+#[inline]
 pub(super) fn cast(
     members: &Members,
     placement: &Placement,
@@ -53,6 +54,9 @@ pub(super) fn cast(
     now: Timestamp,
     rng: &mut dyn Rng,
 ) {
+    if !members.policy().measures_cost {
+        return;
+    }
     let Some(even) = members.pick_evenly(now, rng) else { return };
     let by_affinity = !matches!(placement.cause, Cause::Free | Cause::New | Cause::Unstuck);
     if by_affinity && even.id() != placement.backend.id() {
