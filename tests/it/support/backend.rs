@@ -222,6 +222,8 @@ impl Backend {
                 seen.lock().unwrap().push(request);
                 conversation.send(response);
             }
+            // Whoever would cut it still holds it, so that dropping it does not end it.
+            let _ = conversation.stream.get_ref().shutdown(Shutdown::Both);
         });
         (backend.requests, backend.streams) = (requests, streams);
         backend
