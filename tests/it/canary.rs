@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use stickler::balance::DrainPolicy;
 
+use crate::operate::run;
 use crate::support::{Backend, ON, Proxy, Response, get, wait_until};
 
 /// A proxy with two pools behind one route, of these weights, and what their affinity says.
-fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
+pub fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
     let mut text = format!(
         "[[routes]]\nname = \"shop\"\npools = [{{ name = \"blue\", weight = {} }}, \
          {{ name = \"green\", weight = {} }}]\n",
@@ -26,7 +27,7 @@ fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
     text
 }
 
-const COOKIE: &str = "mode = \"cookie\"";
+pub const COOKIE: &str = "mode = \"cookie\"";
 
 fn ask(proxy: &Proxy, cookie: Option<&str>) -> Response {
     let line = cookie.map_or(String::new(), |cookie| format!("Cookie: {cookie}\r\n"));
@@ -177,6 +178,12 @@ fn operators_promote_and_abort() {
     assert_eq!(route["pools"][1]["pool"], "green");
     assert_eq!(route["pools"][1]["wanted"], 0.5);
     let first = [ask(&proxy, None), ask(&proxy, None)];
+    let shown = run(&admin, &["status"]).stdout;
+    assert!(shown.contains("route shop: its requests by pool"), "{shown}");
+    let arms = shown.rsplit_once("route shop").unwrap().1;
+    let line = arms.lines().find(|line| line.trim_start().starts_with("green")).unwrap();
+    let cells: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(cells, ["green", "yes", "50", "50.0", "%", "-", "1"], "too few to have a share");
     let session = |pool: &str| {
         first.iter().find(|response| response.text() == pool).unwrap().cookie().unwrap()
     };

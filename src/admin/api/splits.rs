@@ -98,7 +98,8 @@ impl Admin {
         route.map(Json).ok_or_else(gone)
     }
 
-    fn show_splits(&self) -> Vec<view::Route> {
+    /// Every route over several pools, as it is now.
+    pub(in crate::admin) fn show_splits(&self) -> Vec<view::Route> {
         let splits = self.controller.splits().into_iter();
         splits
             .map(|(route, shares)| {
