@@ -331,7 +331,7 @@ class SplitView {
     const list = el("ul");
     this.arms = new Views(list, (arm) => new ArmView(route.name, arm));
     this.node = el("section", { class: "split", "aria-labelledby": id, "data-route": route.name },
-      el("h2", { id }, route.name, el("small", {}, "requests of the last minute; the mark is what each pool should have")), list);
+      el("h2", { id }, `Route ${route.name}`, el("small", {}, "requests of the last minute; the mark is what each pool should have")), list);
   }
   update(route) {
     this.arms.show(route.pools.map((arm) => ({ ...arm, name: arm.pool })));

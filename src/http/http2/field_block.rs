@@ -152,6 +152,9 @@ impl FieldBlock {
 
     /// The first byte of a field, or of a new size (section 6).
     fn representation(&mut self, byte: u8) -> Result<(), Fault> {
+        if (0x80..0xff).contains(&byte) {
+            return self.check_index(u32::from(byte & 0x7f)); // most fields are one such byte
+        }
         let (bits, meaning) = match byte.leading_zeros() {
             0 => (7, Meaning::Field),
             1 => (6, Meaning::Name),
