@@ -81,7 +81,7 @@ fn pool(size: usize, policy: Policy) -> Arc<Pool> {
 }
 
 fn place(pool: &Pool, hint: Hint, rng: &mut StdRng) -> (Placement, InFlight) {
-    match pool.place(&Ask { hint, tried: &[], since: NOW }, NOW, rng).unwrap() {
+    match pool.place(&Ask { hint, tried: &[], since: NOW, let_go: None }, NOW, rng).unwrap() {
         Decision::Place(placement, in_flight) => (placement, in_flight),
         Decision::Wait(_) => panic!("there is room"),
     }

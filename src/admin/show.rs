@@ -19,7 +19,7 @@ impl Admin {
         let pools = self.controller.pools();
         let recent = self.figures.recent(&pools, &self.metrics);
         let pools = pools.iter().map(|pool| self.show_pool(pool, &recent, now)).collect();
-        view::Pools { at: rfc3339(now), pools }
+        view::Pools { at: rfc3339(now), pools, routes: self.show_splits() }
     }
 
     /// What has come in the last seconds.

@@ -48,6 +48,17 @@ pub struct DrainPolicy {
     pub moves_per_second: Option<NonZeroU32>,
 }
 
+impl DrainPolicy {
+    /// This, and where it says nothing the other.
+    pub fn or(self, other: DrainPolicy) -> DrainPolicy {
+        DrainPolicy {
+            deadline: self.deadline.or(other.deadline),
+            move_idle_after: self.move_idle_after.or(other.move_idle_after),
+            moves_per_second: self.moves_per_second.or(other.moves_per_second),
+        }
+    }
+}
+
 /// How far a drain is; when it has ended, how it went.
 ///
 /// `sessions_at_start + joined == sessions + left + moved + cut`.

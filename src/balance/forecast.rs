@@ -362,7 +362,7 @@ mod tests {
                 Mode::Hash(_) => Hint::Key(hashing::key(&n.to_le_bytes())),
                 _ => Hint::Free,
             };
-            let ask = Ask { hint, tried: &[], since: now };
+            let ask = Ask { hint, tried: &[], since: now, let_go: None };
             match pool.place(&ask, now, &mut rng).unwrap() {
                 Decision::Place(placement, in_flight) => {
                     pool.bind(&hint, &placement, None, now, &mut rng);

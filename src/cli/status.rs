@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::remote::Remote;
 use super::table::{count, percent, rate, state, table};
 use super::terminal::Terminal;
-use crate::admin::view::{Backend, Difference, Group, Pool, Pools, Unstick};
+use crate::admin::view::{Arm, Backend, Difference, Group, Pool, Pools, Route, Unstick};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +41,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
                 let mut pools: Pools = client.get("/v1/pools").await?;
                 let names: Vec<_> = pools.pools.iter().map(|pool| pool.name.clone()).collect();
                 pools.pools.retain(|pool| pool.name == *name);
+                pools.routes.retain(|route| route.pools.iter().any(|arm| arm.pool == *name));
                 if pools.pools.is_empty() {
                     let names = names.join(", ");
                     return Err(Failure::Failed(format!(
@@ -53,8 +54,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         if args.remote.json {
             return terminal.print(&format!("{}\n", super::json(&pools)?));
         }
-        let shown: Vec<_> = pools.pools.iter().map(|pool| show(pool, terminal)).collect();
-        terminal.print(&shown.join("\n"))
+        let shown = pools.pools.iter().map(|pool| show(pool, terminal));
+        let routes = pools.routes.iter().map(|route| split(route, terminal));
+        terminal.print(&shown.chain(routes).collect::<Vec<_>>().join("\n"))
     })
 }
 
@@ -103,6 +105,23 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
         }
     }
     text
+}
+
+/// A route over several pools: what each should have, and has.
+fn split(route: &Route, terminal: &Terminal) -> String {
+    let titles = ["pool", "new sessions", "weight", "should have", "last minute", "sessions"];
+    let row = |arm: &Arm| {
+        vec![
+            Cell::new(&arm.pool),
+            Cell::new(if arm.takes_new { "yes" } else { "no" }),
+            Cell::new(arm.weight),
+            Cell::new(percent(arm.wanted)),
+            Cell::new(arm.share.map_or("-".into(), percent)),
+            Cell::new(arm.sessions),
+        ]
+    };
+    let rows = route.pools.iter().map(row).collect();
+    format!("route {}: its requests by pool\n{}", route.name, table(terminal, &titles, 2, rows))
 }
 
 /// The unstick experiment: the verdict, and both arms.

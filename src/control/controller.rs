@@ -205,19 +205,19 @@ impl Controller {
         self.desired().rosters.get(pool)?.origin(backend)
     }
 
-    /// Lets a backend's sessions leave. New ones go elsewhere from now on. Without a policy the
-    /// pool's counts.
+    /// Lets a backend's sessions leave. New ones go elsewhere from now on. What `order` does not
+    /// say is as the pool's policy says.
     pub fn drain(
         &self,
         pool: &str,
         backend: &str,
-        policy: Option<DrainPolicy>,
+        order: DrainPolicy,
         force: bool,
     ) -> Result<Option<Transition>, Refusal> {
         let (pool, backend) = self.find(pool, backend)?;
         let mut desired = self.desired();
         let now = clock::now();
-        let policy = policy.unwrap_or_else(|| pool.drain_policy());
+        let policy = order.or(pool.drain_policy());
         let transition = pool.drain(backend.id(), policy, force, now)?;
         self.log(&pool, transition.clone(), "an operator drains it", now);
         if backend.state() != BackendState::Drained {

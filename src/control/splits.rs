@@ -47,13 +47,8 @@ impl Controller {
     }
 
     /// One pool of a route gets everything: its own backends are ready, those of the others drain.
-    /// Without a policy each pool's own counts.
-    pub fn promote(
-        &self,
-        route: &str,
-        pool: &str,
-        policy: Option<DrainPolicy>,
-    ) -> Result<(), Refusal> {
+    /// What `order` does not say is as the policy of each pool says.
+    pub fn promote(&self, route: &str, pool: &str, order: DrainPolicy) -> Result<(), Refusal> {
         let (chosen, others) = self.arms(route, pool)?;
         if chosen.1 == 0 {
             return Err(Refusal::NoWeight);
@@ -64,21 +59,16 @@ impl Controller {
         if !chosen.0.takes_new() {
             return Err(Refusal::NobodyElse);
         }
-        others.iter().try_for_each(|(other, _)| self.drain_all(other, policy))
+        others.iter().try_for_each(|(other, _)| self.drain_all(other, order))
     }
 
     /// One pool of a route gets nothing more: its backends drain.
-    pub fn abort(
-        &self,
-        route: &str,
-        pool: &str,
-        policy: Option<DrainPolicy>,
-    ) -> Result<(), Refusal> {
+    pub fn abort(&self, route: &str, pool: &str, order: DrainPolicy) -> Result<(), Refusal> {
         let (aborted, others) = self.arms(route, pool)?;
         if !others.iter().any(|(other, weight)| *weight > 0 && other.takes_new()) {
             return Err(Refusal::NobodyElse);
         }
-        self.drain_all(&aborted.0, policy)
+        self.drain_all(&aborted.0, order)
     }
 
     /// A pool of a route, and the others.
@@ -98,10 +88,10 @@ impl Controller {
         Ok((chosen, others.into_iter().filter_map(found).collect()))
     }
 
-    fn drain_all(&self, pool: &Pool, policy: Option<DrainPolicy>) -> Result<(), Refusal> {
+    fn drain_all(&self, pool: &Pool, order: DrainPolicy) -> Result<(), Refusal> {
         for backend in pool.backends() {
             // Nobody of this pool is to be left: its sessions have another one to go to.
-            self.drain(pool.name(), backend.name(), policy, true)?;
+            self.drain(pool.name(), backend.name(), order, true)?;
         }
         Ok(())
     }

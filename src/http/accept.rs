@@ -35,11 +35,13 @@ fn weights(accept: Option<&[u8]>) -> (u32, u32) {
 /// A weight (RFC 9110, section 12.4.2) in thousandths.
 pub(super) fn thousandths(weight: &str) -> Option<u32> {
     let weight: f32 = weight.parse().ok()?;
-    (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u32)
+    (0.0..=1.0).contains(&weight).then_some((weight * 1000.0).round() as u32)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -64,5 +66,22 @@ mod tests {
             assert_eq!(wants_json(Some(accept.as_bytes())), wants, "{accept}");
         }
         assert!(wants_json(Some(b"application/json, */*")) && !wants_json(None));
+    }
+
+    proptest! {
+        /// Who prefers HTML gets it wherever it stands, and anything at all may come.
+        #[test]
+        fn order_makes_no_difference(json in 0u32..1000, html in 0u32..1000, other in "[ -~]{0,20}") {
+            let other = other.replace(',', ";").replace("json", "").replace("html", "");
+            let ranges = [
+                format!("application/json;q=0.{json:03}"),
+                format!("text/html;q=0.{html:03}"),
+                other,
+            ];
+            for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+                let accept = order.map(|i| ranges[i].as_str()).join(",");
+                prop_assert_eq!(wants_json(Some(accept.as_bytes())), json > html, "{}", accept);
+            }
+        }
     }
 }

@@ -57,6 +57,8 @@ static REG_NAME: [bool; 256] = {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -84,6 +86,22 @@ mod tests {
             "[::1%25eth0]",
         ] {
             assert!(!is_valid_host(bad.as_bytes()), "{bad:?} was accepted");
+        }
+    }
+
+    proptest! {
+        /// What we take for a host is one host to others, too: nobody finds a user, a path, a second
+        /// host or the end of a line in it.
+        #[test]
+        fn a_host_is_one_to_everybody(value in "[a-c\\[\\]:@/?#,\\\\ .%0-9_;&='\"\t\r\n-]{0,12}") {
+            if is_valid_host(value.as_bytes()) {
+                let is_apart = |b: u8| b.is_ascii_whitespace() || b"@/?#,\\\"".contains(&b);
+                prop_assert!(!value.bytes().any(is_apart), "{:?}", value);
+                if !value.contains('%') {
+                    let parsed: http::uri::Authority = value.parse().unwrap();
+                    prop_assert_eq!(parsed.as_str(), value);
+                }
+            }
         }
     }
 }

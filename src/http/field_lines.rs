@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use http::HeaderMap;
+
 use super::fields::Found;
 use super::framing::{Refusal, chunk};
 
@@ -187,6 +189,27 @@ impl FieldLines {
         self.push(&line).map(drop)
     }
 
+    /// Adds what an HTTP/2 head has: all of it has been checked, and its types say so.
+    pub fn add_all(&mut self, headers: &HeaderMap) {
+        let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        self.text.reserve(bytes.sum());
+        self.lines.reserve(headers.len());
+        for (name, value) in headers {
+            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+            let mut flag = Found::of_bytes(name);
+            if name.contains(&b'_') {
+                flag = flag.or(Found::UNDERSCORE);
+            }
+            if !has_tidy_ends(value) {
+                flag = flag.or(Found::UNTIDY);
+            }
+            let start = self.text.len();
+            super::request_head::field(&mut self.text, name, value);
+            self.lines.push(Line { start, colon: start + name.len(), end: self.text.len(), flag });
+            self.found = self.found.or(flag);
+        }
+    }
+
     /// Removes all fields of a name, however it is written: with underscores it is the same to some
     /// app servers.
     pub fn remove(&mut self, name: &str) {
@@ -237,13 +260,13 @@ impl FieldLines {
 
 /// Is this what nearly all write after the colon: one space and a value?
 fn is_tidy(text: &[u8]) -> bool {
+    matches!(text, [b' ', value @ ..] if has_tidy_ends(value))
+}
+
+/// Is there a value, and no blank around it?
+fn has_tidy_ends(value: &[u8]) -> bool {
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
-    match text {
-        [b' ', value @ ..] => {
-            !value.first().is_none_or(is_blank) && !value.last().is_none_or(is_blank)
-        }
-        _ => false,
-    }
+    !value.first().is_none_or(is_blank) && !value.last().is_none_or(is_blank)
 }
 
 /// The length and the flag of a name with underscores, if that is what the line begins with.
@@ -296,6 +319,27 @@ pub(crate) mod tests {
         assert!(lines.of_kind(Found::HOST).eq([b"a"]));
         assert_eq!(lines.found(), Found::HOST.or(Found::UNDERSCORE).or(Found::UNTIDY));
         assert_eq!(lines.len(), "Host: a\r\nX-B: 1\r\nx_c: \r\nx-b:  2\t\r\n".len());
+    }
+
+    #[test]
+    fn what_has_been_checked_is_added_alike() {
+        let fields =
+            [("host", "a"), ("x_b", "1, 2"), ("c", ""), ("cookie", "d=e"), ("x-\u{7c}~", "\u{e4}")];
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(name, value);
+        }
+        let mut added = FieldLines::default();
+        added.add_all(&headers);
+        let written = field_lines(&fields);
+        assert_eq!((&added.text, added.found), (&written.text, written.found));
+        let places = |lines: &FieldLines| {
+            let places =
+                lines.lines.iter().map(|line| (line.start, line.colon, line.end, line.flag));
+            places.collect::<Vec<_>>()
+        };
+        assert_eq!(places(&added), places(&written));
     }
 
     #[test]

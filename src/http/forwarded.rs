@@ -132,6 +132,8 @@ fn node_address(node: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::http::field_lines::tests::field_lines;
 
@@ -206,5 +208,38 @@ mod tests {
         assert_eq!(appended(&[]), b"192.0.2.3");
         let two = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "192.0.2.2")];
         assert_eq!(appended(&two), b"192.0.2.1, 192.0.2.2, 192.0.2.3");
+    }
+
+    proptest! {
+        /// Whatever a stranger writes to the left of its own address, as our proxies have seen it,
+        /// changes nothing.
+        #[test]
+        fn strangers_are_who_they_are(
+            left in "[ -~]{0,40}",
+            stranger in any::<[u8; 4]>().prop_filter("is none of ours", |a| a[0] != 10),
+            hops in 0usize..3,
+        ) {
+            let stranger = IpAddr::from(stranger).to_string();
+            let behind = ", 10.1.1.1".repeat(hops);
+            let list = format!("{left}, {stranger}{behind}");
+            prop_assert_eq!(client(&[("x-forwarded-for", &list)]), stranger.clone());
+            let quoted = left.replace(',', ";");
+            let elements = ", for=10.1.1.1".repeat(hops);
+            let list = format!("{quoted}, for={stranger}{elements}");
+            prop_assert_eq!(origin(Family::Forwarded, &[("forwarded", &list)]).0, stranger);
+        }
+
+        /// What we tell others is read as it was meant.
+        #[test]
+        fn elements_are_read_back(address in any::<[u16; 8]>(), is_v4 in any::<bool>(), tls in any::<bool>()) {
+            let address = match is_v4 {
+                true => IpAddr::from([172, 16, address[0] as u8, address[1] as u8]),
+                false => canonical(IpAddr::from(address)),
+            };
+            let scheme = if tls { "https" } else { "http" };
+            let said = element(address, scheme, Some("shop.test"));
+            let read = origin(Family::Forwarded, &[("forwarded", &said)]);
+            prop_assert_eq!(read, (address.to_string(), tls));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! | module | question |
 //! | --- | --- |
 //! | [`framing`] | where does a client's message end, beyond any doubt? |
+//! | [`http2`] | do the frames that a client sends make sense? |
 //! | [`authority`] | is this a host? |
 //! | [`field_lines`] | what did a client write, field by field, and what of it passes? |
 //! | [`fields`] | which fields of a head concern a proxy, and which end at this hop? |
@@ -32,6 +33,7 @@ pub mod fields;
 pub mod forwarded;
 pub mod framing;
 pub mod grpc;
+pub mod http2;
 pub mod known_names;
 pub mod request_head;
 pub mod response_head;

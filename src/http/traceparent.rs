@@ -42,6 +42,8 @@ pub fn started(random: [u64; 3]) -> (String, TraceId) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -76,5 +78,26 @@ mod tests {
         }
         let (value, _) = started([0xa, 0xb, 0xc]);
         assert_eq!(value, "00-000000000000000a000000000000000b-000000000000000c-01");
+    }
+
+    proptest! {
+        /// What is started is read back, and a byte that is another one makes another trace, or none.
+        #[test]
+        fn values_say_one_thing(random in any::<[u64; 3]>(), at in 0..LENGTH, byte in any::<u8>()) {
+            let (value, trace) = started(random);
+            prop_assert_eq!(trace_id(value.as_bytes()), Some(trace));
+            let mut other = value.into_bytes();
+            let is_same = other[at] == byte;
+            other[at] = byte;
+            let read = trace_id(&other);
+            let is_of_trace = (3..35).contains(&at);
+            prop_assert!(is_same || !is_of_trace || read != Some(trace));
+            prop_assert!(read.is_none() || byte.is_ascii_hexdigit() || is_same);
+        }
+
+        #[test]
+        fn anything_may_come(value in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = trace_id(&value);
+        }
     }
 }

@@ -137,7 +137,19 @@ pub(crate) enum Known {
         grant: Option<Grant>,
         /// There were only others.
         is_forged: bool,
+        /// Why the pool that sealed it has let the session go, if it has.
+        let_go: Option<Reason>,
     },
+}
+
+impl Known {
+    /// Why another pool has let the session go, if one has.
+    pub(crate) fn let_go(self) -> Option<Reason> {
+        match self {
+            Known::Nothing => None,
+            Known::Token { let_go, .. } => let_go,
+        }
+    }
 }
 
 /// The tokens of our cookies, as they are found when the request is written: the first one that
@@ -156,7 +168,7 @@ impl<'a> Tokens<'a> {
     pub(crate) fn new(client: &'a Client, destination: &'a Destination, known: Known) -> Self {
         let (grant, is_forged) = match known {
             Known::Nothing => (None, false),
-            Known::Token { grant, is_forged } => (grant, is_forged),
+            Known::Token { grant, is_forged, .. } => (grant, is_forged),
         };
         let is_settled = matches!(known, Known::Token { .. });
         Tokens { client, destination, grant, is_forged, is_settled }

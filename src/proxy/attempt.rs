@@ -32,8 +32,8 @@ use super::upstream_socket::Socket;
 use super::watch::{Side, ticks};
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
-    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Timestamp,
-    Unavailable,
+    Ask, Backend, BackendId, Cause, Decision, Hint, InFlight, Outcome, Placement, Reason,
+    Timestamp, Unavailable,
 };
 use crate::clock;
 use crate::config::{BackendHttp2, HostPolicy};
@@ -72,6 +72,8 @@ pub(crate) struct Attempt<'a> {
     pub(super) tried: Vec<BackendId>,
     /// When it came.
     since: Timestamp,
+    /// Why another pool has let its session go, if one has.
+    let_go: Option<Reason>,
     /// When it was placed, if its backend's latency is of interest.
     pub(super) placed_at: Option<Timestamp>,
     /// The idle connections have proved stale: only a new one will do.
@@ -143,6 +145,7 @@ impl<'a> Attempt<'a> {
             sets_host: destination.host != HostPolicy::Client || !found.has(Found::HOST),
             tried: Vec::new(),
             since: client.worker.now(),
+            let_go: way.known.let_go(),
             placed_at: None,
             needs_new_connection: false,
             has_insisted: false,
@@ -182,7 +185,8 @@ impl<'a> Attempt<'a> {
         }
         let worker = &self.client.worker;
         let pool = &self.destination.pool;
-        let ask = Ask { hint, tried: &self.tried, since: self.since };
+        let (tried, since, let_go) = (&self.tried, self.since, self.let_go);
+        let ask = Ask { hint, tried, since, let_go };
         match pool.place(&ask, worker.now(), &mut *worker.rng.borrow_mut()) {
             Ok(decision) => Ok(decision),
             Err(Unavailable::NoBackend) if !self.tried.is_empty() => {

@@ -216,7 +216,8 @@ async fn finish(
     if let Some(problem) = &problem {
         problem.log(client);
         let id = record::refuse(client, problem);
-        let answer = answer_bytes(problem, &id, &client.worker.site().request_ids);
+        let site = client.worker.site();
+        let answer = answer_bytes(problem, &id, &site.request_ids, &site.error_pages);
         let _ = tokio::time::timeout(LINGER, remains.stream.write_all(&answer)).await;
     }
     let may_be_sending = problem.is_some() || client.closes() || !remains.is_clean;

@@ -332,10 +332,22 @@ impl Problem {
 }
 
 /// The whole answer, as bytes, to a request that never became one; the connection ends with it.
-pub(crate) fn answer_bytes(problem: &Problem, id: &RequestId, ids: &RequestIds) -> Vec<u8> {
-    let (media, body) = problem.page(true, id);
+/// Nobody knows what its client accepts.
+pub(crate) fn answer_bytes(
+    problem: &Problem,
+    id: &RequestId,
+    ids: &RequestIds,
+    pages: &ErrorPages,
+) -> Vec<u8> {
+    let (media, body) = match pages.find(problem.status, false) {
+        Some(page) => (page.media.clone(), page.body.clone()),
+        None => {
+            let (media, body) = problem.page(true, id);
+            (HeaderValue::from_static(media), body)
+        }
+    };
     let mut headers = HeaderMap::new();
-    problem.fill(&mut headers, HeaderValue::from_static(media), id);
+    problem.fill(&mut headers, media, id);
     ids.place(&mut headers);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -360,9 +372,9 @@ mod tests {
     #[test]
     fn answers_are_whole_messages() {
         let problem = Problem::refused(Refusal::LengthAndCoding);
-        let answer =
-            String::from_utf8(answer_bytes(&problem, &RequestId::Made(7), &RequestIds::Usual))
-                .unwrap();
+        let pages = ErrorPages::default();
+        let answer = answer_bytes(&problem, &RequestId::Made(7), &RequestIds::Usual, &pages);
+        let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");

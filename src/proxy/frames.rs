@@ -1,7 +1,9 @@
-//! Frames of HTTP/2 that nothing comes of: empty settings, pings and the like cost us as much as they
-//! cost the client, and should be few.
+//! What is known of the frames on a connection of HTTP/2. Those that nothing comes of (empty settings,
+//! pings and the like) cost us as much as they cost the client, and should be few.
 
 use std::cell::Cell;
+
+use crate::http::http2::Fault;
 
 /// Bytes of HTTP/2 that a client may send for nothing.
 const FRAMES_FREE: u64 = 1 << 20;
@@ -20,6 +22,8 @@ pub(crate) struct Frames {
     come: Cell<u64>,
     /// What has been sent and received that somebody asked for.
     payload: Cell<u64>,
+    /// What was wrong with them. Nothing more is read then.
+    fault: Cell<Option<Fault>>,
 }
 
 impl Frames {
@@ -31,6 +35,16 @@ impl Frames {
     /// So many bytes of what was asked for, or asks for it, have come or gone in a frame.
     pub(crate) fn note_payload(&self, bytes: usize) {
         self.payload.set(self.payload.get() + FRAME_PAYLOAD + bytes as u64);
+    }
+
+    /// They make no sense.
+    pub(crate) fn note_fault(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    /// Why they make no sense, if they do not.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.get()
     }
 
     /// Was nearly all of it of no use? `unread`: what of bodies may have come that nobody has asked

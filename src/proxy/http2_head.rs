@@ -23,6 +23,9 @@ use super::client::Client;
 use super::error::Problem;
 use crate::http::framing::Refusal;
 
+/// What a field counts for beside its name and value (RFC 9113, section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
 /// Checks and adapts a head, and makes field lines of its fields. `is_whole`: it has no body.
 pub(crate) fn adapt(head: &mut Parts, is_whole: bool, client: &Client) -> Result<(), Problem> {
     let site = client.worker.site();
@@ -48,10 +51,12 @@ pub(crate) fn adapt(head: &mut Parts, is_whole: bool, client: &Client) -> Result
         false => say_length(head, is_whole)?,
     }
     let mut fields = client.fields.borrow_mut();
-    for (name, value) in &head.headers {
-        fields.add(name.as_str(), value.as_bytes()).map_err(Problem::refused)?;
+    fields.add_all(&head.headers);
+    // What stands between and behind names and values in HTTP/1.1 is counted already.
+    match fields.len() + head.headers.len() * (FIELD_OVERHEAD - 4) > limits.header_bytes {
+        true => Err(Problem::refused(Refusal::HeadTooLarge)),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// A field's value neither begins nor ends with blanks (RFC 9113, section 8.2.1).
@@ -73,13 +78,12 @@ fn place_host(head: &mut Parts) -> Result<(), Problem> {
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Problem::bad_host())?;
     head.headers.insert(HOST, host);
     let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    if target == "*" {
-        head.uri = Uri::from_static("*");
-    } else if target.starts_with('/') {
-        head.uri = Uri::try_from(target).map_err(|_| Problem::malformed())?;
-    } else {
+    if target != "*" && !target.starts_with('/') {
         return Err(Problem::malformed());
     }
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    (parts.scheme, parts.authority) = (None, None);
+    head.uri = Uri::from_parts(parts).map_err(|_| Problem::malformed())?;
     Ok(())
 }
 

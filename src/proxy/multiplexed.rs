@@ -27,6 +27,7 @@ use super::frames::FRAMES_PER_PAYLOAD;
 use super::stream;
 use super::watch::{Side, TICK, Tick};
 use super::worker::{Entered, Worker};
+use crate::http::http2::Judge;
 
 /// How long a connection without streams gets for its goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -101,6 +102,17 @@ impl Streams {
     fn are_abused(&self) -> bool {
         self.taken_back.get() > TAKEN_BACK || self.client.frames.are_a_flood(self.connection_window)
     }
+
+    /// Why the client is thrown out, if it is to be.
+    fn verdict(&self) -> Option<Reason> {
+        match self.client.frames.fault() {
+            Some(fault) => {
+                tracing::debug!(peer = %self.client.peer, "{}", fault.as_str());
+                Some(fault.code().into())
+            }
+            None => self.are_abused().then_some(Reason::ENHANCE_YOUR_CALM),
+        }
+    }
 }
 
 /// How far the end of a connection is.
@@ -117,7 +129,7 @@ enum Ending {
 /// Serves an HTTP/2 connection until it ends.
 pub(crate) async fn serve(socket: ClientSocket, client: Rc<Client>, entered: Entered) {
     let worker = &client.worker;
-    let io = Io { socket, client: client.clone() };
+    let io = Io { socket, client: client.clone(), judge: Judge::default() };
     let settings = worker.site().http2;
     let handshake = builder(worker).handshake(io);
     let Some(Ok(mut connection)) = client.unless_late(handshake).await else { return };
@@ -147,12 +159,13 @@ pub(crate) async fn serve(socket: ClientSocket, client: Rc<Client>, entered: Ent
                     return Poll::Ready(false);
                 }
                 Poll::Ready(None) => return Poll::Ready(false),
-                Poll::Pending if streams.are_abused() && ending != Ending::ThrownOut => {
+                Poll::Pending if ending == Ending::ThrownOut => break,
+                Poll::Pending => {
+                    let Some(reason) = streams.verdict() else { break };
                     ending = Ending::ThrownOut;
                     watch.set(Side::ClientRead, worker.after(GOODBYE_TICKS));
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    connection.abrupt_shutdown(reason);
                 }
-                Poll::Pending => break,
             }
         }
         if watch.has_fired(Side::ClientWrite) {
@@ -184,21 +197,24 @@ fn builder(worker: &Worker) -> Builder {
     let site = &worker.site();
     let mut builder = Builder::new();
     let settings = &site.http2;
+    // A head that is too large is refused by us, so that it is logged, counted and has its page;
+    // one that is much too large by h2.
     builder
         .max_concurrent_streams(settings.max_concurrent_streams)
         .initial_window_size(settings.stream_window)
         .initial_connection_window_size(settings.connection_window)
-        // Counted with 32 bytes a field, and so beyond what HTTP/1.1 may send.
-        .max_header_list_size(u32::try_from(site.limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(2 * site.limits.header_bytes).unwrap_or(u32::MAX))
         .enable_connect_protocol();
     builder
 }
 
-/// A client's socket, watched for a client that takes nothing.
+/// A client's socket, watched for a client that takes nothing. What comes is judged before h2 reads
+/// it.
 #[derive(Debug)]
 struct Io {
     socket: ClientSocket,
     client: Rc<Client>,
+    judge: Judge,
 }
 
 impl Io {
@@ -226,11 +242,21 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.client.frames.fault().is_some() {
+            return Poll::Pending; // whoever reads is told when this has gone up to it
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
         let length = buf.filled().len() - before;
         self.client.listener.receive(length);
         self.client.frames.note(length);
+        if let Err((fault, right)) = self.judge.read(&buf.filled()[before..]) {
+            self.client.frames.note_fault(fault);
+            buf.set_filled(before + right);
+            if right == 0 {
+                return Poll::Pending;
+            }
+        }
         read
     }
 }

@@ -50,18 +50,19 @@ impl Split {
     fn of_session(&self, client: &Client, fields: &FieldLines) -> (usize, Known) {
         let (opened, is_forged) = self.open(client, fields);
         let Some((arm, grant)) = opened else {
-            return (self.steer(client, None), Known::Token { grant: None, is_forged });
+            let known = Known::Token { grant: None, is_forged, let_go: None };
+            return (self.steer(client, None), known);
         };
         let (pool, now) = (&self.arms[arm].pool, client.worker.now());
         if pool.is_over(&grant, now) {
             let chosen = self.steer(client, None);
             // Where it was, its end is noted.
             let grant = (chosen == arm).then_some(grant);
-            return (chosen, Known::Token { grant, is_forged: false });
+            return (chosen, Known::Token { grant, is_forged: false, let_go: None });
         }
-        let known = Known::Token { grant: Some(grant), is_forged: false };
+        let known = |let_go| Known::Token { grant: Some(grant), is_forged: false, let_go };
         if pool.takes_new() {
-            return (arm, known);
+            return (arm, known(None));
         }
         // Another of its requests may have been the first to learn that it moves.
         let mut others = (0..self.arms.len()).filter(|&other| other != arm);
@@ -69,11 +70,12 @@ impl Split {
         if !pool.knows(grant.session)
             && let Some(other) = others.clone().find(lives_there)
         {
-            return (other, known);
+            return (other, known(None));
         }
-        let leaves = others.any(|other| self.arms[other].pool.takes_new())
-            && pool.lets_go(&grant, now).is_some();
-        (if leaves { self.steer(client, Some(arm)) } else { arm }, known)
+        let is_welcome = others.any(|other| self.arms[other].pool.takes_new());
+        let let_go = is_welcome.then(|| pool.lets_go(&grant, now)).flatten();
+        let chosen = let_go.map_or(arm, |_| self.steer(client, Some(arm)));
+        (chosen, known(let_go))
     }
 
     /// The first token that one of the pools has sealed; and were there any that none has?

@@ -1,11 +1,16 @@
 //! Routes over several pools: sessions keep theirs, and shares are kept.
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
+use stickler::balance::DrainPolicy;
+
+use crate::operate::run;
 use crate::support::{Backend, ON, Proxy, Response, get, wait_until};
 
 /// A proxy with two pools behind one route, of these weights, and what their affinity says.
-fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
+pub fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
     let mut text = format!(
         "[[routes]]\nname = \"shop\"\npools = [{{ name = \"blue\", weight = {} }}, \
          {{ name = \"green\", weight = {} }}]\n",
@@ -22,7 +27,7 @@ fn config(weights: [u32; 2], pools: [&Backend; 2], affinity: &str) -> String {
     text
 }
 
-const COOKIE: &str = "mode = \"cookie\"";
+pub const COOKIE: &str = "mode = \"cookie\"";
 
 fn ask(proxy: &Proxy, cookie: Option<&str>) -> Response {
     let line = cookie.map_or(String::new(), |cookie| format!("Cookie: {cookie}\r\n"));
@@ -95,7 +100,7 @@ fn a_pool_that_drains_gives_its_sessions_to_the_other() {
         has_moved
     });
     let told = blue.last_request();
-    assert!(told.field("stickler-affinity").unwrap().starts_with("moved"));
+    assert_eq!(told.field("stickler-affinity"), Some("moved;reason=draining"));
     let new = moved.unwrap().cookie().expect("the client is told");
     // What was sent with the old token follows, and the new one is at home.
     assert_eq!(ask(&proxy, Some(&cookie)).text(), "blue");
@@ -173,6 +178,12 @@ fn operators_promote_and_abort() {
     assert_eq!(route["pools"][1]["pool"], "green");
     assert_eq!(route["pools"][1]["wanted"], 0.5);
     let first = [ask(&proxy, None), ask(&proxy, None)];
+    let shown = run(&admin, &["status"]).stdout;
+    assert!(shown.contains("route shop: its requests by pool"), "{shown}");
+    let arms = shown.rsplit_once("route shop").unwrap().1;
+    let line = arms.lines().find(|line| line.trim_start().starts_with("green")).unwrap();
+    let cells: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(cells, ["green", "yes", "50", "50.0", "%", "-", "1"], "too few to have a share");
     let session = |pool: &str| {
         first.iter().find(|response| response.text() == pool).unwrap().cookie().unwrap()
     };
@@ -192,4 +203,35 @@ fn operators_promote_and_abort() {
     }
     let route = admin.get("/v1/routes")["routes"][0].clone();
     assert_eq!(route["pools"][0]["takes_new"], false);
+}
+
+/// What an operator does not say of how to drain is as each drained pool's own policy says, not
+/// as that of the pool that stays.
+#[test]
+fn half_an_order_is_filled_from_the_policy_of_each_pool_that_drains() {
+    let (blue, green) = (Backend::named("blue"), Backend::named("green"));
+    let text = config([50, 50], [&blue, &green], COOKIE);
+    let drains = "[pools.blue.drain]\nmove_idle_after = \"7m\"\n\
+                  [pools.green.drain]\nmove_idle_after = \"3m\"\ndeadline = \"1h\"\n";
+    let proxy = Proxy::with(&format!("{ON}{text}{drains}"));
+    let admin = proxy.admin();
+    // One session in each, so that neither has drained at once.
+    let _sessions = [ask(&proxy, None), ask(&proxy, None)];
+    admin.post("/v1/routes/shop/pools/green/promote", r#"{"moves_per_second": 4}"#);
+    let policy = |pool: &str| {
+        let pools = proxy.controller().pools();
+        let pool = pools.iter().find(|found| found.name() == pool).unwrap();
+        pool.drain_progress(pool.backends()[0].id(), stickler::clock::now()).unwrap().policy
+    };
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    let of_blue = DrainPolicy {
+        deadline: None,
+        move_idle_after: minutes(7),
+        moves_per_second: NonZeroU32::new(4),
+    };
+    assert_eq!(policy("blue"), of_blue, "nothing of green's policy");
+    admin.post("/v1/routes/shop/pools/blue/promote", r#"{"deadline": "5m"}"#);
+    let of_green =
+        DrainPolicy { deadline: minutes(5), move_idle_after: minutes(3), moves_per_second: None };
+    assert_eq!(policy("green"), of_green);
 }

@@ -1,102 +1,11 @@
 //! The dashboard in a real browser: headless Chromium, by way of chromedriver.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use fantoccini::wd::Capabilities;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::json;
-
-use crate::support::{Admin, Files, ON, PATIENCE, Process, Proxy, Visitor, apps, wait_until};
-
-/// A browser and what drives it. Both end with it.
-struct Browser {
-    page: Client,
-    runtime: tokio::runtime::Runtime,
-    _driver: Process,
-    _profile: tempfile::TempDir,
-}
-
-impl Browser {
-    /// At this page, with a window of this size.
-    #[track_caller]
-    fn open(url: &str, width: u32, height: u32) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("chromedriver");
-        let driver = Process::of_package("chromium-driver", command.arg(format!("--port={port}")));
-        wait_until("chromedriver listens", || driver.stdout().contains("started successfully"));
-        let profile = tempfile::tempdir().unwrap();
-        let options = json!({ "args": [
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-dev-shm-usage", "--no-proxy-server", "--hide-scrollbars",
-            format!("--user-data-dir={}", profile.path().display()),
-            format!("--window-size={width},{height}"),
-        ]});
-        let capabilities = Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let page = runtime.block_on(async {
-            let mut builder = ClientBuilder::new(HttpConnector::new());
-            let connected = builder
-                .capabilities(capabilities)
-                .connect(&format!("http://127.0.0.1:{port}"))
-                .await;
-            let page = connected.unwrap();
-            page.goto(url).await.unwrap();
-            page
-        });
-        Browser { page, runtime, _driver: driver, _profile: profile }
-    }
-
-    /// Waits for an element.
-    #[track_caller]
-    fn wait_for(&self, css: &str) {
-        let found = self.runtime.block_on(async {
-            let wait = self.page.wait().at_most(PATIENCE);
-            wait.for_element(Locator::Css(css)).await.map(drop)
-        });
-        assert!(found.is_ok(), "waited in vain for {css}: {}", self.text("body"));
-    }
-
-    #[track_caller]
-    fn text(&self, css: &str) -> String {
-        let text = async { self.page.find(Locator::Css(css)).await?.text().await };
-        self.runtime.block_on(text).unwrap_or_else(|error| format!("{css}: {error}"))
-    }
-
-    /// Waits until the text of an element contains this.
-    #[track_caller]
-    fn wait_for_text(&self, css: &str, wanted: &str) {
-        wait_until(&format!("{css} says {wanted:?}"), || self.text(css).contains(wanted));
-    }
-
-    #[track_caller]
-    fn click(&self, css: &str) {
-        let click = async { self.page.find(Locator::Css(css)).await?.click().await };
-        self.runtime.block_on(click).unwrap();
-    }
-
-    #[track_caller]
-    fn type_in(&self, css: &str, text: &str) {
-        let keys = async { self.page.find(Locator::Css(css)).await?.send_keys(text).await };
-        self.runtime.block_on(keys).unwrap();
-    }
-
-    /// What a script gives.
-    #[track_caller]
-    fn evaluate(&self, script: &str) -> serde_json::Value {
-        self.runtime.block_on(self.page.execute(script, Vec::new())).unwrap()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // Else Chromium outlives chromedriver when a test fails.
-        let _ = self.runtime.block_on(self.page.clone().close());
-    }
-}
+use crate::canary;
+use crate::support::browser::Browser;
+use crate::support::{Admin, Files, ON, Proxy, Visitor, apps, wait_until};
 
 const STICKY: &str = "[pools.pool.affinity]\nmode = \"cookie\"\n";
 
@@ -114,6 +23,7 @@ fn it_shows_what_there_is_and_what_happens() {
     browser.wait_for("[data-backend='pool/b0'][data-state=ready]");
     browser.wait_for_text("#link", "live");
     assert_eq!(browser.text("[data-pool=pool] .facts div:first-child"), "sessions\n0");
+    assert_eq!(browser.text("#routes"), "", "no route has several pools");
     let mut visitors: Vec<_> = (0..5).map(|_| Visitor::new(proxy.address())).collect();
     visitors.iter_mut().for_each(|visitor| drop(visitor.visit()));
     browser.wait_for_text("[data-pool=pool] .facts div:first-child", "5");
@@ -165,6 +75,34 @@ fn it_says_what_stickiness_costs() {
     assert_eq!((heights[home][0], heights[other][0]), (1.0, 0.0), "{heights:?}");
     assert!((heights[home][1] + heights[other][1] - 1.0).abs() < 0.01, "{heights:?}");
     assert!(heights.iter().all(|[_, even]| (0.4..0.6).contains(even)), "{heights:?}");
+}
+
+#[test]
+fn it_shows_the_pools_of_a_route_and_ends_a_canary() {
+    let apps = apps::<2>();
+    let text = canary::config([75, 25], [&apps[0], &apps[1]], canary::COOKIE);
+    let proxy = Proxy::with(&format!("{ON}{text}"));
+    let mut visitors: Vec<_> = (0..4).map(|_| Visitor::new(proxy.address())).collect();
+    visitors.iter_mut().for_each(|visitor| drop(visitor.visit()));
+    let browser = Browser::open(&proxy.admin().url(), 1280, 900);
+    let arm = "[data-arm='shop/green']";
+    browser.wait_for_text(arm, "weight 25");
+    browser.wait_for_text(arm, "of 25.0 %");
+    browser.wait_for_text(arm, "1 session");
+    assert!(!browser.text(arm).contains("takes no new sessions"));
+    (0..30).for_each(|_| visitors.iter_mut().for_each(|visitor| drop(visitor.visit())));
+    browser.wait_for_text(arm, "25.0 %\nof"); // of 124 requests
+    browser.click(&format!("{arm} [data-do=abort]"));
+    browser.type_in("#act-idle", "1ms");
+    browser.click("#act-confirm");
+    browser.wait_for_text(arm, "takes no new sessions");
+    wait_until("nobody is there", || {
+        visitors.iter_mut().for_each(|visitor| drop(visitor.visit()));
+        browser.text(arm).contains("0 sessions")
+    });
+    browser.click(&format!("{arm} [data-do=promote]"));
+    browser.click("#act-confirm");
+    browser.wait_for_text("[data-arm='shop/blue']", "takes no new sessions");
 }
 
 #[test]

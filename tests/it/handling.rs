@@ -222,12 +222,15 @@ fn errors_have_pages_of_ones_own() {
         ("sorry.json", "{}\n"),
         ("gone.txt", "gone"),
         ("e.html", "any"),
+        ("refused.html", "refused"),
+        ("refused.json", "{\"refused\":true}"),
     ] {
         files.write(name, text);
     }
     files.configure(
         "[server]\nworkers = 1\nstate_dir = \"state\"\n\
-         [server.error_pages]\n502 = [\"sorry.html\", \"sorry.json\"]\n404 = \"gone.txt\"\n\
+         [server.timeouts]\nrequest_header = \"300ms\"\n\
+         [server.error_pages]\n400-431 = [\"refused.html\", \"refused.json\"]\n502 = [\"sorry.html\", \"sorry.json\"]\n404 = \"gone.txt\"\n\
          [[routes]]\npath = \"/a\"\npool = \"app\"\n\
          [[routes]]\npath = \"/b\"\npool = \"app\"\nerror_pages = { 500-599 = \"e.html\" }\n\
          [[pools.app.backends]]\nname = \"a\"\naddress = \"127.0.0.1:9\"\n",
@@ -248,6 +251,20 @@ fn errors_have_pages_of_ones_own() {
     assert_eq!(page("/b", "text/html"), (502, html.clone(), "any".into()));
     assert_eq!(page("/a", "*/*"), (502, html, "<p>Sorry".into()));
     assert_eq!(page("/a", "application/json"), (502, "application/json".into(), "{}\n".into()));
+    // What is refused before it belongs to a route has those of all routes.
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n".to_owned(), 400),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "a".repeat(100_000)), 431),
+        ("GET / HTTP/1.1\r\nHost: a\r\n".to_owned(), 408), // and nothing more
+    ] {
+        let mut client = Client::connect(address);
+        client.send(head);
+        let response = client.try_response(false).unwrap();
+        assert_eq!((response.status, response.text().as_str()), (status, "refused"));
+        assert_eq!(response.field("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(response.field("connection"), Some("close"));
+        assert!(response.field("x-request-id").is_some());
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use stickler::server::Shutdown;
 
+use crate::support::browser::Browser;
 use crate::support::http2::{ask, connect, echo, get, of_frames, open_tunnel, run, text, whole};
 use crate::support::{Authority, Backend, Client, Gate, PATIENCE, Process, Proxy, wait_until};
 
@@ -369,4 +370,37 @@ fn web_sockets_are_streams() {
         assert_eq!(sender.send_request(other).await.unwrap().status(), 501);
     });
     proxy.wait_until_quiet();
+}
+
+/// A browser that is neither ours nor simulated keeps our cookie, over one connection of HTTP/2.
+#[test]
+fn chromium_keeps_its_session() {
+    let authority = Authority::new();
+    let pair = authority.issue("shop", &["shop.test"]);
+    let backends = [0, 1, 2].map(|number| {
+        Backend::answering(move |request| {
+            let told = request.field("stickler-affinity").unwrap_or("nothing");
+            let page = format!("<title>a</title><p>b{number} {told}</p>");
+            let length = page.len();
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}")
+        })
+    });
+    let tls = format!("tls = {{ certificates = [{}] }}\n", pair.toml());
+    let listener = format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{tls}");
+    let proxy = Proxy::configured(&listener, &backends.each_ref(), COOKIE);
+    let rule = "--host-resolver-rules=MAP shop.test 127.0.0.1".to_owned();
+    let url = format!("https://shop.test:{}/", proxy.address().port());
+    let browser = Browser::with(&url, &[rule]);
+    let first = browser.text("p");
+    let home = first.strip_suffix(" new").expect(&first);
+    for _ in 0..10 {
+        browser.runtime.block_on(browser.page.refresh()).unwrap();
+        assert_eq!(browser.text("p"), format!("{home} bound"));
+    }
+    let spoken = "return performance.getEntriesByType('navigation')[0].nextHopProtocol";
+    assert_eq!(browser.evaluate(spoken), "h2");
+    assert_eq!(browser.evaluate("return document.cookie"), "", "no script sees it");
+    let cookies = browser.runtime.block_on(browser.page.get_all_cookies()).unwrap();
+    let ours = cookies.iter().find(|cookie| cookie.name() == "stickler").unwrap();
+    assert_eq!((ours.secure(), ours.http_only()), (Some(true), Some(true)));
 }

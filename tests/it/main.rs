@@ -49,6 +49,7 @@ mod handling;
 mod health;
 mod http2;
 mod http2_backends;
+mod http2_frames;
 mod http2_interim;
 mod http2_rules;
 mod http2_tunnels;

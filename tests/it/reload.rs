@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use stickler::balance::BackendState;
+use stickler::balance::{BackendState, DrainPolicy};
 use stickler::clock::Stopwatch;
 
 use crate::support::{Backend, Client, Gate, Proxy, Visitor, apps, get, pool, wait_until};
@@ -168,7 +168,7 @@ fn what_operators_said_survives_a_reload() {
     let config = pool(&addresses(&[&a, &b]), COOKIE);
     let proxy = Proxy::with(&config);
     let controller = proxy.controller();
-    controller.drain("pool", "b0", None, false).unwrap();
+    controller.drain("pool", "b0", DrainPolicy::default(), false).unwrap();
     controller.set_weight("pool", "b1", 7).unwrap();
     let address = c.address.to_string().parse().unwrap();
     let added = stickler::balance::BackendSpec::new("added", address);

@@ -50,7 +50,8 @@ fn of_many_retries_at_once_each_finds_the_backend_that_is_left() {
         let place = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
             for _ in 0..20_000 {
-                let ask = Ask { hint: Hint::Free, tried: &tried, since: clock::now() };
+                let ask =
+                    Ask { hint: Hint::Free, tried: &tried, since: clock::now(), let_go: None };
                 let decision = pool.place(&ask, ask.since, &mut rng).unwrap();
                 let Decision::Place(placement, _) = decision else { panic!("{decision:?}") };
                 assert_eq!(placement.backend.name(), "b1", "{balance}");

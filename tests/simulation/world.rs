@@ -241,7 +241,8 @@ impl World {
         }
         let request = &mut self.requests[number];
         request.facts = facts;
-        let ask = Ask { hint: request.hint, tried: &request.tried, since: request.since };
+        let ask =
+            Ask { hint: request.hint, tried: &request.tried, since: request.since, let_go: None };
         let decision = self.pool.place(&ask, now, &mut self.dice);
         let request = &self.requests[number];
         let rules = Rules { shadow: &self.shadow, request, now };

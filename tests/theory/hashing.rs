@@ -16,7 +16,7 @@ fn pool(size: usize, balance: Balance, affinity: AffinitySpec) -> Pool {
 }
 
 fn place(pool: &Pool, hint: Hint, rng: &mut SplitMix64) -> InFlight {
-    let ask = Ask { hint, tried: &[], since: Timestamp::ZERO };
+    let ask = Ask { hint, tried: &[], since: Timestamp::ZERO, let_go: None };
     match pool.place(&ask, Timestamp::ZERO, rng).unwrap() {
         Decision::Place(_, in_flight) => in_flight,
         Decision::Wait(_) => panic!("there is room"),

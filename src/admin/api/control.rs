@@ -8,7 +8,6 @@ use super::backends::{HIGHEST_WEIGHT, check_highest};
 use crate::admin::extract::{Json, OptionalJson, Path};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, show, view};
-use crate::balance::DrainPolicy;
 use crate::clock;
 use crate::control::Refusal;
 
@@ -57,9 +56,8 @@ pub(super) async fn drain(
     Path((pool_name, name)): Path<(String, String)>,
     OptionalJson(order): OptionalJson<view::DrainOrder>,
 ) -> Result<Json<view::Backend>, Problem> {
-    let (pool, _) = admin.backend(&pool_name, &name)?;
-    let policy = policy(&order, pool.drain_policy());
-    let done = admin.controller.drain(&pool_name, &name, Some(policy), order.force);
+    admin.backend(&pool_name, &name)?;
+    let done = admin.controller.drain(&pool_name, &name, order.policy(), order.force);
     admin.answer(done, &pool_name, &name)
 }
 
@@ -148,15 +146,6 @@ impl Admin {
         done.map_err(|error| refused(error, pool, name))?;
         let (pool, backend) = self.backend(pool, name)?;
         Ok(Json(self.show_detail(&pool, &backend, clock::now()).backend))
-    }
-}
-
-/// How to drain: as was said, and where nothing was, as by default.
-pub(super) fn policy(order: &view::DrainOrder, default: DrainPolicy) -> DrainPolicy {
-    DrainPolicy {
-        deadline: order.deadline.as_ref().map(|span| span.0).or(default.deadline),
-        move_idle_after: order.move_idle_after.as_ref().map(|s| s.0).or(default.move_idle_after),
-        moves_per_second: order.moves_per_second.or(default.moves_per_second),
     }
 }
 

@@ -4,7 +4,6 @@ use axum::extract::State;
 use http::StatusCode;
 
 use super::App;
-use super::control::policy;
 use crate::admin::extract::{Json, OptionalJson, Path};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, view};
@@ -82,13 +81,13 @@ impl Admin {
     /// Promotes or aborts a pool of a route, and says how the route is then.
     fn steer(
         &self,
-        act: fn(&Controller, &str, &str, Option<DrainPolicy>) -> Result<(), Refusal>,
+        act: fn(&Controller, &str, &str, DrainPolicy) -> Result<(), Refusal>,
         route: &str,
         pool: &str,
         order: &view::DrainOrder,
     ) -> Result<Json<view::Route>, Problem> {
-        let policy = order.says_policy().then(|| policy(order, self.default_policy(pool)));
-        act(&self.controller, route, pool, policy).map_err(|error| refused(error, route, pool))?;
+        act(&self.controller, route, pool, order.policy())
+            .map_err(|error| refused(error, route, pool))?;
         self.split(route)
     }
 
@@ -99,7 +98,8 @@ impl Admin {
         route.map(Json).ok_or_else(gone)
     }
 
-    fn show_splits(&self) -> Vec<view::Route> {
+    /// Every route over several pools, as it is now.
+    pub(in crate::admin) fn show_splits(&self) -> Vec<view::Route> {
         let splits = self.controller.splits().into_iter();
         splits
             .map(|(route, shares)| {
@@ -119,10 +119,5 @@ impl Admin {
                 view::Route { name: route.name, pools: arms.collect() }
             })
             .collect()
-    }
-
-    /// How the backends of a pool drain if nobody says otherwise.
-    fn default_policy(&self, pool: &str) -> DrainPolicy {
-        self.controller.pool(pool).map(|pool| pool.drain_policy()).unwrap_or_default()
     }
 }

@@ -168,13 +168,16 @@ class Views {
   }
 }
 
-let pools;
+let pools, splits;
 let latest = { pools: [] };
 function showPools(figures) {
   latest = figures;
   $("nothing")?.remove();
   pools ??= new Views($("pools"), (pool) => new PoolView(pool));
   pools.show(figures.pools, Date.parse(figures.at));
+  splits ??= new Views($("routes"), (route) => new SplitView(route));
+  $("routes").hidden = !figures.routes?.length;
+  splits.show(figures.routes ?? []);
 }
 
 class PoolView {
@@ -320,6 +323,51 @@ class Column {
   }
 }
 
+// --- routes over several pools ------------------------------------------------------------------
+
+class SplitView {
+  constructor(route) {
+    const id = `route-${route.name}`;
+    const list = el("ul");
+    this.arms = new Views(list, (arm) => new ArmView(route.name, arm));
+    this.node = el("section", { class: "split", "aria-labelledby": id, "data-route": route.name },
+      el("h2", { id }, `Route ${route.name}`, el("small", {}, "requests of the last minute; the mark is what each pool should have")), list);
+  }
+  update(route) {
+    this.arms.show(route.pools.map((arm) => ({ ...arm, name: arm.pool })));
+  }
+}
+
+class ArmView {
+  constructor(route, arm) {
+    this.about = el("p");
+    this.meter = new Meter("share", "Share", `${route}/${arm.pool}`);
+    this.sessions = el("b");
+    const button = (what, title, text) => {
+      const button = el("button", { type: "button", "data-do": what, "aria-label": `${title} ${arm.pool} on ${route}` }, title);
+      button.onclick = () => open({
+        title: `${title} ${arm.pool}?`, text, confirm: title, hasPolicy: true,
+        act: () => order(`/v1/routes/${encodeURIComponent(route)}/pools/${encodeURIComponent(arm.pool)}/${what}`, policy()),
+      });
+      return button;
+    };
+    this.node = el("li", { class: "arm", "data-arm": `${route}/${arm.pool}` },
+      el("div", {}, el("h3", {}, arm.pool), this.about), this.meter.node, el("div", { class: "number" }, this.sessions),
+      el("div", { class: "do" },
+        button("promote", "Promote", "Its backends are made ready, and those of the route’s other pools drain: their sessions come here as the policy says."),
+        button("abort", "Abort", "Its backends drain: they take no new sessions, and their own go to the route’s other pools as the policy says.")));
+  }
+  update(arm) {
+    this.node.classList.toggle("closed", !arm.takes_new);
+    set(this.about, `weight ${number(arm.weight)}${arm.takes_new ? "" : ", takes no new sessions"}`);
+    set(this.sessions, count(arm.sessions, "session"));
+    const share = arm.share === undefined ? "–" : percent(arm.share);
+    this.meter.show(arm.share ?? 0, arm.wanted, 1, share, false);
+    set(this.meter.note, `of ${percent(arm.wanted)}`);
+    this.meter.bar.setAttribute("aria-valuetext", `${share}, should have ${percent(arm.wanted)}`);
+  }
+}
+
 // --- backends -----------------------------------------------------------------------------------
 
 class Meter {
@@ -455,6 +503,17 @@ function open({ title, text, confirm, hasPolicy, act }) {
   (hasPolicy ? $("act-deadline") : $("act-confirm")).focus();
 }
 
+/** What the dialog says of how to drain. */
+function policy() {
+  const value = (id) => $(id).value.trim() || undefined;
+  const pace = value("act-pace");
+  return {
+    deadline: value("act-deadline"),
+    move_idle_after: value("act-idle"),
+    moves_per_second: pace === undefined ? undefined : Number(pace),
+  };
+}
+
 const path = (pool, backend, what) => `/v1/pools/${encodeURIComponent(pool)}/backends/${encodeURIComponent(backend)}/${what}`;
 
 function askToDrain(pool, backend) {
@@ -466,16 +525,7 @@ function askToDrain(pool, backend) {
     text: `New sessions go elsewhere at once. ${sessions}`,
     confirm: "Drain",
     hasPolicy: true,
-    act: () => {
-      const value = (id) => $(id).value.trim() || undefined;
-      const pace = value("act-pace");
-      return order(path(pool, backend.name, "drain"), {
-        deadline: value("act-deadline"),
-        move_idle_after: value("act-idle"),
-        moves_per_second: pace === undefined ? undefined : Number(pace),
-        force: $("act-force").checked,
-      });
-    },
+    act: () => order(path(pool, backend.name, "drain"), { ...policy(), force: $("act-force").checked }),
   });
 }
 

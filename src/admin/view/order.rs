@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::balance::DrainPolicy;
 use crate::config::leaf::Leaf;
 
 /// How to drain. What is left out is as the pool's configuration says.
@@ -31,9 +32,13 @@ pub struct DrainOrder {
 }
 
 impl DrainOrder {
-    /// Does it say anything of how to drain?
-    pub fn says_policy(&self) -> bool {
-        self.deadline.is_some() || self.move_idle_after.is_some() || self.moves_per_second.is_some()
+    /// What it says of how to drain.
+    pub fn policy(&self) -> DrainPolicy {
+        DrainPolicy {
+            deadline: self.deadline.map(|span| span.0),
+            move_idle_after: self.move_idle_after.map(|span| span.0),
+            moves_per_second: self.moves_per_second,
+        }
     }
 }
 

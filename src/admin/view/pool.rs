@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Backend, Cost, Unstick};
+use super::{Backend, Cost, Route, Unstick};
 use crate::balance::cost::Window;
 
 /// Every pool.
@@ -16,6 +16,9 @@ pub struct Pools {
     pub at: String,
     /// In the order of the configuration.
     pub pools: Vec<Pool>,
+    /// The routes over several of them, in the order of their names. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }
 
 /// A named group of backends with one policy.

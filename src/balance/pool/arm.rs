@@ -71,9 +71,14 @@ mod tests {
     }
 
     /// Serves one request, and gives what its client keeps.
-    fn serve(pool: &Pool, hint: Hint, now: Timestamp) -> (Placement, Binding) {
+    fn serve(
+        pool: &Pool,
+        hint: Hint,
+        let_go: Option<Reason>,
+        now: Timestamp,
+    ) -> (Placement, Binding) {
         let mut rng = StdRng::seed_from_u64(1);
-        let ask = Ask { hint, tried: &[], since: now };
+        let ask = Ask { hint, tried: &[], since: now, let_go };
         let Ok(Decision::Place(placement, in_flight)) = pool.place(&ask, now, &mut rng) else {
             panic!("it is placed")
         };
@@ -83,7 +88,7 @@ mod tests {
     }
 
     fn begin(pool: &Pool) -> Grant {
-        match serve(pool, Hint::Free, START) {
+        match serve(pool, Hint::Free, None, START) {
             (_, Binding::Issue(grant)) => grant,
             other => panic!("a session begins: {other:?}"),
         }
@@ -115,15 +120,20 @@ mod tests {
         assert!(!blue.takes_new());
         assert_eq!(blue.lets_go(&grant, START), None, "it may stay until the deadline");
         let late = START + Duration::from_secs(61);
-        assert_eq!(blue.lets_go(&grant, late), Some(Reason::Draining));
+        let let_go = blue.lets_go(&grant, late);
+        assert_eq!(let_go, Some(Reason::Draining));
         assert!(!blue.knows(grant.session));
         // The other pool takes it in as one that has moved, and knows it from then on.
-        let (placement, binding) = serve(&green, Hint::Bound(grant), late);
-        assert!(matches!(placement.cause, Cause::Moved { from, .. } if from == grant.backend));
+        let (placement, binding) = serve(&green, Hint::Bound(grant), let_go, late);
+        assert_eq!(
+            placement.cause,
+            Cause::Moved { from: grant.backend, reason: Reason::Draining },
+            "the new pool says what the old one said"
+        );
         let Binding::Issue(moved) = binding else { panic!("the client is told") };
         assert_eq!((moved.session, green.knows(grant.session)), (grant.session, true));
         // What the browser sent at the same time finds it there.
-        let (again, _) = serve(&green, Hint::Bound(grant), late);
+        let (again, _) = serve(&green, Hint::Bound(grant), None, late);
         assert_eq!(again.backend.id(), placement.backend.id());
     }
 }

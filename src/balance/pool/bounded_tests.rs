@@ -12,7 +12,7 @@ use crate::balance::{Cause, Hint, InFlight, Rng};
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Ring, Algorithm::Maglev, Algorithm::Rendezvous];
 
 fn place(pool: &Pool, key: u64) -> (Placement, InFlight) {
-    let ask = Ask { hint: Hint::Key(key), tried: &[], since: start() };
+    let ask = Ask { hint: Hint::Key(key), tried: &[], since: start(), let_go: None };
     match pool.place(&ask, start(), &mut rng(1)) {
         Ok(Decision::Place(placement, in_flight)) => (placement, in_flight),
         other => panic!("not placed: {other:?}"),

@@ -34,6 +34,8 @@ pub struct Ask<'a> {
     pub tried: &'a [BackendId],
     /// When it asked first: waiting times count from here.
     pub since: Timestamp,
+    /// Why another pool has let its session go to this one, if that is so.
+    pub let_go: Option<Reason>,
 }
 
 /// Where a request goes.

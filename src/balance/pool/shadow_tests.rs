@@ -71,7 +71,7 @@ fn run(pool: &Pool, rate: f64, mut hint: impl FnMut(u64) -> Hint) -> Figures {
         if now.since(START) > Duration::from_secs(61) {
             break;
         }
-        let ask = Ask { hint: hint(i), tried: &[], since: now };
+        let ask = Ask { hint: hint(i), tried: &[], since: now, let_go: None };
         match pool.place(&ask, now, &mut rng).unwrap() {
             Decision::Place(_, in_flight) => {
                 let took = draw(&mut rng, 0.01);
@@ -131,7 +131,7 @@ fn a_known_skew_has_its_known_cost() {
 fn nothing_is_cast_where_the_cost_is_not_measured() {
     let backends = vec![BackendSpec::new("a", "127.0.0.1:1".parse().unwrap())];
     let pool = Pool::new(&PoolSpec::new("p", backends), 1);
-    let ask = Ask { hint: Hint::Free, tried: &[], since: START };
+    let ask = Ask { hint: Hint::Free, tried: &[], since: START, let_go: None };
     let _placed = pool.place(&ask, START, &mut rng(1)).unwrap();
     let backend = &pool.backends()[0];
     assert_eq!((backend.in_flight(), backend.in_flight_evenly()), (1, 0));

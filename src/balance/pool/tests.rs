@@ -33,7 +33,7 @@ pub(super) fn try_place(
     now: Timestamp,
     rng: &mut dyn Rng,
 ) -> Result<Placement, Unavailable> {
-    match pool.place(&Ask { hint, tried, since: now }, now, rng)? {
+    match pool.place(&Ask { hint, tried, since: now, let_go: None }, now, rng)? {
         Decision::Place(placement, _) => Ok(placement),
         Decision::Wait(wait) => panic!("has to wait: {wait:?}"),
     }
@@ -351,7 +351,7 @@ fn another_policy_keeps_who_is_there_and_what_they_carry() {
     let mut rng = rng(1);
     let grant = open_session(&pool, &mut rng);
     let place = |hint, rng: &mut dyn Rng| {
-        let ask = Ask { hint, tried: &[], since: start() };
+        let ask = Ask { hint, tried: &[], since: start(), let_go: None };
         match pool.place(&ask, start(), rng).unwrap() {
             Decision::Place(_, in_flight) => in_flight,
             Decision::Wait(wait) => panic!("has to wait: {wait:?}"),

@@ -23,7 +23,7 @@ fn ask_since(
     since: Timestamp,
     now: Timestamp,
 ) -> Result<Decision, Unavailable> {
-    pool.place(&Ask { hint, tried: &[], since }, now, &mut rng(1))
+    pool.place(&Ask { hint, tried: &[], since, let_go: None }, now, &mut rng(1))
 }
 
 #[track_caller]

@@ -177,7 +177,7 @@ pub(super) mod tests {
             unstick: None,
             backends: requests.iter().enumerate().map(backend).collect(),
         };
-        Pools { at: "2026-11-21T07:50:00.000Z".into(), pools: vec![pool] }
+        Pools { at: "2026-11-21T07:50:00.000Z".into(), pools: vec![pool], routes: Vec::new() }
     }
 
     fn press(state: &mut State, key: char) -> Option<Wish> {

@@ -221,7 +221,7 @@ impl Site {
         loop {
             let now = self.timestamp();
             let since = timestamp(request.arrived);
-            let ask = Ask { hint: request.hint, tried: &tried, since };
+            let ask = Ask { hint: request.hint, tried: &tried, since, let_go: None };
             match self.pool.place(&ask, now, &mut self.dice) {
                 Ok(Decision::Place(placement, in_flight)) => {
                     match self.begin(request, placement, in_flight) {

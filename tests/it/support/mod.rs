@@ -4,9 +4,11 @@
 mod admin;
 mod backend;
 mod black_hole;
+pub mod browser;
 mod client;
 mod examined;
 mod files;
+pub mod frames;
 mod gate;
 pub mod http2;
 mod load;

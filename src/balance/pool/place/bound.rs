@@ -29,7 +29,10 @@ impl Placing<'_> {
     ) -> Result<Decision, Unavailable> {
         let (home, session) = (grant.backend, grant.session.to_bits());
         let lost = match backend {
-            None => Lost { home, backend: None, reason: Reason::Removed },
+            None => {
+                let reason = self.ask.let_go.unwrap_or(Reason::Removed);
+                Lost { home, backend: None, reason }
+            }
             Some(backend) => {
                 let state = backend.state();
                 if state == BackendState::Draining
