@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::terminal::Terminal;
-use super::{output, progress};
+use super::{again, output, progress};
 use crate::lab::policy::Policy;
 use crate::lab::replay::entry::SessionKey;
 use crate::lab::replay::format::Format;
@@ -139,8 +139,24 @@ fn page(args: &Args, facts: &LogFacts, runs: &[Run]) -> String {
         Fact::new("lines that could not be read", facts.bad),
         Fact::new("requests that a backend works on at once", args.concurrency),
     ];
-    let command = format!("stickler replay {}", logs.join(" "));
-    report::report("stickler replay", command, setup, "replay", runs).to_html()
+    report::report("stickler replay", command(args), setup, "replay", runs).to_html()
+}
+
+/// The command line that replays the same again.
+fn command(args: &Args) -> String {
+    let logs = args.logs.iter().map(|log| log.display().to_string());
+    let options = [
+        ("--session", again::given(args.session.as_ref())),
+        ("--format", again::given(args.format.as_ref())),
+        ("--policy", again::list(&args.policy)),
+        ("--backends", again::list(&args.backends)),
+        ("--concurrency", args.concurrency.to_string()),
+        ("--service-time", again::given(args.service_time.as_ref())),
+        ("--idle-timeout", again::time(args.idle_timeout)),
+        ("--reorder", again::time(args.reorder)),
+        ("--seed", args.seed.to_string()),
+    ];
+    again::command("stickler replay", logs, options)
 }
 
 fn shown(args: &Args, facts: &LogFacts, runs: &[Run], terminal: &Terminal) -> String {

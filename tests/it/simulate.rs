@@ -68,6 +68,10 @@ fn a_table_and_a_verdict_are_printed_and_files_written() {
     assert_eq!(value["runs"].as_array().unwrap().len(), 4);
     let html = fs::read_to_string(directory.path().join("out.html")).unwrap();
     assert!(html.contains("<svg") && !html.contains("src=\"http"), "one page, no network");
+    let command = "stickler simulate small.toml --policy two_choices,random+cookie --seed 1 --sweep \
+                   backends=3,5";
+    assert!(html.contains(command), "{html}");
+    assert!(html.contains("next to random without affinity"), "the same verdict: {html}");
 }
 
 #[test]
@@ -133,7 +137,10 @@ fn a_log_is_replayed() {
     ] {
         assert!(ended.stdout.contains(shown), "{shown:?} is not in {}", ended.stdout);
     }
-    assert!(fs::read_to_string(directory.path().join("out.html")).unwrap().contains("<svg"));
+    let html = fs::read_to_string(directory.path().join("out.html")).unwrap();
+    assert!(html.contains("<svg"), "{html}");
+    assert!(html.contains("stickler replay access.log --policy two_choices,two_choices+cookie"));
+    assert!(html.contains("--backends 2,3 --concurrency 64"), "{html}");
     let json = |_| run(directory.path(), &["replay", "access.log", "--json", "-"]).stdout;
     assert_eq!(json(1), json(2), "the same log, the same bytes");
 }

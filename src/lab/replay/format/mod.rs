@@ -7,6 +7,7 @@ mod stickler;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::str::FromStr;
 
 pub use self::pattern::Pattern;
@@ -88,6 +89,16 @@ impl Format {
             (good, format)
         });
         candidates.find(|(good, _)| *good > 0 && 2 * good >= lines.len()).map(|(_, format)| format)
+    }
+}
+
+impl fmt::Display for Format {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Given(pattern) => pattern.text(),
+            known => known.as_str(),
+        })
     }
 }
 
