@@ -104,7 +104,7 @@ mod tests {
             let report = report("t", "c".into(), Vec::new(), "hot-session", &runs);
             let cost = runs[0].figures.cost.unwrap();
             let headroom = words::headroom(cost.headroom);
-            assert!(cost.headroom > 0.1 && table::verdict(&runs).contains(&headroom), "{cost:?}");
+            assert!(cost.headroom > 0.01 && table::verdict(&runs).contains(&headroom), "{cost:?}");
             let verdict = report.verdict().join("\n");
             let expected =
                 format!("two_choices+cookie {headroom} next to two_choices without affinity:");
@@ -119,7 +119,8 @@ mod tests {
         assert_eq!(report.runs[1].sessions.lost, None);
         assert_eq!(report.runs[1].details.cost, None);
         let text = report.to_text();
-        assert!(text.contains("  -      "), "{text}");
+        let row = text.lines().find(|line| line.starts_with(" random ")).unwrap();
+        assert_eq!(row.split_whitespace().rev().nth(1), Some("-"), "lost: {row}");
     }
 
     #[test]
