@@ -147,11 +147,13 @@ fn p99_of(summary: &Summary<'_>) -> f64 {
     summary.median(|run| run.latency.p99)
 }
 
-/// What each sticky policy costs next to even distribution. Where something happens that is no
+/// What each sticky policy costs next to even distribution, if there were sessions. Where something happens that is no
 /// part of a policy (`is_quiet` is false), only a twin of the run itself is a fair comparison.
 fn costs(scenario: &str, summaries: &[Summary<'_>], is_quiet: bool) -> Vec<String> {
-    let sticky = summaries.iter().filter(|summary| summary.policy.is_sticky());
-    let told = sticky.filter_map(|policy| {
+    let sticks = |summary: &&Summary<'_>| {
+        summary.policy.is_sticky() && summary.total(|run| run.sessions.seen) > 0
+    };
+    let told = summaries.iter().filter(sticks).filter_map(|policy| {
         let another = || Compared::with_another(policy, summaries).filter(|_| is_quiet);
         let even = Compared::with_its_twin(policy).or_else(another)?;
         Some(format!(

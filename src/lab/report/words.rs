@@ -59,7 +59,7 @@ pub(in crate::lab) fn headroom(cost: f64) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`
-pub(super) fn list(parts: &[String]) -> String {
+pub(in crate::lab) fn list(parts: &[String]) -> String {
     match parts {
         [] => String::new(),
         [one] => one.clone(),

@@ -67,6 +67,26 @@ impl Format {
         })
     }
 
+    /// What can make requests one session in such logs, in words.
+    pub fn keys(&self) -> String {
+        match self {
+            Format::Stickler => "session, address and user-agent".into(),
+            Format::Caddy => {
+                "address, user-agent, user, header:NAME and, with Caddy's log_credentials, \
+                 cookie:NAME"
+                    .into()
+            }
+            Format::Haproxy => {
+                "address, cookie:NAME (of the captured cookie) and header:N (the N-th captured \
+                 header)"
+                    .into()
+            }
+            Format::Combined(pattern) | Format::Common(pattern) | Format::Given(pattern) => {
+                pattern.keys()
+            }
+        }
+    }
+
     /// Reads a line. The error says why it cannot be read.
     pub fn parse(&self, line: &[u8], key: &SessionKey) -> Result<Entry, &'static str> {
         let text = || std::str::from_utf8(line).map_err(|_| "not UTF-8");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::super::entry::{Entry, Part, SessionKey, cookie};
 use super::super::time;
+use crate::lab::report::words;
 
 /// A `log_format`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,23 @@ impl Pattern {
             Piece::Variable(variable) => Some(variable),
             Piece::Text(_) => None,
         })
+    }
+
+    /// The session keys that are in it, in words.
+    pub(super) fn keys(&self) -> String {
+        let key = |variable: &Variable| match variable {
+            Variable::RemoteAddr => Some("address".to_owned()),
+            Variable::RemoteUser => Some("user".to_owned()),
+            Variable::Header(name) if name == "user_agent" => Some("user-agent".to_owned()),
+            Variable::Header(name) if name == "cookie" => Some("cookie:NAME".to_owned()),
+            Variable::Header(name) => Some(format!("header:{}", name.replace('_', "-"))),
+            Variable::Cookie(name) => Some(format!("cookie:{name}")),
+            _ => None,
+        };
+        match &self.variables().filter_map(key).collect::<Vec<_>>()[..] {
+            [] => "nothing".into(),
+            keys => words::list(keys),
+        }
     }
 
     pub(super) fn has_user_agent(&self) -> bool {
