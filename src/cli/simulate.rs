@@ -146,9 +146,10 @@ fn load(
 }
 
 fn list(terminal: &Terminal) -> Result<(), Failure> {
+    let width = SHIPPED.iter().map(|shipped| shipped.name.len()).max().unwrap_or_default();
     let described = SHIPPED.iter().filter_map(|shipped| {
         let (scenario, _) = Scenario::load(shipped.name).ok()?;
-        Some(format!("{:15} {}\n", shipped.name, scenario.description))
+        Some(format!("{:width$}  {}\n", shipped.name, scenario.description))
     });
     terminal.print(&described.collect::<String>())
 }

@@ -103,9 +103,10 @@ fn drains(figures: &Figures, text: &mut String) {
     let cut: u32 = figures.drains.iter().map(|drain| drain.cut).sum();
     let _ = writeln!(
         text,
-        "  {count} of {} over, the longest took {longest:.0} s; of {} {cut} {} still there at the end.",
+        "  {count} of {} over, the longest took {longest:.0} s; of {} {} {} still there at the end.",
         words::several(figures.drains.len() as u64, "drain"),
         words::several(sessions.into(), "session"),
+        words::count(cut.into()),
         if cut == 1 { "was" } else { "were" },
     );
 }
