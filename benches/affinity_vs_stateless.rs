@@ -1,5 +1,5 @@
 //! The claims about stateful and stateless servers, measured quickly: the short form of
-//! `stickler bench --suite stateful-vs-stateless`, which ends within a minute. Figures worth
+//! `stickler bench --suite stateful-vs-stateless`, which takes about a minute. Figures worth
 //! keeping come from the long form; see `benches/cost-of-stickiness/run`.
 #![allow(clippy::print_stderr, reason = "a bench talks to whoever runs it")]
 

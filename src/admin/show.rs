@@ -54,7 +54,7 @@ impl Admin {
             unavailable: pool.unavailable(),
             request_rate: recent.rate(of_pool.recent),
             reasons: counted(reasons),
-            cost: self.show_cost(pool.name(), &backends),
+            cost: self.show_cost(pool),
             unstick: affinity.unstick.and_then(|_| self.show_unstick(pool.name())),
             backends: backends
                 .iter()
@@ -63,9 +63,9 @@ impl Admin {
         }
     }
 
-    fn show_cost(&self, pool: &str, backends: &[Arc<Backend>]) -> Vec<view::Cost> {
-        let costs = self.metrics.costs().of(pool);
-        costs.iter().map(|measured| cost(measured, backends)).collect()
+    fn show_cost(&self, pool: &Pool) -> Vec<view::Cost> {
+        let costs = self.metrics.costs().of(pool.name());
+        costs.iter().map(|measured| cost(measured, pool)).collect()
     }
 
     /// What a pool's unstick experiment has shown, if there is one.

@@ -50,11 +50,12 @@ use super::{BackendId, Reason, Timestamp};
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time that figures are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Window {
     /// Ten seconds.
     Short,
-    /// A minute.
+    /// A minute: the one to tell where there is room for one.
+    #[default]
     Medium,
     /// Five minutes.
     Long,

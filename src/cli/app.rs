@@ -25,8 +25,8 @@ Examples:
 A shop with sessions: POST /login?user=NAME, POST /cart?item=NAME, GET /cart, POST /checkout,
 POST /logout. A session that this server does not know gets 401 \"unknown_session\".
 GET /whoami says who answers, GET /healthz says ok, GET /stats counts requests and sessions.
-Kinds websocket and hybrid have GET /live?room=NAME, too, a WebSocket: cart, add ITEM, checkout,
-say TEXT (to the room), and anything else comes back.";
+Kinds websocket and hybrid have GET /live?room=NAME, too, a WebSocket. Kind websocket does what cart,
+add ITEM and checkout say; both say TEXT to the room on \"say TEXT\", and send anything else back.";
 
 /// Run one demo app server
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::again;
 use super::failure::Failure;
 use super::report::Outputs;
 use super::stop;
@@ -221,39 +222,28 @@ fn bouts(args: &Args) -> Result<Vec<(Contender, Scenario)>, bench::contender::No
     Ok(all.flat_map(|s| contenders.iter().map(move |contender| (contender.clone(), *s))).collect())
 }
 
-/// The command line without what only says where the report goes.
+/// The command line that measures the same again.
 fn command(args: &Args) -> String {
-    let mut words = vec!["stickler bench".to_owned()];
-    if args.suite.is_some() {
-        words.push("--suite stateful-vs-stateless".into());
-    }
     let policies: Vec<_> = args.policy.iter().map(|policy| policy.name.as_str()).collect();
     let scenarios: Vec<_> = args.scenario.iter().map(|scene| scene.0.as_str()).collect();
-    let length = args.length.map(|time| humantime::format_duration(time).to_string());
-    let warm_up = args.warm_up.map(|time| humantime::format_duration(time).to_string());
-    let text = |value: Option<String>| value.unwrap_or_default();
-    for (option, value) in [
-        ("--policy", policies.join(",")),
-        ("--scenario", scenarios.join(",")),
-        ("--backends", text(args.backends.map(|n| n.to_string()))),
-        ("--concurrency", text(args.concurrency.map(|n| n.to_string()))),
-        ("--service-time", text(args.service_time.map(|time| time.to_string()))),
-        ("--requests", text(args.requests.map(|n| n.to_string()))),
-        ("--think", text(args.think.map(|time| time.to_string()))),
-        ("--warm-up", text(warm_up)),
-        ("--for", text(length)),
-        ("--repeat", text(args.repeat.map(|n| n.to_string()))),
+    let suite = args.suite.map(|SuiteName::StatefulVsStateless| "stateful-vs-stateless");
+    let options = [
+        ("--suite", again::given(suite.as_ref())),
+        ("--policy", again::list(&policies)),
+        ("--scenario", again::list(&scenarios)),
+        ("--backends", again::given(args.backends.as_ref())),
+        ("--concurrency", again::given(args.concurrency.as_ref())),
+        ("--service-time", again::given(args.service_time.as_ref())),
+        ("--requests", again::given(args.requests.as_ref())),
+        ("--think", again::given(args.think.as_ref())),
+        ("--warm-up", again::given(args.warm_up.map(again::time).as_ref())),
+        ("--for", again::given(args.length.map(again::time).as_ref())),
+        ("--repeat", again::given(args.repeat.as_ref())),
         ("--load", args.load.to_string()),
         ("--seed", args.seed.to_string()),
-    ] {
-        if !value.is_empty() {
-            words.push(format!("{option} {value}"));
-        }
-    }
-    if args.quick {
-        words.push("--quick".into());
-    }
-    words.join(" ")
+    ];
+    let quick = args.quick.then(|| "--quick".to_owned());
+    again::command("stickler bench", quick, options)
 }
 
 /// A progress bar on standard error, if that is a terminal.

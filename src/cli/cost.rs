@@ -7,14 +7,9 @@ use super::terminal::Terminal;
 use crate::admin::view::{Cost, Imbalance, Pool};
 use crate::balance::cost::Window;
 
-/// The window that is told where there is room for one.
-pub(super) fn headline(pool: &Pool) -> Option<&Cost> {
-    pool.cost(Window::Medium)
-}
-
 /// All figures of a pool: a sentence, and a line for each window.
 pub(super) fn in_full(pool: &Pool, terminal: &Terminal) -> Option<String> {
-    let cost = headline(pool)?;
+    let cost = pool.cost(Window::default())?;
     let titles = [
         "window",
         "headroom",
@@ -46,7 +41,7 @@ fn row(cost: &Cost) -> Vec<Cell> {
     let sessions = cost.real.sessions.as_ref().and_then(|sessions| sessions.peak_to_mean);
     vec![
         Cell::new(&cost.window),
-        Cell::new(share(cost.headroom_cost)),
+        Cell::new(headroom(cost)),
         Cell::new(against(&cost.real.in_flight_time, &cost.even.in_flight_time)),
         Cell::new(against(&cost.real.requests, &cost.even.requests)),
         Cell::new(times(sessions)),
@@ -72,7 +67,7 @@ pub(super) fn in_short(cost: &Cost) -> Vec<String> {
         cost.in_words.clone(),
         format!(
             "headroom cost {}, forced share {}, p50 and p99 at the busiest {} and {} times the pool's",
-            share(cost.headroom_cost),
+            headroom(cost),
             share(cost.forced_share),
             ratio(|spread| spread.p50.ratio),
             ratio(|spread| spread.p99.ratio),
@@ -92,6 +87,34 @@ pub(super) fn in_short(cost: &Cost) -> Vec<String> {
     lines.extend(blast_radius(cost));
     lines.extend(moves(cost));
     lines
+}
+
+/// The headroom cost, unless it would be chance: the sentence says the same.
+fn headroom(cost: &Cost) -> String {
+    match cost.headroom_cost {
+        None => "-".into(),
+        Some(_) if !cost.is_meaningful => "too few".into(),
+        Some(headroom) => percent(headroom),
+    }
+}
+
+/// The headroom cost and the peak-to-mean of several windows in a line, if they had traffic and are
+/// not all the same: those that reach back before the start are.
+pub(super) fn over_time(costs: &[Cost]) -> Option<String> {
+    let mut told: Vec<&Cost> = Vec::new();
+    for cost in costs.iter().filter(|cost| cost.requests > 0) {
+        if told.last().is_none_or(|last| cost.seconds > last.seconds + 1.0) {
+            told.push(cost);
+        }
+    }
+    let one = |cost: &&Cost| {
+        let peak = |load: &Imbalance| load.peak_to_mean.map_or("-".into(), |x| format!("{x:.2}"));
+        let (real, even) = (peak(&cost.real.in_flight_time), peak(&cost.even.in_flight_time));
+        format!("{} {}, {real} ({even})", cost.window, headroom(cost))
+    };
+    let windows = told.iter().map(one).collect::<Vec<_>>().join("; ");
+    let text = format!("headroom cost and peak-to-mean of in-flight time (even): {windows}");
+    (told.len() > 1).then_some(text)
 }
 
 fn blast_radius(cost: &Cost) -> Option<String> {
@@ -143,6 +166,26 @@ pub(super) mod tests {
             moves: BTreeMap::from([("down".into(), 3)]),
             backends: Vec::new(),
         }
+    }
+
+    #[test]
+    fn windows_are_told_side_by_side_if_they_differ() {
+        let of = |window, seconds, requests| Cost { seconds, requests, ..cost(window) };
+        let few = Cost { is_meaningful: false, ..of(Window::Short, 10.0, 7) };
+        let costs = [few, of(Window::Medium, 42.0, 900), of(Window::Long, 42.0, 900)];
+        let expected = "headroom cost and peak-to-mean of in-flight time (even): 10s too few, 2.00 \
+                        (1.25); 1m 60.0 %, 2.00 (1.25)";
+        assert_eq!(over_time(&costs).as_deref(), Some(expected));
+        assert_eq!(over_time(&costs[1..]), None, "they are the same");
+        let idle = [of(Window::Short, 10.0, 0), of(Window::Medium, 60.0, 9)];
+        assert_eq!(over_time(&idle), None, "nothing came in one of them");
+    }
+
+    #[test]
+    fn what_is_chance_is_no_figure() {
+        let few = Cost { is_meaningful: false, ..cost(Window::Short) };
+        let text = in_short(&few).join("\n");
+        assert!(text.contains("headroom cost too few,"), "{text}");
     }
 
     #[test]

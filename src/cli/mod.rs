@@ -4,6 +4,7 @@
 //! exit codes ([`failure`]).
 
 mod add;
+mod again;
 mod app;
 mod bench;
 mod check;

@@ -9,13 +9,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure::Failure;
+use super::table::count;
 use super::terminal::Terminal;
-use super::{output, progress};
+use super::{again, output, progress};
 use crate::lab::policy::Policy;
 use crate::lab::replay::entry::SessionKey;
 use crate::lab::replay::format::Format;
 use crate::lab::replay::source::{Lines, in_order};
-use crate::lab::replay::{LogFacts, Replay, Settings, USUAL_SERVICE_TIME, first_time};
+use crate::lab::replay::{
+    BadLine, Broken, LogFacts, Replay, Settings, USUAL_SERVICE_TIME, first_time,
+};
 use crate::lab::report::Fact;
 use crate::lab::simulator::distribution::Times;
 use crate::lab::simulator::report;
@@ -86,11 +89,11 @@ pub(super) struct Args {
 const MAX_SESSIONS: u32 = 2_000_000;
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
-    let count = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(AtomicU64::new(0));
     let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let total: u64 = args.logs.iter().map(size).sum();
-    let share = || count.load(Ordering::Relaxed) as f64 / (total as f64).max(1.0);
-    let (facts, runs) = progress::show(terminal, "replaying", share, || play(args, &count))?;
+    let share = || read.load(Ordering::Relaxed) as f64 / (total as f64).max(1.0);
+    let (facts, runs) = progress::show(terminal, "replaying", share, || play(args, &read))?;
     if let Some(file) = &args.html {
         output::write(file, &page(args, &facts, &runs))?;
     }
@@ -104,7 +107,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     }
 }
 
-fn play(args: &Args, count: &Arc<AtomicU64>) -> Result<(LogFacts, Vec<Run>), Failure> {
+fn play(args: &Args, read: &Arc<AtomicU64>) -> Result<(LogFacts, Vec<Run>), Failure> {
     let threads = std::thread::available_parallelism();
     let mut replay = Replay::new(Settings {
         policies: args.policy.clone(),
@@ -123,8 +126,8 @@ fn play(args: &Args, count: &Arc<AtomicU64>) -> Result<(LogFacts, Vec<Run>), Fai
     let logs = in_order(&args.logs, first).map_err(Failure::failed)?;
     for log in logs {
         let about = |error| Failure::Failed(format!("{}: {error}", log.display()));
-        let mut lines = Lines::open(&log, count).map_err(about)?;
-        replay.play(&mut lines).map_err(about)?;
+        let mut lines = Lines::open(&log, read).map_err(about)?;
+        replay.play(&log.display().to_string(), &mut lines).map_err(about)?;
     }
     Ok(replay.finish())
 }
@@ -136,47 +139,84 @@ fn page(args: &Args, facts: &LogFacts, runs: &[Run]) -> String {
         Fact::new("format", &facts.format),
         Fact::new("session key", &facts.session),
         Fact::new("requests", facts.requests),
+        Fact::new("requests without that key", facts.without_session),
         Fact::new("lines that could not be read", facts.bad),
+        Fact::new("logs that break off", facts.broken.len()),
         Fact::new("requests that a backend works on at once", args.concurrency),
     ];
-    let command = format!("stickler replay {}", logs.join(" "));
-    report::report("stickler replay", command, setup, "replay", runs).to_html()
+    report::report("stickler replay", command(args), setup, "replay", runs).to_html()
+}
+
+/// The command line that replays the same again.
+fn command(args: &Args) -> String {
+    let logs = args.logs.iter().map(|log| log.display().to_string());
+    let options = [
+        ("--session", again::given(args.session.as_ref())),
+        ("--format", again::given(args.format.as_ref())),
+        ("--policy", again::list(&args.policy)),
+        ("--backends", again::list(&args.backends)),
+        ("--concurrency", args.concurrency.to_string()),
+        ("--service-time", again::given(args.service_time.as_ref())),
+        ("--idle-timeout", again::time(args.idle_timeout)),
+        ("--reorder", again::time(args.reorder)),
+        ("--seed", args.seed.to_string()),
+    ];
+    again::command("stickler replay", logs, options)
 }
 
 fn shown(args: &Args, facts: &LogFacts, runs: &[Run], terminal: &Terminal) -> String {
     let mut text = format!(
-        "{} requests of {} sessions in {}, from {} lines ({}, session key {})\n",
-        facts.requests,
-        facts.sessions,
+        "{} of {} in {}, from {} ({}, session key {})\n",
+        count(facts.requests, "request"),
+        count(facts.sessions, "session"),
         humantime::format_duration(Duration::from_secs(facts.seconds as u64)),
-        facts.lines,
+        count(facts.lines, "line"),
         facts.format,
         facts.session,
     );
-    for (count, what) in [
-        (facts.without_session, "requests have no session key: they go anywhere"),
-        (facts.untracked, "requests are of sessions for which there was no room"),
-        (facts.late, "lines were further out of order than --reorder"),
+    for (number, of, what) in [
+        (facts.without_session, "request", "without a session key, free to go anywhere"),
+        (facts.untracked, "request", "of sessions for which there was no room"),
+        (facts.late, "line", "further out of order than --reorder"),
     ] {
-        if count > 0 {
-            let _ = writeln!(text, "{count} {what}");
+        if number > 0 {
+            let _ = writeln!(text, "{} {what}", count(number, of));
         }
     }
     if facts.without_duration > 0 && args.service_time.is_none() {
-        let count = facts.without_duration;
+        let requests = count(facts.without_duration, "request");
         let _ = writeln!(
             text,
-            "{count} requests do not say how long they took: {USUAL_SERVICE_TIME} is assumed"
+            "{requests} of unknown length: {USUAL_SERVICE_TIME} is assumed, --service-time says better"
         );
     }
+    for Broken { log, why } in &facts.broken {
+        let _ = writeln!(text, "{log} breaks off ({why}): what comes before that counts");
+    }
     if facts.bad > 0 {
-        let _ = writeln!(text, "{} lines could not be read, the first of them:", facts.bad);
-        for (number, why, line) in &facts.examples {
-            let _ = writeln!(text, "  line {number}: {why}: {line}");
+        let _ = writeln!(text, "{} could not be read, the first:", count(facts.bad, "line"));
+        for BadLine { log, line, why, text: found } in &facts.examples {
+            let _ = match &args.logs[..] {
+                [_] => writeln!(text, "  line {line}: {why}: {found}"),
+                _ => writeln!(text, "  {log}, line {line}: {why}: {found}"),
+            };
         }
     }
     let width = terminal.size().map(|(columns, _)| columns);
     let table = table::table(runs, width);
-    let _ = write!(text, "\n{table}\n\n{}\n\n{}", table::LEGEND, table::verdict(runs));
+    let verdict = match facts.sessions {
+        0 if facts.requests > 0 => no_session(facts),
+        _ => table::verdict(runs),
+    };
+    let _ = write!(text, "\n{table}\n\n{}\n\n{verdict}", table::LEGEND);
     text
+}
+
+/// Instead of a verdict.
+fn no_session(facts: &LogFacts) -> String {
+    let LogFacts { session, format, possible_keys, .. } = facts;
+    format!(
+        "No verdict on stickiness: no line has the session key {session}. In such logs ({format}) it \
+         can be made of {possible_keys}: see --session.\n"
+    )
 }

@@ -25,7 +25,7 @@ pub(super) struct Args {
 /// Where a report goes besides the terminal.
 #[derive(Debug, clap::Args)]
 pub(super) struct Outputs {
-    /// Write the report as JSON, too
+    /// Write the figures as JSON, too; `stickler report FILE` makes tables and the verdict of them
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write one HTML page with charts, which needs no network

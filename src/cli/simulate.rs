@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::terminal::Terminal;
-use super::{output, progress};
+use super::{again, output, progress};
 use crate::lab::policy::Policy;
 use crate::lab::report::Fact;
 use crate::lab::simulator::report;
@@ -83,7 +83,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         || sweep.run(threads.map_or(1, std::num::NonZeroUsize::get)),
     );
     if let Some(file) = &args.html {
-        output::write(file, &page(&scenario, seed, &runs))?;
+        let command = command(args, name, policies, seed);
+        output::write(file, &page(&scenario, command, seed, &runs))?;
     }
     let value = json!({
         "scenario": scenario.name,
@@ -96,19 +97,24 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     })
 }
 
-fn page(scenario: &Scenario, seed: u64, runs: &[Run]) -> String {
+/// The command line that simulates the same again.
+fn command(args: &Args, scenario: &str, policies: &[Policy], seed: u64) -> String {
+    let sweep = args.sweep.iter().map(|axis| ("--sweep", axis.to_string()));
+    let options = [("--policy", again::list(policies)), ("--seed", seed.to_string())];
+    again::command("stickler simulate", [scenario.to_owned()], options.into_iter().chain(sweep))
+}
+
+fn page(scenario: &Scenario, command: String, seed: u64, runs: &[Run]) -> String {
     let Scenario { name, description, plan, .. } = scenario;
-    let length = |time| humantime::format_duration(time).to_string();
     let setup = vec![
         Fact::new("scenario", description),
         Fact::new("seed", seed),
         Fact::new("backends", plan.fleet.backends),
         Fact::new("requests that a backend works on at once", plan.fleet.concurrency),
         Fact::new("service time", plan.fleet.service_time),
-        Fact::new("virtual time measured", length(plan.duration)),
-        Fact::new("after a warm-up of", length(plan.warm_up)),
+        Fact::new("virtual time measured", again::time(plan.duration)),
+        Fact::new("after a warm-up of", again::time(plan.warm_up)),
     ];
-    let command = format!("stickler simulate {name} --seed {seed}");
     report::report("stickler simulate", command, setup, name, runs).to_html()
 }
 
@@ -140,9 +146,10 @@ fn load(
 }
 
 fn list(terminal: &Terminal) -> Result<(), Failure> {
+    let width = SHIPPED.iter().map(|shipped| shipped.name.len()).max().unwrap_or_default();
     let described = SHIPPED.iter().filter_map(|shipped| {
         let (scenario, _) = Scenario::load(shipped.name).ok()?;
-        Some(format!("{:15} {}\n", shipped.name, scenario.description))
+        Some(format!("{:width$}  {}\n", shipped.name, scenario.description))
     });
     terminal.print(&described.collect::<String>())
 }

@@ -15,10 +15,12 @@ pub struct Summary {
     pub length: Duration,
     /// One for each backend, in the order of the configuration.
     pub rows: Vec<Row>,
-    /// The busiest backend's share of the requests over its fair share; 1 is even.
-    pub peak_to_mean: f64,
-    /// Moves, and tokens that were not honoured, by reason; only those that happened.
-    pub reasons: Vec<(Reason, u64)>,
+    /// Sessions that got another home, by reason; only what happened.
+    pub moves: Vec<(Reason, u64)>,
+    /// Sessions that the app servers let go.
+    pub released: u64,
+    /// Tokens that were not honoured, by reason; only what happened.
+    pub refused: Vec<(Reason, u64)>,
     /// Requests that could not be placed.
     pub unavailable: u64,
     /// What the browsers saw.
@@ -52,14 +54,16 @@ impl Summary {
             share: share(requests(backend) as f64, all as f64),
             fair_share,
         });
-        let rows: Vec<Row> = rows.collect();
-        let peak_to_mean = rows.iter().map(|row| share(row.share, row.fair_share));
-        let counts = Reason::ALL.iter().map(|&reason| (reason, pool.count_of(reason)));
+        let moves = Reason::ALL.iter().copied().zip(pool.moves());
+        let refused =
+            [Reason::Expired, Reason::Forged].map(|reason| (reason, pool.count_of(reason)));
+        let happened = |&(_, count): &(Reason, u64)| count > 0;
         Summary {
             length,
-            peak_to_mean: peak_to_mean.fold(0.0, f64::max),
-            rows,
-            reasons: counts.filter(|&(_, count)| count > 0).collect(),
+            rows: rows.collect(),
+            moves: moves.filter(happened).collect(),
+            released: pool.count_of(Reason::Released),
+            refused: refused.into_iter().filter(happened).collect(),
             unavailable: pool.unavailable(),
             journal,
         }
@@ -96,10 +100,8 @@ impl Summary {
             ended(Ending::Failed),
             ended(Ending::Stopped),
         );
-        let is_refusal = |reason: &Reason| matches!(reason, Reason::Forged | Reason::Expired);
-        let reasons = |refusals: bool| {
-            let reasons = self.reasons.iter().filter(move |(r, _)| is_refusal(r) == refusals);
-            list(reasons.map(|(reason, count)| (reason.as_str(), *count)))
+        let reasons = |counts: &[(Reason, u64)]| {
+            list(counts.iter().map(|(reason, count)| (reason.as_str(), *count)))
         };
         let unplaced = (self.unavailable > 0).then_some(("unavailable", self.unavailable));
         let errors = journal.errors().iter().map(|(kind, count)| (kind.as_str(), *count));
@@ -111,10 +113,10 @@ impl Summary {
             millis(latencies.quantile(1.0)),
         );
         [
-            ("peak-to-mean", format!("{:.2} (requests; 1.00 is even)", self.peak_to_mean)),
             ("sessions", sessions),
-            ("moves", reasons(false)),
-            ("tokens refused", reasons(true)),
+            ("moves", reasons(&self.moves)),
+            ("let go", self.released.to_string()),
+            ("tokens refused", reasons(&self.refused)),
             ("errors", list(errors)),
             ("not placed", list(unplaced.into_iter())),
             ("latency", latency),
@@ -152,7 +154,8 @@ mod tests {
         let pool = pool(Mode::Cookie, &[1, 1]);
         drop(place(&pool, 0, 30));
         drop(place(&pool, 1, 10));
-        pool.count(Reason::Down);
+        pool.count(Reason::Released);
+        pool.count(Reason::Forged);
         let mut journal = Journal::default();
         journal.begin();
         let mut journey = Journey::new(1);
@@ -164,15 +167,15 @@ mod tests {
         journal.error("503");
 
         let summary = Summary::new(&pool, journal, Duration::from_secs(20));
-        assert_eq!(summary.peak_to_mean, 1.5);
         assert_eq!((summary.rows[0].sessions, summary.rows[0].requests), (1, 30));
         let text = summary.render();
         for expected in [
             "Summary of 20.0 s",
             "app-1                  1        30  75.0 %      50.0 %",
-            "peak-to-mean    1.50",
             "1 begun, 0 completed, 1 lost, 0 failed, 0 stopped",
-            "moves           down 1",
+            "moves           none",
+            "let go          1",
+            "tokens refused  forged 1",
             "errors          503 1",
             "not placed      none",
             "user-1   app-1 (2) -> app-2 (1), lost",

@@ -79,7 +79,11 @@ fn sessions_in_memory_need_affinity_and_its_lack_is_noticed() {
     assert_unharmed(&runs[0]);
     assert_unharmed(&runs[1]);
     assert_eq!(count(&runs[0], &["sessions", "moved"]), 0);
-    assert!(count(&runs[2], &["sessions", "lost"]) > 0, "{}", runs[2]);
+    let [lost, moved] = ["lost", "moved"].map(|what| count(&runs[2], &["sessions", what]));
+    assert!(lost > 0, "{}", runs[2]);
+    // Who does not know a session has answered, too. Only sessions at the edges of the measured time
+    // may have met one server alone.
+    assert!(2 * moved >= lost, "{}", runs[2]);
 }
 
 #[test]

@@ -96,6 +96,8 @@ fn without_affinity_there_is_no_cost() {
     near(&cost["real"]["requests"]["peak_to_mean"], 1.0, 0.0);
     near(&cost["headroom_cost"], 0.0, 0.1);
     near(&cost["forced_share"], 0.0, 0.0);
+    let words = cost["in_words"].as_str().unwrap();
+    assert!(words.starts_with("Sessions do not stick here, which costs nothing: b"), "{words}");
     assert!(cost["blast_radius"].is_null(), "there are no sessions");
     assert!(cost["real"]["sessions"]["peak_to_mean"].is_null());
 }

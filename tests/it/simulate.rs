@@ -60,7 +60,7 @@ fn a_table_and_a_verdict_are_printed_and_files_written() {
     ];
     let ended = run(directory.path(), &arguments);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    for shown in ["small.toml: Small.", "headroom", "random+cookie: stickiness costs"] {
+    for shown in ["small.toml: Small.", "headroom", "random+cookie: stickiness "] {
         assert!(ended.stdout.contains(shown), "{shown:?} is not in {}", ended.stdout);
     }
     let json = fs::read_to_string(directory.path().join("out.json")).unwrap();
@@ -68,6 +68,10 @@ fn a_table_and_a_verdict_are_printed_and_files_written() {
     assert_eq!(value["runs"].as_array().unwrap().len(), 4);
     let html = fs::read_to_string(directory.path().join("out.html")).unwrap();
     assert!(html.contains("<svg") && !html.contains("src=\"http"), "one page, no network");
+    let command = "stickler simulate small.toml --policy two_choices,random+cookie --seed 1 --sweep \
+                   backends=3,5";
+    assert!(html.contains(command), "{html}");
+    assert!(html.contains("next to random without affinity"), "the same verdict: {html}");
 }
 
 #[test]
@@ -100,6 +104,12 @@ fn what_comes_with_stickler_is_listed_and_printed() {
     for name in ["steady", "skewed", "hot-session", "crash", "rolling-deploy", "scale-out"] {
         assert!(list.contains(name), "{list}");
     }
+    // Descriptions stand below each other.
+    let begin = |line: &str| {
+        line.find("  ").map(|at| at + line[at..].len() - line[at..].trim_start().len())
+    };
+    let begins: std::collections::BTreeSet<_> = list.lines().map(begin).collect();
+    assert_eq!(begins.len(), 1, "{list}");
     let printed = run(directory.path(), &["simulate", "crash", "--print"]).stdout;
     assert!(printed.contains("[[events]]"), "{printed}");
 }
@@ -127,15 +137,49 @@ fn a_log_is_replayed() {
     for shown in [
         "3000 requests of 13 sessions",
         "3001 lines (combined, session key user-agent+address)",
-        "1 lines could not be read",
+        "1 line could not be read",
         "line 3001: it does not have the format: not a line",
-        "backends 3, two_choices+cookie: stickiness costs",
+        "backends 3, two_choices+cookie: stickiness ",
     ] {
         assert!(ended.stdout.contains(shown), "{shown:?} is not in {}", ended.stdout);
     }
-    assert!(fs::read_to_string(directory.path().join("out.html")).unwrap().contains("<svg"));
+    let html = fs::read_to_string(directory.path().join("out.html")).unwrap();
+    assert!(html.contains("<svg"), "{html}");
+    assert!(html.contains("stickler replay access.log --policy two_choices,two_choices+cookie"));
+    assert!(html.contains("--backends 2,3 --concurrency 64"), "{html}");
     let json = |_| run(directory.path(), &["replay", "access.log", "--json", "-"]).stdout;
     assert_eq!(json(1), json(2), "the same log, the same bytes");
+}
+
+#[test]
+fn without_a_session_there_is_no_verdict() {
+    let directory = directory();
+    fs::write(directory.path().join("access.log"), log(350)).unwrap();
+    let arguments = ["replay", "access.log", "--session", "cookie:sid", "--html", "out.html"];
+    let ended = run(directory.path(), &arguments);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    for shown in [
+        "350 requests without a session key",
+        "No verdict on stickiness: no line has the session key cookie:sid. In such logs (combined) it",
+        "can be made of address, user, header:referer and user-agent: see --session.",
+    ] {
+        assert!(ended.stdout.contains(shown), "{shown:?} is not in {}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains(": stickiness "), "{}", ended.stdout);
+    let html = fs::read_to_string(directory.path().join("out.html")).unwrap();
+    assert!(!html.contains(" headroom next to "), "{html}");
+}
+
+#[test]
+fn lines_of_several_logs_are_named_with_their_log() {
+    let directory = directory();
+    let text = log(700);
+    let half = text.lines().take(350).map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(directory.path().join("access.log.1"), format!("{half}rubbish\n")).unwrap();
+    fs::write(directory.path().join("access.log"), text.replacen(&half, "", 1)).unwrap();
+    let ended = run(directory.path(), &["replay", "access.log", "access.log.1"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert!(ended.stdout.contains("  access.log.1, line 351: "), "{}", ended.stdout);
 }
 
 #[test]

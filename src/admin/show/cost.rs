@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::counted;
 use crate::admin::view;
+use crate::balance::affinity::Mode;
 use crate::balance::cost::{self, Figures};
-use crate::balance::{Backend, BackendId, Reason};
+use crate::balance::{Backend, BackendId, Pool, Reason};
 use crate::observe::{self, PoolCost};
 
-/// What stickiness costs a pool of these backends, in one window.
-pub(crate) fn cost(measured: &PoolCost, backends: &[Arc<Backend>]) -> view::Cost {
+/// What stickiness costs this pool, in one window.
+pub(crate) fn cost(measured: &PoolCost, pool: &Pool) -> view::Cost {
     let PoolCost { window, figures, spread } = measured;
+    let backends: &[Arc<Backend>] = &pool.backends();
+    let is_sticky = pool.affinity().mode != Mode::None;
     let name = |id: BackendId| {
         backends.iter().find(|backend| backend.id() == id).map(|backend| backend.name())
     };
@@ -26,7 +29,7 @@ pub(crate) fn cost(measured: &PoolCost, backends: &[Arc<Backend>]) -> view::Cost
         seconds: figures.elapsed.as_secs_f64(),
         requests: figures.count,
         is_meaningful: figures.is_meaningful(),
-        in_words: figures.in_words(*window, name),
+        in_words: figures.in_words(*window, is_sticky, name),
         headroom_cost: figures.headroom_cost(),
         forced_share: figures.forced_share,
         real: view::Loads {

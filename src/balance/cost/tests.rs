@@ -61,6 +61,18 @@ fn the_cost_is_what_the_busiest_has_more_than_in_the_even_world() {
     close(figures.requests.jain, 16.0 / (4.0 * 4.48));
     close(figures.requests.variation, 0.12f64.sqrt());
     close(figures.sessions.peak_to_mean, 2.0);
+    let words = |is_sticky| figures.in_words(Window::Short, is_sticky, |_| Some("shop-0"));
+    assert_eq!(
+        words(true),
+        "Stickiness makes shop-0 need 33 % more capacity: it has 1.60 times its fair share of the \
+         in-flight time in the last second, where even distribution would give the busiest backend \
+         1.20 times."
+    );
+    assert_eq!(
+        words(false),
+        "Sessions do not stick here, which costs nothing: shop-0 has 1.60 times its fair share of \
+         the in-flight time in the last second."
+    );
     assert_eq!((figures.blast_radius.sessions, figures.blast_radius.share), (8, 0.5));
 }
 

@@ -7,10 +7,12 @@ use crate::balance::BackendId;
 const NOISE: f64 = 0.03;
 
 impl Figures {
-    /// What the headroom cost of this window means, in one sentence. `name` knows the backends.
+    /// What the headroom cost of this window means, in one sentence: of a pool whose sessions stick
+    /// (`is_sticky`), or of one whose sessions do not. `name` knows the backends.
     pub fn in_words<'a>(
         &self,
         window: Window,
+        is_sticky: bool,
         name: impl FnOnce(BackendId) -> Option<&'a str>,
     ) -> String {
         let when = match window {
@@ -33,11 +35,16 @@ impl Figures {
         if !self.is_meaningful() {
             let count = self.count;
             let requests = if count == 1 { "request" } else { "requests" };
-            return format!(
-                "Only {count} {requests} {when}: too few to say what stickiness costs."
-            );
+            let what = if is_sticky { "what stickiness costs" } else { "how even the load is" };
+            return format!("Only {count} {requests} {when}: too few to say {what}.");
         }
         let busiest = self.busy.peak.and_then(name).unwrap_or("the busiest backend");
+        if !is_sticky {
+            return format!(
+                "Sessions do not stick here, which costs nothing: {busiest} has {real:.2} times its \
+                 fair share of the in-flight time {when}."
+            );
+        }
         let percent = (cost.abs() * 100.0).round();
         let against = format!(
             "it has {real:.2} times its fair share of the in-flight time {when}, where even \

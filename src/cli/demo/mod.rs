@@ -142,9 +142,11 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 fn what_it_cost(proxy: &Running) -> String {
     let mut text = String::new();
     for pool in proxy.pools().iter() {
-        let costs = proxy.observer().metrics.costs().of(pool.name());
-        if let Some(measured) = costs.last() {
-            let lines = cost::in_short(&show_cost(measured, &pool.backends()));
+        let measured = proxy.observer().metrics.costs().of(pool.name());
+        let costs: Vec<_> = measured.iter().map(|measured| show_cost(measured, pool)).collect();
+        if let Some(longest) = costs.last() {
+            let mut lines = cost::in_short(longest);
+            lines.extend(cost::over_time(&costs));
             let _ = writeln!(text, "\nWhat stickiness costs\n\n {}", lines.join("\n "));
         }
     }

@@ -40,7 +40,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, color: bool) {
     draw_table(frame, state, table, color);
     frame.render_widget(Paragraph::new(costs).wrap(Wrap { trim: true }), cost);
     frame.render_widget(below(state, color), said);
-    let help = "↑↓ choose  d drain  r ready  m maintenance  q end";
+    let window = state.window.as_str();
+    let help = format!("↑↓ choose  d drain  r ready  m maintenance  w window ({window})  q end");
     frame.render_widget(Paragraph::new(help).dim().alignment(Alignment::Left), keys);
 }
 
@@ -61,7 +62,7 @@ fn of_chosen(state: &State) -> Vec<Line<'static>> {
     let chosen = || {
         let pools = state.pools.as_ref()?;
         let (name, _) = lines(pools).nth(state.chosen.selected()?)?;
-        cost::headline(pools.pools.iter().find(|pool| pool.name == name)?)
+        pools.pools.iter().find(|pool| pool.name == name)?.cost(state.window)
     };
     let shown = chosen().map(cost::in_short).unwrap_or_default();
     shown.into_iter().map(Line::from).collect()
@@ -190,6 +191,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
+    use crate::balance::cost::Window;
     use crate::cli::top::state::tests::pools;
 
     fn drawn(state: &mut State, width: u16) -> String {
@@ -217,7 +219,7 @@ mod tests {
     fn what_stickiness_costs_the_chosen_pool_is_told_where_there_is_room() {
         let mut state = State::default();
         let mut figures = pools(&[0, 0]);
-        figures.pools[0].cost = vec![cost::tests::cost(crate::balance::cost::Window::Medium)];
+        figures.pools[0].cost = Window::ALL.map(cost::tests::cost).into();
         state.show(figures);
         let tall = |state: &mut State, height| {
             let mut terminal = Terminal::new(TestBackend::new(120, height)).unwrap();
@@ -227,6 +229,10 @@ mod tests {
         let text = tall(&mut state, 24);
         assert!(text.contains("has its price") && text.contains("headroom cost 60.0 %"), "{text}");
         assert!(!tall(&mut state, 10).contains("has its price"));
+        assert!(text.contains("moved (1m)") && text.contains("window (1m)"), "{text}");
+        state.press(ratatui::crossterm::event::KeyCode::Char('w').into());
+        let text = tall(&mut state, 24);
+        assert!(text.contains("moved (5m)") && text.contains("window (5m)"), "{text}");
     }
 
     #[test]

@@ -27,7 +27,8 @@ Examples:
   stickler top --json                    a line of JSON every second, until Ctrl-C
 
 Keys: up and down choose a backend, d drains it, r makes it ready, m takes it out of service at
-once; each asks before it does so. q ends.";
+once; each asks before it does so. w turns the time that the cost of stickiness is about: 10 seconds,
+a minute, 5 minutes. q ends.";
 
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);

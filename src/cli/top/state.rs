@@ -6,6 +6,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::widgets::TableState;
 
 use crate::admin::view::{Backend, Pools};
+use crate::balance::cost::Window;
 use crate::cli::remote::Target;
 
 /// Seconds of load that are remembered.
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) loads: BTreeMap<(String, String), VecDeque<u64>>,
     /// Which line is chosen.
     pub(super) chosen: TableState,
+    /// The time that the cost of stickiness is about.
+    pub(super) window: Window,
     /// What a yes would do.
     pub(super) asked: Option<Wish>,
     /// What is said below.
@@ -104,6 +107,10 @@ impl State {
                 let last = self.loads.len().saturating_sub(1);
                 let next = self.chosen.selected().map_or(0, |line| line + 1);
                 self.chosen.select(Some(next.min(last)));
+            }
+            KeyCode::Char('w') => {
+                let at = Window::ALL.iter().position(|window| *window == self.window);
+                self.window = Window::ALL[at.map_or(0, |at| (at + 1) % Window::ALL.len())];
             }
             KeyCode::Char('d') => self.asked = self.target().map(Wish::Drain),
             KeyCode::Char('r') => self.asked = self.target().map(Wish::Ready),
@@ -193,6 +200,17 @@ pub(super) mod tests {
         }
         let load = &state.loads[&("shop".to_owned(), "shop-1".to_owned())];
         assert_eq!((load.len(), load.back()), (SECONDS, Some(&7)));
+    }
+
+    #[test]
+    fn the_window_turns() {
+        let mut state = State::default();
+        let mut turned = vec![state.window.as_str()];
+        for _ in 0..3 {
+            assert_eq!(press(&mut state, 'w'), None);
+            turned.push(state.window.as_str());
+        }
+        assert_eq!(turned, ["1m", "5m", "10s", "1m"]);
     }
 
     #[test]

@@ -45,22 +45,27 @@ pub(super) struct Client {
 /// Why there is no right answer.
 enum Trouble {
     /// The server does not know the session, or the cart is gone.
-    Lost,
+    Lost {
+        /// Who says so, if it has a name.
+        server: Option<String>,
+    },
     /// Anything else, by a short name.
     Failed {
         kind: String,
         /// No app server has answered.
         is_lost: bool,
+        /// Who has, if it has a name.
+        server: Option<String>,
     },
 }
 
 impl Trouble {
-    fn failed(kind: impl ToString) -> Self {
-        Trouble::Failed { kind: kind.to_string(), is_lost: false }
+    fn failed(kind: impl ToString, server: Option<String>) -> Self {
+        Trouble::Failed { kind: kind.to_string(), is_lost: false, server }
     }
 
     fn unanswered(kind: impl ToString) -> Self {
-        Trouble::Failed { kind: kind.to_string(), is_lost: true }
+        Trouble::Failed { kind: kind.to_string(), is_lost: true, server: None }
     }
 }
 
@@ -148,7 +153,7 @@ impl Client {
         let late = self.stage.clock.elapsed().saturating_sub(due.max(self.free_since));
         let outcome = self.attempt(act).await;
         let is_out = match &outcome {
-            Err(Trouble::Lost) => true,
+            Err(Trouble::Lost { .. }) => true,
             // The log-in has failed.
             Err(Trouble::Failed { kind, .. }) => kind == NO_SESSION,
             Ok(_) => false,
@@ -177,11 +182,16 @@ impl Client {
                 self.experience.servers.insert(answer.server);
                 record.answered(Answered { due, late, done, bytes, state });
             }
-            Err(Trouble::Lost) => {
+            // Who refuses has answered, too.
+            Err(Trouble::Lost { server }) => {
                 self.experience.lost = true;
+                self.experience.servers.extend(server);
                 record.lost(done);
             }
-            Err(Trouble::Failed { kind, is_lost }) => record.failed(&kind, is_lost, done),
+            Err(Trouble::Failed { kind, is_lost, server }) => {
+                self.experience.servers.extend(server);
+                record.failed(&kind, is_lost, done);
+            }
         }
     }
 
@@ -207,7 +217,7 @@ impl Client {
         };
         if good.answer.user != self.user {
             self.cart = None;
-            return Err(Trouble::failed("wrong_user"));
+            return Err(Trouble::failed("wrong_user", Some(good.answer.server)));
         }
         let is_known = self.knows_cart && act != Act::LogIn;
         let expected = self.cart.take().filter(|_| is_known);
@@ -216,7 +226,8 @@ impl Client {
             Act::CheckOut => Vec::new(),
             _ => good.answer.cart.clone(),
         });
-        if is_gone { Err(Trouble::Lost) } else { Ok(good) }
+        let server = Some(good.answer.server.clone()).filter(|_| is_gone);
+        if is_gone { Err(Trouble::Lost { server }) } else { Ok(good) }
     }
 
     /// Over HTTP.
@@ -262,10 +273,10 @@ impl Client {
         let room = self.user.len() % 8;
         let opened = self.browser.channel(&format!("/live?room=room-{room}")).await;
         opened.map_err(|error| match error {
-            ChannelError::Refused(status) if status == http::StatusCode::UNAUTHORIZED => {
-                Trouble::Lost
+            ChannelError::Refused { status, body } if status == http::StatusCode::UNAUTHORIZED => {
+                Trouble::Lost { server: refusal(&body).map(|refusal| refusal.server) }
             }
-            ChannelError::Refused(status) => Trouble::unanswered(status.as_str()),
+            ChannelError::Refused { status, .. } => Trouble::unanswered(status.as_str()),
             _ => Trouble::unanswered("channel"),
         })
     }
@@ -297,20 +308,26 @@ fn read(response: &Response) -> Result<Good, Trouble> {
         let answer = judge(&response.body)?;
         return Ok(Good { answer, bytes: response.sent, state: state_time(response) });
     }
-    // An app server's refusal is JSON; a gateway's is not.
-    let is_lost = serde_json::from_slice::<Refusal>(&response.body).is_err();
-    Err(Trouble::Failed { kind: status.as_str().to_owned(), is_lost })
+    let server = refusal(&response.body).map(|refusal| refusal.server);
+    Err(Trouble::Failed { kind: status.as_str().to_owned(), is_lost: server.is_none(), server })
+}
+
+/// An app server's refusal, which is JSON; a gateway's is not.
+fn refusal(body: &[u8]) -> Option<Refusal> {
+    serde_json::from_slice(body).ok()
 }
 
 fn judge(body: &[u8]) -> Result<Answer, Trouble> {
     if let Ok(answer) = serde_json::from_slice::<Answer>(body) {
         return Ok(answer);
     }
-    match serde_json::from_slice::<Refusal>(body) {
-        Ok(refusal) if refusal.error == UNKNOWN_SESSION => Err(Trouble::Lost),
-        Ok(refusal) => Err(Trouble::failed(refusal.error)),
-        Err(_) => Err(Trouble::failed("unreadable")),
-    }
+    Err(match refusal(body) {
+        Some(Refusal { error, server, .. }) if error == UNKNOWN_SESSION => {
+            Trouble::Lost { server: Some(server) }
+        }
+        Some(Refusal { error, server, .. }) => Trouble::failed(error, Some(server)),
+        None => Trouble::failed("unreadable", None),
+    })
 }
 
 /// What the server says about how long the session's state took.

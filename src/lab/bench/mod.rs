@@ -39,6 +39,7 @@ use self::settings::Settings;
 use self::store::RedisProcess;
 use super::browser::BrowserError;
 use super::process::StartError;
+use super::report::words::several;
 use super::report::{Fact, Report};
 
 /// Why there is no result.
@@ -169,10 +170,10 @@ fn facts(settings: &Settings) -> Vec<Fact> {
         Fact::new(
             "measured",
             format!(
-                "{} after {} of warm-up, {} repetitions, seed {}",
+                "{} after {} of warm-up, {}, seed {}",
                 humantime::format_duration(settings.length),
                 humantime::format_duration(settings.warm_up),
-                settings.repeat,
+                several(u64::from(settings.repeat.get()), "repetition"),
                 settings.seed
             ),
         ),

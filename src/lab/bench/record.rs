@@ -72,7 +72,7 @@ impl Record {
                 requests: 0,
                 requests_lost: 0,
                 errors: BTreeMap::new(),
-                sessions: Sessions::default(),
+                sessions: Sessions { lost: Some(0), ..Sessions::default() },
                 channels_cut: 0,
                 troubles: Vec::new(),
                 sent_bytes: 0,
@@ -135,7 +135,9 @@ impl Record {
     pub(super) fn ended(&self, experience: &Experience) {
         self.with(|counts| {
             counts.sessions.seen += u64::from(experience.requests > 0);
-            counts.sessions.lost += u64::from(experience.lost);
+            if let Some(lost) = &mut counts.sessions.lost {
+                *lost += u64::from(experience.lost);
+            }
             counts.sessions.moved += u64::from(experience.servers.len() > 1);
         });
     }
@@ -211,7 +213,7 @@ mod tests {
         record.ended(&Experience::default());
         record.failed("503", true, ms(700));
         record.with(|counts| {
-            assert_eq!(counts.sessions, Sessions { seen: 1, lost: 1, moved: 1 });
+            assert_eq!(counts.sessions, Sessions { seen: 1, lost: Some(1), moved: 1 });
             assert_eq!((counts.requests_lost, counts.errors["503"]), (1, 1));
             assert_eq!(counts.recovery(ms(400)), ms(300));
             assert_eq!(counts.recovery(ms(900)), ms(0));

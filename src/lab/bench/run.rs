@@ -182,6 +182,7 @@ fn result(bout: &Bout<'_>, stage: &Stage, told: &Told, gauge: &Gauge, seconds: f
                 errors: counts.errors.clone(),
                 channels_cut: has_channels.then_some(counts.channels_cut),
                 generator_late_ms: Some(counts.lateness().p99),
+                cost: None, // the report has the same without affinity, measured, if it was asked for
                 predicted: predict(bout.settings, bout.contender, bout.scenario, bout.repetition),
             },
         }

@@ -26,8 +26,13 @@ pub enum ChannelError {
     #[error(transparent)]
     Browser(#[from] BrowserError),
     /// The server answered with this status instead of opening a channel.
-    #[error("refused with status {0}")]
-    Refused(http::StatusCode),
+    #[error("refused with status {status}")]
+    Refused {
+        /// The status.
+        status: http::StatusCode,
+        /// What came with it.
+        body: Vec<u8>,
+    },
     /// It broke off or was closed.
     #[error("the channel broke off: {0}")]
     Broken(String),
@@ -53,7 +58,10 @@ impl Browser {
             let stream = TcpStream::connect(self.address).await.map_err(BrowserError::Connect)?;
             stream.set_nodelay(true).map_err(BrowserError::Connect)?;
             tokio_tungstenite::client_async(request, stream).await.map_err(|error| match error {
-                Error::Http(response) => ChannelError::Refused(response.status()),
+                Error::Http(response) => ChannelError::Refused {
+                    status: response.status(),
+                    body: response.into_body().unwrap_or_default(),
+                },
                 error => broken(error),
             })
         };

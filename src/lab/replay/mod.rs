@@ -85,12 +85,17 @@ pub struct LogFacts {
     pub format: String,
     /// What made requests one session.
     pub session: String,
+    /// What can do so in logs of this format.
+    #[serde(skip)]
+    pub possible_keys: String,
     /// Lines, empty ones not counted.
     pub lines: u64,
     /// Lines that could not be read.
     pub bad: u64,
-    /// The first of them: number, why, and how they begin.
-    pub examples: Vec<(u64, String, String)>,
+    /// The first of them.
+    pub examples: Vec<BadLine>,
+    /// Compressed logs that break off: what comes before counts.
+    pub broken: Vec<Broken>,
     /// Requests.
     pub requests: u64,
     /// Those without a session key.
@@ -105,6 +110,28 @@ pub struct LogFacts {
     pub sessions: u64,
     /// Seconds from the first request to the last.
     pub seconds: f64,
+}
+
+/// A line that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BadLine {
+    /// In which log.
+    pub log: String,
+    /// Its number in there.
+    pub line: u64,
+    /// Why.
+    pub why: String,
+    /// How it begins.
+    pub text: String,
+}
+
+/// A log that breaks off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    /// Which one.
+    pub log: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A replay under way.
@@ -135,14 +162,16 @@ impl Replay {
         }
     }
 
-    /// Plays the lines of a log, which go on where those before have ended. The error is one of
-    /// reading, or that nobody knows the format.
-    pub fn play(&mut self, lines: &mut Lines) -> io::Result<()> {
+    /// Plays the lines of a log of this name, which go on where those before have ended. The error is
+    /// one of reading, or that nobody knows the format.
+    pub fn play(&mut self, log: &str, lines: &mut Lines) -> io::Result<()> {
         if self.format.is_none() {
             self.format = Some(self.find_format(lines)?);
         }
         let Some((format, key)) = self.format.clone() else { return Ok(()) };
+        let mut number = 0;
         while let Some(line) = lines.next_line()? {
+            number += 1;
             let parsed = match line {
                 Line::Text(b"") => continue,
                 Line::Text(text) => format.parse(text, &key).map_err(|why| (why, text)),
@@ -151,29 +180,39 @@ impl Replay {
             self.facts.lines += 1;
             match parsed {
                 Ok(entry) => self.order.push(entry),
-                Err((why, text)) => self.bad_line(why, text),
+                Err((why, text)) => self.bad_line(log, number, why, text),
             }
             while let Some(entry) = self.order.pop() {
                 self.receive(entry);
             }
         }
+        let broken = lines.broken().map(|why| Broken { log: log.into(), why: why.into() });
+        self.facts.broken.extend(broken);
         Ok(())
     }
 
     fn find_format(&self, lines: &mut Lines) -> io::Result<(Format, SessionKey)> {
         let format = match &self.settings.format {
             Some(format) => format.clone(),
-            None => Format::detect(&lines.look_ahead(SAMPLE)?).ok_or_else(|| {
-                let names = Format::NAMES.join(", ");
-                let why = format!("its format is none of {names}: give an nginx log_format");
-                io::Error::new(io::ErrorKind::InvalidData, why)
-            })?,
+            None => {
+                let sample = lines.look_ahead(SAMPLE)?;
+                let broken = lines.broken().filter(|_| sample.is_empty());
+                let unknown = || {
+                    let names = Format::NAMES.join(", ");
+                    let why = format!(
+                        "its format is none of {names}; if it is one of them, say so with --format, \
+                         or give an nginx log_format, as in --format '$msec $remote_addr'"
+                    );
+                    io::Error::new(io::ErrorKind::InvalidData, broken.map_or(why, Into::into))
+                };
+                Format::detect(&sample).ok_or_else(unknown)?
+            }
         };
         let key = self.settings.session.clone().unwrap_or_else(|| format.usual_key());
         Ok((format, key))
     }
 
-    fn bad_line(&mut self, why: &str, text: &[u8]) {
+    fn bad_line(&mut self, log: &str, line: u64, why: &str, text: &[u8]) {
         /// What is shown of a line.
         const SHOWN: usize = 100;
 
@@ -182,7 +221,8 @@ impl Replay {
             let text = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
             // Whoever wrote it may have meant it for our terminal.
             let text = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            self.facts.examples.push((self.facts.lines, why.to_owned(), text));
+            let (log, why) = (log.to_owned(), why.to_owned());
+            self.facts.examples.push(BadLine { log, line, why, text });
         }
     }
 
@@ -254,14 +294,16 @@ impl Replay {
         let asked = asked.flat_map(|&n| self.settings.policies.iter().map(move |p| (n, *p)));
         let runs = asked.filter_map(|(n, policy)| {
             let mut figures = found(n, &policy)?;
-            if policy.is_sticky() {
+            // Where nothing can stick, the same is no comparison.
+            if policy.is_sticky() && self.reception.sessions > 0 {
                 figures.compare(&found(n, &policy.even())?);
             }
             Some(Run { settings: vec![("backends", n.to_string())], figures })
         });
         let facts = LogFacts {
             format: self.format.as_ref().map_or("none", |(format, _)| format.as_str()).into(),
-            session: self.format.map(|(_, key)| key.to_string()).unwrap_or_default(),
+            session: self.format.as_ref().map(|(_, key)| key.to_string()).unwrap_or_default(),
+            possible_keys: self.format.map(|(format, _)| format.keys()).unwrap_or_default(),
             without_session: self.reception.without,
             untracked: self.reception.untracked,
             sessions: self.reception.sessions,

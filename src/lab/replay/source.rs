@@ -20,9 +20,12 @@ const BUFFER: usize = 256 * 1024;
 /// Lines of a log.
 pub struct Lines {
     input: Box<dyn BufRead + Send>,
+    is_compressed: bool,
+    /// Why there is no more, although the log has not come to its end.
+    broken: Option<String>,
     line: Vec<u8>,
-    /// Lines that were looked at before their time.
-    ahead: VecDeque<Vec<u8>>,
+    /// Lines that were looked at before their time; `None` is one that was too long.
+    ahead: VecDeque<Option<Vec<u8>>>,
 }
 
 /// Counts the bytes that are read, for whoever watches.
@@ -48,6 +51,13 @@ pub enum Line<'a> {
     TooLong,
 }
 
+/// What was read: a text is in [`Lines::line`].
+enum Found {
+    Nothing,
+    Text,
+    TooLong,
+}
+
 impl Lines {
     /// Opens a file, or standard input if the path is `-`. Adds to `count` the bytes that are read.
     pub fn open(path: &Path, count: &Arc<AtomicU64>) -> io::Result<Self> {
@@ -60,15 +70,16 @@ impl Lines {
 
     /// The next lines, which are still to come.
     pub fn look_ahead(&mut self, most: usize) -> io::Result<Vec<Vec<u8>>> {
-        let mut found = Vec::new();
-        while found.len() < most {
+        let mut ahead = VecDeque::new();
+        while ahead.len() < most {
             match self.next_line()? {
                 None => break,
-                Some(Line::TooLong) => {}
-                Some(Line::Text(text)) => found.push(text.to_vec()),
+                Some(Line::TooLong) => ahead.push_back(None),
+                Some(Line::Text(text)) => ahead.push_back(Some(text.to_vec())),
             }
         }
-        self.ahead = found.iter().cloned().collect();
+        let found = ahead.iter().flatten().cloned().collect();
+        self.ahead = ahead;
         Ok(found)
     }
 
@@ -76,37 +87,64 @@ impl Lines {
     pub fn new(stream: impl Read + Send + 'static) -> io::Result<Self> {
         let mut stream = BufReader::with_capacity(BUFFER, stream);
         let head = stream.fill_buf()?;
-        let input: Box<dyn BufRead + Send> = if head.starts_with(&[0x1f, 0x8b]) {
-            Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(stream)))
-        } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            Box::new(BufReader::with_capacity(BUFFER, Frames { rest: Some(Frame::Ahead(stream)) }))
-        } else {
-            Box::new(stream)
-        };
-        Ok(Lines { input, line: Vec::new(), ahead: VecDeque::new() })
+        let (input, is_compressed): (Box<dyn BufRead + Send>, bool) =
+            if head.starts_with(&[0x1f, 0x8b]) {
+                let text = MultiGzDecoder::new(stream);
+                (Box::new(BufReader::with_capacity(BUFFER, text)), true)
+            } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+                let text = Frames { rest: Some(Frame::Ahead(stream)) };
+                (Box::new(BufReader::with_capacity(BUFFER, text)), true)
+            } else {
+                (Box::new(stream), false)
+            };
+        let (line, ahead) = (Vec::new(), VecDeque::new());
+        Ok(Lines { input, is_compressed, broken: None, line, ahead })
     }
 
-    /// The next line.
+    /// Why a compressed log breaks off, once all of it has been read that can be.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// The next line. A compressed log that breaks off ends there, see [`Lines::broken`]: what came
+    /// before is good.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         if let Some(line) = self.ahead.pop_front() {
+            let Some(line) = line else { return Ok(Some(Line::TooLong)) };
             self.line = line;
             return Ok(Some(Line::Text(&self.line)));
         }
+        if self.broken.is_some() {
+            return Ok(None);
+        }
+        match self.read_line() {
+            Ok(Found::Nothing) => Ok(None),
+            Ok(Found::Text) => Ok(Some(Line::Text(&self.line))),
+            Ok(Found::TooLong) => Ok(Some(Line::TooLong)),
+            Err(error) if self.is_compressed => {
+                self.broken = Some(error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<Found> {
         self.line.clear();
         let mut limited = (&mut self.input).take(LONGEST_LINE as u64 + 1);
         if limited.read_until(b'\n', &mut self.line)? == 0 {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
         if self.line.last() == Some(&b'\n') {
             self.line.pop();
         } else if self.line.len() > LONGEST_LINE {
             self.skip_line()?;
-            return Ok(Some(Line::TooLong));
+            return Ok(Found::TooLong);
         }
         if self.line.last() == Some(&b'\r') {
             self.line.pop();
         }
-        Ok(Some(Line::Text(&self.line)))
+        Ok(Found::Text)
     }
 
     /// Goes on behind the end of the line.
@@ -239,13 +277,36 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_log_that_breaks_off_is_an_error_and_no_panic() {
+    fn of_a_compressed_log_that_breaks_off_the_beginning_is_good() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
-        encoder.write_all(&[b'x'; 10_000]).unwrap();
+        for i in 0..10_000u64 {
+            writeln!(encoder, "line {i} {}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
+        }
         let whole = encoder.finish().unwrap();
         let mut lines = Lines::new(io::Cursor::new(whole[..whole.len() / 2].to_vec())).unwrap();
-        assert!(lines.next_line().is_err());
+        assert_eq!(lines.look_ahead(10).unwrap().len(), 10);
+        let mut found = 0u64;
+        while let Some(Line::Text(text)) = lines.next_line().unwrap() {
+            let expected = format!("line {found} {}", found.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            assert_eq!(text, expected.as_bytes(), "no half lines");
+            found += 1;
+        }
+        assert!((3_000..7_000).contains(&found), "{found}");
+        assert!(lines.broken().is_some());
+        assert_eq!(lines.next_line().unwrap(), None, "it stays so");
         let mut lines = Lines::new(io::Cursor::new(vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2])).unwrap();
-        assert!(lines.next_line().is_err());
+        assert_eq!(lines.next_line().unwrap(), None);
+        assert!(lines.broken().is_some());
+    }
+
+    #[test]
+    fn what_is_looked_at_is_there_again() {
+        let text = format!("a\n{}\nb\nc\n", "x".repeat(LONGEST_LINE + 1));
+        let mut lines = Lines::new(io::Cursor::new(text.into_bytes())).unwrap();
+        assert_eq!(lines.look_ahead(3).unwrap(), [b"a", b"b"]);
+        assert_eq!(lines.next_line().unwrap(), Some(Line::Text(b"a")));
+        assert_eq!(lines.next_line().unwrap(), Some(Line::TooLong));
+        assert_eq!(lines.next_line().unwrap(), Some(Line::Text(b"b")));
+        assert_eq!(lines.next_line().unwrap(), Some(Line::Text(b"c")));
     }
 }

@@ -34,7 +34,7 @@ const FORMAT: &str = "$msec|$remote_user|$request_time|$remote_addr";
 fn play(settings: Settings, text: &str) -> (LogFacts, Vec<Run>) {
     let mut replay = Replay::new(settings);
     let mut lines = Lines::new(Cursor::new(text.as_bytes().to_vec())).unwrap();
-    replay.play(&mut lines).unwrap();
+    replay.play("a.log", &mut lines).unwrap();
     replay.finish()
 }
 
@@ -102,8 +102,8 @@ fn bad_lines_are_counted_and_the_first_are_shown() {
     let (facts, _) = play(by_user(), &text);
     assert_eq!((facts.lines, facts.bad, facts.requests), (111, 11, 100));
     assert_eq!(facts.examples.len(), EXAMPLES);
-    assert_eq!(facts.examples[0].0, 2);
-    assert_eq!(facts.examples[0].2, "bad line 0 ?[31m");
+    let BadLine { log, line, text, .. } = &facts.examples[0];
+    assert_eq!((log.as_str(), *line, text.as_str()), ("a.log", 2, "bad line 0 ?[31m"));
 }
 
 #[test]
@@ -113,8 +113,45 @@ fn an_empty_or_unknown_log_is_no_catastrophe() {
     assert!(runs.iter().all(|run| run.figures.requests.offered == 0));
     let mut replay = Replay::new(settings());
     let mut lines = Lines::new(Cursor::new(b"what\nis\nthis\n")).unwrap();
-    let error = replay.play(&mut lines).unwrap_err().to_string();
-    assert!(error.contains("log_format"), "{error}");
+    let error = replay.play("a.log", &mut lines).unwrap_err().to_string();
+    for part in ["log_format", "stickler, caddy, haproxy, combined, common", "--format"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn several_logs_are_one_and_each_counts_its_own_lines() {
+    let mut replay = Replay::new(by_user());
+    let whole = log();
+    let at = whole.len() / 2 + whole[whole.len() / 2..].find('\n').unwrap() + 1;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+    io::Write::write_all(&mut encoder, &whole.as_bytes()[..at]).unwrap();
+    let mut first = encoder.finish().unwrap();
+    first.truncate(first.len() - first.len() / 10);
+    let second = format!("\nbad\n{}", &whole[at..]);
+    for (name, bytes) in [("a.log.gz", first), ("b.log", second.into_bytes())] {
+        replay.play(name, &mut Lines::new(Cursor::new(bytes)).unwrap()).unwrap();
+    }
+    let (facts, _) = replay.finish();
+    // A tenth of the first half is lost; what is half a line is none.
+    assert!((18_000..19_900).contains(&facts.requests), "{}", facts.requests);
+    assert_eq!((facts.bad, facts.broken.len()), (1, 1), "{facts:?}");
+    assert_eq!(facts.broken[0].log, "a.log.gz");
+    assert_eq!((facts.examples[0].log.as_str(), facts.examples[0].line), ("b.log", 2));
+}
+
+#[test]
+fn without_sessions_nothing_is_compared() {
+    let settings = Settings { session: Some("cookie:sid".parse().unwrap()), ..by_user() };
+    let (facts, runs) = play(settings, &log());
+    assert_eq!((facts.sessions, facts.without_session), (0, 20_000));
+    assert_eq!(facts.possible_keys, "user and address");
+    for run in runs {
+        assert_eq!(run.figures.cost, None);
+        assert!(run.figures.sessions.is_none_or(|sessions| sessions.lost.is_none()));
+    }
+    let combined: Format = "combined".parse().unwrap();
+    assert_eq!(combined.keys(), "address, user, header:referer and user-agent");
 }
 
 /// A log without an end, made as it is read.
@@ -153,7 +190,7 @@ fn memory_follows_the_sessions_at_a_time_and_not_the_log() {
     let mut replay = Replay::new(settings);
     // 1,000 requests a second by 333 new users a second, for some eight minutes.
     let lines = Endless { next: 0, lines: 500_000, left: Vec::new() };
-    replay.play(&mut Lines::new(lines).unwrap()).unwrap();
+    replay.play("a.log", &mut Lines::new(lines).unwrap()).unwrap();
     // Ten seconds' sessions, an eighth more until they are swept, and some that are just ending.
     assert!(replay.reception.len() < 333 * 13, "{}", replay.reception.len());
     assert!(replay.worlds.iter().all(|world| world.visitors() < 333 * 13));

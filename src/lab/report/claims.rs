@@ -8,7 +8,7 @@
 use super::Report;
 use super::summary::Summary;
 use super::verdict::{baseline, headroom_cost, scenario};
-use super::words::{count, digits, list, millis, percent, seconds};
+use super::words::{count, digits, list, millis, percent, seconds, several};
 
 /// New servers are slow to help if their first share is below this part of the fair one,
 const SLOW_HELP: f64 = 0.8;
@@ -169,16 +169,16 @@ fn stateless_is_even(figures: &Figures<'_>) -> Option<(bool, String)> {
 /// `12 of 400 sessions lost and 3 requests failed with sticky`
 fn damage(summary: &Summary<'_>) -> String {
     format!(
-        "{} of {} sessions lost and {} requests failed with {}",
-        count(summary.total(|run| run.sessions.lost)),
-        count(summary.total(|run| run.sessions.seen)),
-        count(summary.total(|run| run.errors)),
+        "{} of {} lost and {} failed with {}",
+        count(lost(summary)),
+        several(summary.total(|run| run.sessions.seen), "session"),
+        several(summary.total(|run| run.errors), "request"),
         summary.policy.name
     )
 }
 
 fn lost(summary: &Summary<'_>) -> u64 {
-    summary.total(|run| run.sessions.lost)
+    summary.lost().unwrap_or_default()
 }
 
 fn stateful_loses_sessions(figures: &Figures<'_>) -> Option<(bool, String)> {
@@ -191,9 +191,11 @@ fn stateless_fails_over(figures: &Figures<'_>) -> Option<(bool, String)> {
     let recovery = |s: &Summary<'_>| s.median_of(|run| run.details.recovery_seconds);
     let words: Vec<_> = stateless
         .iter()
-        .map(|summary| {
-            let last = recovery(summary).unwrap_or_default();
-            format!("{}, the last {} after the kill", damage(summary), seconds(last))
+        .map(|summary| match recovery(summary) {
+            Some(last) if last > 0.0 => {
+                format!("{}, the last {} after the kill", damage(summary), seconds(last))
+            }
+            _ => damage(summary),
         })
         .collect();
     let at_once = |s: &&Summary<'_>| lost(s) == 0 && recovery(s).unwrap_or_default() <= AT_ONCE;
@@ -290,7 +292,7 @@ mod tests {
     fn a_crash_is_judged_by_what_it_costs() {
         let crash = |policy, lost, last| {
             let mut run = run(policy, scenario::CRASH);
-            (run.sessions.seen, run.sessions.lost) = (300, lost);
+            (run.sessions.seen, run.sessions.lost) = (300, Some(lost));
             run.details.recovery_seconds = Some(last);
             run
         };
@@ -298,7 +300,11 @@ mod tests {
         let (outcome, figures) = judge(runs.clone(), "A stateful server that fails");
         assert_eq!(outcome, Outcome::Held);
         assert!(figures.contains("70 of 300 sessions lost"), "{figures}");
-        assert_eq!(judge(runs, "Stateless servers fail over").0, Outcome::Held);
+        let (outcome, figures) = judge(runs, "Stateless servers fail over");
+        assert_eq!(outcome, Outcome::Held);
+        let expected = "0 of 300 sessions lost and 0 requests failed with redis, the last 0.25 s after \
+                        the kill; 0 of 300 sessions lost and 0 requests failed with jwt";
+        assert_eq!(figures, expected);
         let slow = vec![crash("redis", 0, 0.25), crash("jwt", 0, 3.0)];
         let (outcome, figures) = judge(slow, "Stateless servers fail over");
         assert_eq!(outcome, Outcome::NotHere);

@@ -8,18 +8,19 @@
 //! Reading order: [`figures`] (percentiles, imbalance, spread); [`summary`] (repetitions of a run
 //! taken together); [`verdict`] (plain words); [`claims`] (what is said about stateful servers,
 //! held against the figures); `prediction` (the simulator, held against them); [`table`], [`page`]
-//! and [`markdown`] (how it looks).
+//! and [`markdown`] (how it looks); `glossary` (what the figures mean).
 
 mod chart;
 pub mod claims;
 pub mod figures;
+mod glossary;
 mod markdown;
 mod page;
 mod prediction;
 pub mod summary;
 mod table;
 pub mod verdict;
-mod words;
+pub(in crate::lab) mod words;
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,9 @@ pub struct Report {
     /// Should the claims about stateful and stateless servers be held against the figures?
     #[serde(default)]
     pub judges_claims: bool,
+    /// Was it virtual time? Then some figures mean something else; the page says what.
+    #[serde(default)]
+    pub is_simulated: bool,
 }
 
 /// A line of [`Report::setup`].
@@ -118,9 +122,10 @@ impl Policy {
 pub struct Sessions {
     /// All of them.
     pub seen: u64,
-    /// A server did not know them, or their cart was gone.
-    pub lost: u64,
-    /// Answered by more than one server.
+    /// A server did not know them, or their cart was gone. `None` if the question makes no sense:
+    /// a simulated fleet without affinity must not keep sessions.
+    pub lost: Option<u64>,
+    /// Answered by more than one server; of a simulation, moves of sessions to another home.
     pub moved: u64,
 }
 
@@ -172,9 +177,22 @@ pub struct Details {
     /// do with what is measured: the machine was too busy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator_late_ms: Option<f64>,
+    /// What stickiness costs next to the same requests under the same balancer without affinity, if
+    /// that was played, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// What the simulator says about the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted: Option<Prediction>,
+}
+
+/// What stickiness costs a run: figures over those of even distribution, minus 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Of [`Imbalance::peak_to_mean`]: the extra capacity that the busiest backend must have.
+    pub headroom: f64,
+    /// Of [`Percentiles::p99`].
+    pub p99: f64,
 }
 
 /// What a run should come to.

@@ -7,7 +7,7 @@ use super::claims::Outcome;
 use super::figures::Percentiles;
 use super::summary::Summary;
 use super::table::{COLUMNS, particulars, row};
-use super::{BackendLoad, Report, Run, prediction};
+use super::{BackendLoad, Report, Run, glossary, prediction};
 
 /// A chart of load by backend shows so many lines at most.
 const MOST_LINES: usize = 8;
@@ -72,7 +72,7 @@ fn claims(report: &Report) -> Markup {
 }
 
 fn has_sessions(summary: &Summary<'_>) -> bool {
-    summary.total(|run| run.sessions.seen) > 0
+    summary.lost().is_some() && summary.total(|run| run.sessions.seen) > 0
 }
 
 /// Each policy once, in the order of its first run.
@@ -93,16 +93,26 @@ fn sessions_lost(scenarios: &[(&str, Vec<Summary<'_>>)]) -> Markup {
     let series = policies.iter().map(|policy| {
         let share = |of: &[Summary<'_>]| {
             let summary = of.iter().find(|summary| summary.policy.name == *policy)?;
-            Some(summary.share_lost() * 100.0)
+            Some(summary.share_lost()? * 100.0)
         };
         scenarios.iter().map(|(_, of)| share(of)).collect::<Vec<_>>()
     });
-    let series: Vec<_> = series.collect();
+    let series: Vec<Vec<Option<f64>>> = series.collect();
+    // Who cannot lose any stands in the legend all the same: a policy has one colour everywhere.
+    let names_of_policies: Vec<String> = policies
+        .iter()
+        .zip(&series)
+        .map(|(policy, values)| match values.iter().any(Option::is_some) {
+            true => (*policy).to_owned(),
+            false => format!("{policy} (-)"),
+        })
+        .collect();
+    let legend: Vec<&str> = names_of_policies.iter().map(String::as_str).collect();
     html! {
         section {
             h2 { "Sessions lost by scenario" }
             div.charts.wide {
-                (figure("% of all sessions", &policies, &chart::bars(&names, &series, "%")))
+                (figure("% of all sessions", &legend, &chart::bars(&names, &series, "%")))
             }
         }
     }
@@ -223,27 +233,7 @@ fn setup(report: &Report) -> Markup {
             }
             h3 { "What the figures mean" }
             dl {
-                dt { "latency" }
-                dd { "from the moment when a request was due, not from when it could be sent: a \
-                      slow answer does not hide those that wait behind it" }
-                dt { "errors, requests lost" }
-                dd { "requests without the right answer; those of them that no app server answered" }
-                dt { "sessions lost" }
-                dd { "a server said that it does not know the session, or the cart was gone" }
-                dt { "moved" }
-                dd { "sessions that were answered by more than one server" }
-                dt { "peak/mean" }
-                dd { "requests of the busiest server over its fair share; 1 is even" }
-                dt { "Jain, CoV" }
-                dd { "Jain's fairness index (1 is even) and the coefficient of variation (0 is even)" }
-                dt { "headroom" }
-                dd { "peak/mean over that of the policy without affinity, minus 1: the extra \
-                      capacity that every server must have because one of them is busier" }
-                dt { "predicted, error" }
-                dd { "what the simulator makes of the same schedule, without network and proxy; \
-                      by how much that is more or less than what was measured" }
-                dt { "1.31 (1.28-1.40)" }
-                dd { "the median over the repetitions, the lowest and the highest" }
+                @for (term, meaning) in glossary::of(report) { dt { (term) } dd { (meaning) } }
             }
         }
     }

@@ -73,10 +73,15 @@ impl Summary<'_> {
         self.spread(Run::throughput)
     }
 
+    /// Sessions that were lost, over all repetitions; `None` if that makes no sense.
+    pub fn lost(&self) -> Option<u64> {
+        self.runs.iter().filter_map(|run| run.sessions.lost).reduce(|a, b| a + b)
+    }
+
     /// The share of all sessions that were lost, 0 to 1.
-    pub fn share_lost(&self) -> f64 {
-        let seen = self.total(|run| run.sessions.seen);
-        if seen == 0 { 0.0 } else { self.total(|run| run.sessions.lost) as f64 / seen as f64 }
+    pub fn share_lost(&self) -> Option<f64> {
+        let (lost, seen) = (self.lost()?, self.total(|run| run.sessions.seen));
+        Some(if seen == 0 { 0.0 } else { lost as f64 / seen as f64 })
     }
 
     /// The repetition whose peak-to-mean is the middle one: the one to show.
@@ -111,7 +116,7 @@ mod tests {
         ] {
             let mut run = run(policy, scenario);
             run.latency.p99 = p99;
-            run.sessions.lost = 2;
+            run.sessions.lost = Some(2);
             report.runs.push(run);
         }
         let scenarios = report.scenarios();
@@ -121,6 +126,13 @@ mod tests {
         assert_eq!(sticky.runs.len(), 3);
         let p99 = sticky.spread(|run| run.latency.p99);
         assert_eq!((p99.lowest, p99.median, p99.highest), (10.0, 11.0, 30.0));
-        assert_eq!(sticky.total(|run| run.sessions.lost), 6);
+        assert_eq!(sticky.lost(), Some(6));
+        let mut unknown = run("none", "steady");
+        unknown.sessions.lost = None;
+        let report = Report { runs: vec![unknown], ..Report::default() };
+        assert_eq!(
+            (report.summaries()[0].lost(), report.summaries()[0].share_lost()),
+            (None, None)
+        );
     }
 }

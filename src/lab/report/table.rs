@@ -30,7 +30,8 @@ pub(super) const COLUMNS: [&str; 13] = [
 pub(super) fn row(summary: &Summary<'_>) -> [String; COLUMNS.len()] {
     let latency = |i: usize| digits(summary.median(|run| run.latency.quantiles()[i]));
     let total = |of: fn(&Run) -> u64| count(summary.total(of));
-    let lost = format!("{} of {}", total(|run| run.sessions.lost), total(|run| run.sessions.seen));
+    let seen = total(|run| run.sessions.seen);
+    let lost = summary.lost().map_or("-".into(), |lost| format!("{} of {seen}", count(lost)));
     [
         summary.policy.name.clone(),
         digits(summary.throughput().median),

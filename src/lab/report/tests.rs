@@ -17,7 +17,7 @@ pub(super) fn run(policy: &str, scenario: &str) -> Run {
         scenario: scenario.into(),
         seconds: 10.0,
         requests: 100,
-        sessions: Sessions { seen: 10, lost: 0, moved: 0 },
+        sessions: Sessions { seen: 10, lost: Some(0), moved: 0 },
         load: Load {
             step: 0.5,
             backends: ["app-1", "app-2"]
@@ -43,6 +43,7 @@ fn report() -> Report {
         setup,
         runs,
         judges_claims: true,
+        is_simulated: false,
     }
 }
 

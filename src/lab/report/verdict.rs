@@ -1,7 +1,7 @@
 //! What the figures say, in plain words. Every number in a sentence is computed from the runs.
 
 use super::summary::Summary;
-use super::words::{count, digits, list, millis, percent, seconds, sentence};
+use super::words::{count, digits, headroom, list, millis, percent, seconds, sentence, several};
 use super::{Report, Run, prediction};
 
 /// Names of the scenarios about which there is something special to say. Any other scenario is
@@ -29,9 +29,6 @@ pub mod scenario {
 /// else.
 const TOO_LATE: f64 = 25.0;
 
-/// A difference of headroom below this is not worth mentioning.
-const NEGLIGIBLE: f64 = 0.01;
-
 impl Report {
     /// The verdict, one sentence or two for each thing there is to say.
     pub fn verdict(&self) -> Vec<String> {
@@ -54,8 +51,13 @@ impl Report {
                     verdict.extend(losses("taking servers out with a drain", &summaries));
                     verdict.extend(drains(&summaries));
                 }
-                _ => verdict.extend(headroom(scenario, &summaries)),
+                _ => {
+                    verdict.extend(costs(scenario, &summaries, true));
+                    verdict.extend(quiet_losses(scenario, &summaries));
+                    continue;
+                }
             }
+            verdict.extend(costs(scenario, &summaries, false));
         }
         let all = self.summaries();
         verdict.extend(needs_affinity(&all));
@@ -96,44 +98,98 @@ pub(super) fn baseline<'a, 'b>(
 
 /// The extra capacity that a policy needs because its busiest server is busier: 0.34 is 34 %.
 pub(super) fn headroom_cost(policy: &Summary<'_>, baseline: &Summary<'_>) -> f64 {
-    let peak = |summary: &Summary<'_>| summary.median(|run| run.imbalance.peak_to_mean);
     peak(policy) / peak(baseline).max(f64::MIN_POSITIVE) - 1.0
 }
 
-/// What each sticky policy costs next to even distribution.
-fn headroom(scenario: &str, summaries: &[Summary<'_>]) -> Vec<String> {
-    let sticky = summaries.iter().filter(|summary| summary.policy.is_sticky());
-    let compared = sticky.filter_map(|policy| {
-        let even = baseline(policy, summaries)?;
-        let cost = headroom_cost(policy, even);
-        let (name, even_name) = (&policy.policy.name, &even.policy.name);
-        let costs = match cost {
-            cost if cost > NEGLIGIBLE => format!("costs {} headroom", percent(cost)),
-            cost if cost < -NEGLIGIBLE => format!("saves {} headroom", percent(-cost)),
-            _ => "costs no headroom".to_owned(),
-        };
-        let peak = |summary: &Summary<'_>| summary.median(|run| run.imbalance.peak_to_mean);
-        let p99 = |summary: &Summary<'_>| millis(summary.median(|run| run.latency.p99));
-        Some(format!(
-            "{}: {name} {costs} next to {even_name}: its busiest server has {:.2} times its fair \
-             share of the requests, against {:.2}. The 99th percentile is {}, against {}.",
-            sentence(scenario),
-            peak(policy),
-            peak(even),
-            p99(policy),
-            p99(even),
-        ))
-    });
-    compared.collect()
+/// A sticky policy next to even distribution.
+struct Compared {
+    /// What it is compared with.
+    with: String,
+    /// Extra capacity: 0.34 is 34 %.
+    headroom: f64,
+    /// Peak-to-mean of even distribution.
+    peak: f64,
+    /// Its 99th percentile, in milliseconds.
+    p99: f64,
 }
 
-/// Sessions that an event costs, for each policy.
+impl Compared {
+    /// As the runs themselves say it: they know their own twins without affinity.
+    fn with_its_twin(policy: &Summary<'_>) -> Option<Self> {
+        let cost =
+            |of: fn(&super::Cost) -> f64| policy.median_of(|run| run.details.cost.as_ref().map(of));
+        let (headroom, p99) = (cost(|cost| cost.headroom)?, cost(|cost| cost.p99)?);
+        Some(Compared {
+            with: format!("{} without affinity", policy.policy.balance),
+            headroom,
+            peak: peak(policy) / (1.0 + headroom),
+            p99: p99_of(policy) / (1.0 + p99),
+        })
+    }
+
+    /// With another policy of the report.
+    fn with_another(policy: &Summary<'_>, summaries: &[Summary<'_>]) -> Option<Self> {
+        let even = baseline(policy, summaries)?;
+        Some(Compared {
+            with: even.policy.name.clone(),
+            headroom: headroom_cost(policy, even),
+            peak: peak(even),
+            p99: p99_of(even),
+        })
+    }
+}
+
+fn peak(summary: &Summary<'_>) -> f64 {
+    summary.median(|run| run.imbalance.peak_to_mean)
+}
+
+fn p99_of(summary: &Summary<'_>) -> f64 {
+    summary.median(|run| run.latency.p99)
+}
+
+/// What each sticky policy costs next to even distribution, if there were sessions. Where something happens that is no
+/// part of a policy (`is_quiet` is false), only a twin of the run itself is a fair comparison.
+fn costs(scenario: &str, summaries: &[Summary<'_>], is_quiet: bool) -> Vec<String> {
+    let sticks = |summary: &&Summary<'_>| {
+        summary.policy.is_sticky() && summary.total(|run| run.sessions.seen) > 0
+    };
+    let told = summaries.iter().filter(sticks).filter_map(|policy| {
+        let another = || Compared::with_another(policy, summaries).filter(|_| is_quiet);
+        let even = Compared::with_its_twin(policy).or_else(another)?;
+        Some(format!(
+            "{}: {} {} next to {}: its busiest server has {:.2} times its fair share of the \
+             requests, against {:.2}. The 99th percentile is {}, against {}.",
+            sentence(scenario),
+            policy.policy.name,
+            headroom(even.headroom),
+            even.with,
+            peak(policy),
+            even.peak,
+            millis(p99_of(policy)),
+            millis(even.p99),
+        ))
+    });
+    told.collect()
+}
+
+/// Sessions that sticky policies lose although nothing happens that should cost any.
+fn quiet_losses(scenario: &str, summaries: &[Summary<'_>]) -> Vec<String> {
+    let told =
+        summaries.iter().filter(|summary| summary.policy.is_sticky()).filter_map(|summary| {
+            let lost = summary.lost().filter(|lost| *lost > 0)?;
+            let seen = several(summary.total(|run| run.sessions.seen), "session");
+            let name = &summary.policy.name;
+            Some(format!("{}: {name} loses {} of {seen}.", sentence(scenario), count(lost)))
+        });
+    told.collect()
+}
+
+/// Sessions that an event costs, for each policy that can lose any.
 fn losses(event: &str, summaries: &[Summary<'_>]) -> Option<String> {
     let parts: Vec<String> = summaries
         .iter()
-        .map(|summary| {
-            let (lost, seen) =
-                (summary.total(|run| run.sessions.lost), summary.total(|run| run.sessions.seen));
+        .filter_map(|summary| {
+            let (lost, seen) = (summary.lost()?, summary.total(|run| run.sessions.seen));
             let errors = summary.total(|run| run.errors);
             let errors = match errors {
                 0 => String::new(),
@@ -141,7 +197,7 @@ fn losses(event: &str, summaries: &[Summary<'_>]) -> Option<String> {
                 errors => format!(" (and {} requests fail)", count(errors)),
             };
             let name = &summary.policy.name;
-            format!("{} of {} sessions with {name}{errors}", count(lost), count(seen))
+            Some(format!("{} of {} with {name}{errors}", count(lost), several(seen, "session")))
         })
         .collect();
     (!parts.is_empty()).then(|| format!("{} loses {}.", sentence(event), list(&parts)))
@@ -189,13 +245,13 @@ fn newcomers(summaries: &[Summary<'_>]) -> Option<String> {
 fn needs_affinity(all: &[Summary<'_>]) -> Option<String> {
     let without = all.iter().find(|summary| {
         let policy = summary.policy;
-        policy.is_stateful() && !policy.is_sticky() && summary.share_lost() > 0.0
+        policy.is_stateful() && !policy.is_sticky() && summary.lost().is_some_and(|lost| lost > 0)
     })?;
     let name = &without.policy.name;
     Some(format!(
         "Sessions in memory need affinity: without it ({name}, {}) {} of them are lost.",
         without.scenario,
-        percent(without.share_lost())
+        percent(without.share_lost()?)
     ))
 }
 
@@ -213,11 +269,11 @@ fn state(all: &[Summary<'_>]) -> Vec<String> {
         }
         told.push(name);
         let mine = || all.iter().filter(|other| other.policy.name == name);
-        let lost: u64 = mine().map(|other| other.total(|run| run.sessions.lost)).sum();
+        let lost: u64 = mine().filter_map(Summary::lost).sum();
         let seen: u64 = mine().map(|other| other.total(|run| run.sessions.seen)).sum();
         let loses = match lost {
-            0 => format!("loses none of {} sessions", count(seen)),
-            lost => format!("loses {} of {} sessions", count(lost), count(seen)),
+            0 => format!("loses none of {}", several(seen, "session")),
+            lost => format!("loses {} of {}", count(lost), several(seen, "session")),
         };
         sentences.push(format!(
             "{}: reading and writing the session costs {} a request at the median and {} at the \
@@ -258,10 +314,10 @@ fn errors(all: &[Summary<'_>]) -> Option<String> {
     let errors: u64 = all.iter().map(|summary| summary.total(|run| run.errors)).sum();
     let lost: u64 = all.iter().map(|summary| summary.total(|run| run.requests_lost)).sum();
     (requests > 0).then(|| match errors {
-        0 => format!("Not one of {} requests failed.", count(requests)),
+        0 => format!("Not one of {} failed.", several(requests, "request")),
         errors => format!(
-            "Of {} requests {} failed, {} of them without an answer from an app server.",
-            count(requests + errors),
+            "Of {} {} failed, {} of them without an answer from an app server.",
+            several(requests + errors, "request"),
             count(errors),
             count(lost)
         ),
@@ -300,7 +356,7 @@ mod tests {
             uneven("sticky", "steady", 1.1, 1.0),
             uneven("redis", "steady", 1.1, 1.0),
         ]);
-        assert!(same.contains("sticky costs no headroom"), "{same}");
+        assert!(same.contains("sticky costs no extra headroom"), "{same}");
         let better = verdict(vec![
             uneven("sticky", "steady", 1.0, 1.0),
             uneven("redis", "steady", 1.25, 1.0),
@@ -308,12 +364,50 @@ mod tests {
         assert!(better.contains("sticky saves 20 % headroom"), "{better}");
     }
 
+    /// A run that knows its twin says what that says, whatever else is in the report.
+    #[test]
+    fn the_cost_that_a_run_knows_is_told() {
+        let mut known = uneven("sticky", scenario::CRASH, 1.34, 60.0);
+        known.details.cost = Some(super::super::Cost { headroom: 0.34, p99: 0.2 });
+        let expected = "Crash: sticky costs 34 % headroom next to two_choices without affinity: its \
+                        busiest server has 1.34 times its fair share of the requests, against 1.00. \
+                        The 99th percentile is 60 ms, against 50 ms.";
+        let alone = verdict(vec![known.clone()]);
+        assert!(alone.contains(expected), "{alone}");
+        known.scenario = scenario::STEADY.into();
+        let text = verdict(vec![known, uneven("none", scenario::STEADY, 1.3, 1.0)]);
+        assert!(text.contains("against 1.00."), "{text}");
+        let unknown = verdict(vec![
+            uneven("sticky", scenario::CRASH, 1.34, 60.0),
+            uneven("none", scenario::CRASH, 1.0, 50.0),
+        ]);
+        assert!(!unknown.contains("headroom"), "a crash is no fair comparison: {unknown}");
+    }
+
+    #[test]
+    fn who_cannot_lose_sessions_is_left_out() {
+        let mut none = run("none", scenario::CRASH);
+        none.sessions.lost = None;
+        assert!(!verdict(vec![none.clone()]).contains("loses"));
+        let text = verdict(vec![none, run("sticky", scenario::CRASH)]);
+        assert!(text.contains("loses 0 of 10 sessions with sticky."), "{text}");
+    }
+
+    #[test]
+    fn sessions_that_are_lost_in_a_quiet_run_are_told() {
+        let mut sticky = run("sticky", scenario::STEADY);
+        (sticky.sessions.seen, sticky.sessions.lost) = (50, Some(28));
+        let text = verdict(vec![sticky, run("redis", scenario::STEADY)]);
+        assert!(text.contains("Steady: sticky loses 28 of 50 sessions."), "{text}");
+        assert!(!text.contains("redis loses"), "{text}");
+    }
+
     #[test]
     fn losses_are_summed_over_repetitions() {
         let mut first = run("sticky", scenario::CRASH);
-        (first.sessions.lost, first.sessions.seen, first.errors) = (400, 700, 3);
+        (first.sessions.lost, first.sessions.seen, first.errors) = (Some(400), 700, 3);
         let mut second = run("sticky", scenario::CRASH);
-        (second.sessions.lost, second.sessions.seen) = (12, 500);
+        (second.sessions.lost, second.sessions.seen) = (Some(12), 500);
         let mut redis = run("redis", scenario::CRASH);
         redis.sessions.seen = 1_201;
         let text = verdict(vec![first, second, redis]);
@@ -345,7 +439,7 @@ mod tests {
         let mut grown = run("sticky", scenario::SCALE_OUT);
         grown.details.newcomers_share = Some(super::super::Share { actual: 0.22, fair: 0.5 });
         let mut none = run("none", scenario::STEADY);
-        (none.sessions.seen, none.sessions.lost) = (100, 98);
+        (none.sessions.seen, none.sessions.lost) = (100, Some(98));
         let text = verdict(vec![drained, grown, none]);
         assert!(text.contains("takes 4.0 s with sticky (longest 11 s)"), "{text}");
         assert!(text.contains("first moments is 22 % with sticky; 50 % would be fair"), "{text}");

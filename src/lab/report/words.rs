@@ -28,7 +28,7 @@ pub(super) fn digits(value: f64) -> String {
 }
 
 /// `1,234,567`
-pub(super) fn count(count: u64) -> String {
+pub(in crate::lab) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -40,8 +40,26 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
+/// `1 session`, `1,200 sessions`
+pub(in crate::lab) fn several(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
+}
+
+/// `costs 34 % headroom`, `saves 3.4 % headroom`, `costs no extra headroom`: what the extra capacity
+/// that the busiest server needs comes to, in every report.
+pub(in crate::lab) fn headroom(cost: f64) -> String {
+    /// A difference that is not worth mentioning.
+    const NEGLIGIBLE: f64 = 0.01;
+
+    match cost {
+        cost if cost > NEGLIGIBLE => format!("costs {} headroom", percent(cost)),
+        cost if cost < -NEGLIGIBLE => format!("saves {} headroom", percent(-cost)),
+        _ => "costs no extra headroom".to_owned(),
+    }
+}
+
 /// `a`, `a and b`, `a, b and c`
-pub(super) fn list(parts: &[String]) -> String {
+pub(in crate::lab) fn list(parts: &[String]) -> String {
     match parts {
         [] => String::new(),
         [one] => one.clone(),
@@ -66,6 +84,9 @@ mod tests {
         assert_eq!(times, ["0.42 ms", "4.2 ms", "42 ms", "421 ms"]);
         assert_eq!([0.0, 0.0042, 0.999, 9.96].map(digits), ["0", "0.004", "1.0", "10"]);
         assert_eq!([0, 999, 1000, 1234567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        let costs = [0.344, 0.0096, -0.034].map(headroom);
+        let expected = ["costs 34 % headroom", "costs no extra headroom", "saves 3.4 % headroom"];
+        assert_eq!(costs, expected);
     }
 
     #[test]
@@ -74,5 +95,7 @@ mod tests {
         assert_eq!([list(&words[..1]), list(&words[..2])], ["a", "a and b"]);
         assert_eq!(list(&words), "a, b and c");
         assert_eq!(sentence("steady: x"), "Steady: x");
+        let sessions = [0, 1, 1200].map(|n| several(n, "session"));
+        assert_eq!(sessions, ["0 sessions", "1 session", "1,200 sessions"]);
     }
 }

@@ -112,12 +112,12 @@ pub struct Imbalance {
 pub struct Sessions {
     /// Those that began while it was measured.
     pub begun: u64,
-    /// Those that met a server which did not know them any more. `None` without affinity: then
-    /// servers that keep sessions in memory cannot be what is behind the proxy.
+    /// Those that met a server which did not know them any more. `None` if none began, and without
+    /// affinity: then servers that keep sessions in memory cannot be what is behind the proxy.
     pub lost: Option<u64>,
     /// Times that this happened.
     pub unknown: Option<u64>,
-    /// Moves and detours, by reason.
+    /// Moves to another home since the beginning, warm-up included, by reason.
     pub moved: BTreeMap<&'static str, u64>,
 }
 
@@ -235,7 +235,7 @@ impl Figures {
         let (busy, ready) = site.servers.iter().fold((0.0, 0.0), |(busy, ready), server| {
             (busy + server.load.busy as f64, ready + server.load.ready as f64)
         });
-        let moved = Reason::ALL.iter().map(|reason| (reason.as_str(), site.pool.count_of(*reason)));
+        let moved = Reason::ALL.iter().map(|reason| reason.as_str()).zip(site.pool.moves());
         Figures {
             policy: policy.to_string(),
             backends: site.plan.fleet.backends,
@@ -261,8 +261,8 @@ impl Figures {
             imbalance: imbalance(site, quantile(0.99)),
             sessions: counts.map(|Counts { begun, lost, unknown }| Sessions {
                 begun,
-                lost: policy.is_sticky().then_some(lost),
-                unknown: policy.is_sticky().then_some(unknown),
+                lost: (policy.is_sticky() && begun > 0).then_some(lost),
+                unknown: (policy.is_sticky() && begun > 0).then_some(unknown),
                 moved: moved.filter(|(_, count)| *count > 0).collect(),
             }),
             cost: None,

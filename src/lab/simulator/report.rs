@@ -22,6 +22,7 @@ pub fn report(
         setup,
         runs: runs.iter().map(|run| one(scenario, run)).collect(),
         judges_claims: false,
+        is_simulated: true,
     }
 }
 
@@ -40,7 +41,7 @@ fn one(scenario: &str, run: &Run) -> report::Run {
         latency: Percentiles::of(&figures.latencies, MILLI),
         sessions: report::Sessions {
             seen: sessions.map_or(0, |sessions| sessions.begun),
-            lost: sessions.and_then(|sessions| sessions.lost).unwrap_or_default(),
+            lost: sessions.and_then(|sessions| sessions.lost),
             moved: sessions.map_or(0, |sessions| sessions.moved.values().sum()),
         },
         imbalance: Imbalance {
@@ -51,6 +52,7 @@ fn one(scenario: &str, run: &Run) -> report::Run {
         load: load(figures),
         details: Details {
             drain_seconds: figures.drains.iter().filter_map(|drain| drain.took).collect(),
+            cost: figures.cost.map(|cost| report::Cost { headroom: cost.headroom, p99: cost.p99 }),
             ..Details::default()
         },
     }
@@ -85,8 +87,41 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::lab::report::words;
     use crate::lab::simulator::scenario::Scenario;
-    use crate::lab::simulator::simulate;
+    use crate::lab::simulator::sweep::Sweep;
+    use crate::lab::simulator::{simulate, table};
+
+    /// The page says what the terminal says, although only sticky policies are in the report.
+    #[test]
+    fn a_report_says_what_stickiness_costs_as_the_table_does() {
+        let text = "duration = \"12s\"\nwarm_up = \"1s\"\n[fleet]\nbackends = 3\n[sessions]\n\
+                    think = \"100ms\"\nhot = 2.0\n";
+        let (scenario, _) = Scenario::parse("a", text.as_bytes()).unwrap();
+        let policies = ["two_choices+cookie", "random"].map(|policy| policy.parse().unwrap());
+        let said = |policies| {
+            let runs = Sweep::new(&scenario.plan, &[], policies, 1).unwrap().run(1);
+            let report = report("t", "c".into(), Vec::new(), "hot-session", &runs);
+            let cost = runs[0].figures.cost.unwrap();
+            let headroom = words::headroom(cost.headroom);
+            assert!(cost.headroom > 0.01 && table::verdict(&runs).contains(&headroom), "{cost:?}");
+            let verdict = report.verdict().join("\n");
+            let expected =
+                format!("two_choices+cookie {headroom} next to two_choices without affinity:");
+            assert!(verdict.contains(&expected), "{verdict}");
+            let page = report.to_html();
+            assert!(page.contains(&expected) && page.contains("in the table or not"), "{page}");
+            report
+        };
+        said(&policies[..1]);
+        // `random` cannot lose sessions, and is not what the cookie is compared with.
+        let report = said(&policies);
+        assert_eq!(report.runs[1].sessions.lost, None);
+        assert_eq!(report.runs[1].details.cost, None);
+        let text = report.to_text();
+        let row = text.lines().find(|line| line.starts_with(" random ")).unwrap();
+        assert_eq!(row.split_whitespace().rev().nth(1), Some("-"), "lost: {row}");
+    }
 
     #[test]
     fn a_report_says_the_same_as_the_figures() {

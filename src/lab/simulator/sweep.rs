@@ -221,6 +221,13 @@ impl Sweep {
     }
 }
 
+impl std::fmt::Display for Axis {
+    /// As it is read.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.key.as_str(), self.values.join(","))
+    }
+}
+
 impl std::str::FromStr for Axis {
     type Err = String;
 
@@ -273,6 +280,7 @@ mod tests {
         assert_eq!(axis, Axis { key: Key::Backends, values: vec!["10".into(), "100".into()] });
         let axis: Axis = "service_time=lognormal:5ms,0.5,exp:3ms".parse().unwrap();
         assert_eq!(axis.values, ["lognormal:5ms,0.5", "exp:3ms"]);
+        assert_eq!(axis.to_string().parse(), Ok(axis));
         for wrong in ["backends", "bakends=3", "backends=", "backends=1,,2"] {
             assert!(wrong.parse::<Axis>().is_err(), "{wrong}");
         }

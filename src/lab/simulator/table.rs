@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::figures::Figures;
+use super::figures::{Figures, Sessions};
 use super::sweep::Run;
 use crate::lab::board::render::{align_right, millis, plain_table};
+use crate::lab::report::words;
 
 /// Cells of a run that follow its settings and its policy.
 const TITLES: [&str; 9] =
@@ -57,16 +58,16 @@ pub fn verdict(runs: &[Run]) -> String {
         for (key, value) in &run.settings {
             let _ = write!(text, "{key} {value}, ");
         }
-        let headroom = match cost.headroom {
-            little if little < 0.005 => "no extra headroom".into(),
-            more => format!("{:.0} % headroom", more * 100.0),
-        };
-        let _ = write!(text, "{}: stickiness costs {headroom}", run.figures.policy);
-        let longer = if cost.p99 < 0.0 { "shorter" } else { "longer" };
-        let _ = write!(text, ", p99 is {:.0} % {longer}", cost.p99.abs() * 100.0);
-        if let Some(sessions) = &run.figures.sessions {
-            let lost = sessions.lost.unwrap_or_default();
-            let _ = write!(text, ", {lost} of {} sessions lost", sessions.begun);
+        let _ = write!(
+            text,
+            "{}: stickiness {}, p99 is {}",
+            run.figures.policy,
+            words::headroom(cost.headroom),
+            longer(cost.p99)
+        );
+        if let Some(Sessions { begun, lost: Some(lost), .. }) = &run.figures.sessions {
+            let (lost, begun) = (words::count(*lost), words::several(*begun, "session"));
+            let _ = write!(text, ", {lost} of {begun} lost");
         }
         text.push_str(".\n");
         drains(&run.figures, &mut text);
@@ -102,10 +103,21 @@ fn drains(figures: &Figures, text: &mut String) {
     let cut: u32 = figures.drains.iter().map(|drain| drain.cut).sum();
     let _ = writeln!(
         text,
-        "  {count} of {} drains over, the longest took {longest:.0} s; of {sessions} sessions {cut} \
-         were still there at the end.",
-        figures.drains.len()
+        "  {count} of {} over, the longest took {longest:.0} s; of {} {} {} still there at the end.",
+        words::several(figures.drains.len() as u64, "drain"),
+        words::several(sessions.into(), "session"),
+        words::count(cut.into()),
+        if cut == 1 { "was" } else { "were" },
     );
+}
+
+/// `20 % longer`, `the same`
+fn longer(more: f64) -> String {
+    match (more * 100.0).round() {
+        0.0 => "the same".into(),
+        less if less < 0.0 => format!("{:.0} % shorter", -less),
+        more => format!("{more:.0} % longer"),
+    }
 }
 
 /// `+34 %`
@@ -117,5 +129,16 @@ fn time(seconds: f64) -> String {
     match seconds >= 10.0 {
         true => format!("{seconds:.1} s"),
         false => millis(Duration::from_secs_f64(seconds.max(0.0))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rounds_to_nothing_is_the_same() {
+        let found = [0.004, -0.004, 0.2, -0.2].map(longer);
+        assert_eq!(found, ["the same", "the same", "20 % longer", "20 % shorter"]);
     }
 }

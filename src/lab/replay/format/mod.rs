@@ -7,6 +7,7 @@ mod stickler;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::str::FromStr;
 
 pub use self::pattern::Pattern;
@@ -66,6 +67,26 @@ impl Format {
         })
     }
 
+    /// What can make requests one session in such logs, in words.
+    pub fn keys(&self) -> String {
+        match self {
+            Format::Stickler => "session, address and user-agent".into(),
+            Format::Caddy => {
+                "address, user-agent, user, header:NAME and, with Caddy's log_credentials, \
+                 cookie:NAME"
+                    .into()
+            }
+            Format::Haproxy => {
+                "address, cookie:NAME (of the captured cookie) and header:N (the N-th captured \
+                 header)"
+                    .into()
+            }
+            Format::Combined(pattern) | Format::Common(pattern) | Format::Given(pattern) => {
+                pattern.keys()
+            }
+        }
+    }
+
     /// Reads a line. The error says why it cannot be read.
     pub fn parse(&self, line: &[u8], key: &SessionKey) -> Result<Entry, &'static str> {
         let text = || std::str::from_utf8(line).map_err(|_| "not UTF-8");
@@ -88,6 +109,16 @@ impl Format {
             (good, format)
         });
         candidates.find(|(good, _)| *good > 0 && 2 * good >= lines.len()).map(|(_, format)| format)
+    }
+}
+
+impl fmt::Display for Format {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Given(pattern) => pattern.text(),
+            known => known.as_str(),
+        })
     }
 }
 

@@ -4,10 +4,15 @@ use std::borrow::Cow;
 
 use super::super::entry::{Entry, Part, SessionKey, cookie};
 use super::super::time;
+use crate::lab::report::words;
 
 /// A `log_format`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Vec<Piece>);
+pub struct Pattern {
+    /// As it was given.
+    text: String,
+    pieces: Vec<Piece>,
+}
 
 /// A part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ impl Pattern {
         if !rest.is_empty() {
             pieces.push(Piece::Text(rest.to_owned()));
         }
-        let pattern = Pattern(pieces);
+        let pattern = Pattern { text: text.to_owned(), pieces };
         let is_time = |v: &Variable| {
             matches!(v, Variable::TimeLocal | Variable::TimeIso8601 | Variable::Msec)
         };
@@ -66,11 +71,33 @@ impl Pattern {
         has_time.then_some(pattern).ok_or_else(|| why.into())
     }
 
+    /// As it was given.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     fn variables(&self) -> impl Iterator<Item = &Variable> {
-        self.0.iter().filter_map(|piece| match piece {
+        self.pieces.iter().filter_map(|piece| match piece {
             Piece::Variable(variable) => Some(variable),
             Piece::Text(_) => None,
         })
+    }
+
+    /// The session keys that are in it, in words.
+    pub(super) fn keys(&self) -> String {
+        let key = |variable: &Variable| match variable {
+            Variable::RemoteAddr => Some("address".to_owned()),
+            Variable::RemoteUser => Some("user".to_owned()),
+            Variable::Header(name) if name == "user_agent" => Some("user-agent".to_owned()),
+            Variable::Header(name) if name == "cookie" => Some("cookie:NAME".to_owned()),
+            Variable::Header(name) => Some(format!("header:{}", name.replace('_', "-"))),
+            Variable::Cookie(name) => Some(format!("cookie:{name}")),
+            _ => None,
+        };
+        match &self.variables().filter_map(key).collect::<Vec<_>>()[..] {
+            [] => "nothing".into(),
+            keys => words::list(keys),
+        }
     }
 
     pub(super) fn has_user_agent(&self) -> bool {
@@ -111,9 +138,9 @@ impl Pattern {
     /// Every variable with its value; `None` if the line does not have the format. What follows
     /// its end is not looked at.
     fn values<'s, 'l>(&'s self, line: &'l str) -> Option<Vec<(&'s Variable, &'l str)>> {
-        let mut values = Vec::with_capacity(self.0.len());
+        let mut values = Vec::with_capacity(self.pieces.len());
         let mut rest = line;
-        let mut pieces = self.0.iter().peekable();
+        let mut pieces = self.pieces.iter().peekable();
         while let Some(piece) = pieces.next() {
             match piece {
                 Piece::Text(text) => rest = rest.strip_prefix(text.as_str())?,
