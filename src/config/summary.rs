@@ -116,6 +116,7 @@ fn access_log(log: &AccessLog) -> String {
     let format = match log.format {
         AccessLogFormat::Json => "JSON",
         AccessLogFormat::Combined => "combined",
+        AccessLogFormat::Extended => "extended",
     };
     let lines = match log.lines {
         LinesKept::All => "all requests",

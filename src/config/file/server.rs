@@ -192,6 +192,8 @@ pub enum AccessLogFormat {
     Json,
     /// As Apache and nginx write them.
     Combined,
+    /// The same, and behind it what became of the request, as `name=value`.
+    Extended,
 }
 
 /// Which requests get a line in the access log.

@@ -127,7 +127,9 @@ impl Line {
         self.bytes.clear();
         match self.format {
             AccessLogFormat::Json => self.begin_json(settings, request, stamp, now),
-            AccessLogFormat::Combined => self.begin_combined(settings, request, stamp, now),
+            AccessLogFormat::Combined | AccessLogFormat::Extended => {
+                self.begin_combined(settings, request, stamp, now);
+            }
         }
     }
 
@@ -218,7 +220,7 @@ impl Line {
         to.extend_from_slice(before);
         match self.format {
             AccessLogFormat::Json => self.end_json(outline, to),
-            AccessLogFormat::Combined => {
+            AccessLogFormat::Combined | AccessLogFormat::Extended => {
                 // What nginx writes of clients that left before they were answered.
                 let status = if outline.status == 0 { 499 } else { outline.status };
                 number(to, b" ", status.into());
@@ -226,6 +228,9 @@ impl Line {
             }
         }
         to.extend_from_slice(after);
+        if self.format == AccessLogFormat::Extended {
+            end_extended(outline, to);
+        }
         to.push(b'\n');
     }
 
@@ -250,10 +255,7 @@ impl Line {
             to.push(b'"');
         }
         to.extend_from_slice(b",\"request_id\":\"");
-        match outline.request_id {
-            Id::Number(id) => to.extend_from_slice(&hex(id)),
-            Id::Text(id) => to.extend_from_slice(id.as_bytes()), // of a few harmless characters
-        }
+        request_id(to, outline);
         to.push(b'"');
         if let Some(trace) = &self.trace {
             to.extend_from_slice(b",\"trace_id\":\"");
@@ -274,6 +276,40 @@ impl Line {
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.bytes.capacity() <= MAX_SPARE
     }
+}
+
+fn request_id(to: &mut Vec<u8>, outline: &Outline<'_>) {
+    match outline.request_id {
+        Id::Number(id) => to.extend_from_slice(&hex(id)),
+        Id::Text(id) => to.extend_from_slice(id.as_bytes()), // of a few harmless characters
+    }
+}
+
+/// What became of the request, in words without blanks; `-` for what is not known.
+fn end_extended(outline: &Outline<'_>, to: &mut Vec<u8>) {
+    let reason = outline.cause.and_then(Cause::reason);
+    for (name, value) in [
+        (" pool=", outline.pool),
+        (" backend=", outline.backend),
+        (" cause=", outline.cause.map(Cause::as_str)),
+        (" reason=", reason.map(|reason| reason.as_str())),
+        (" problem=", outline.problem.map(ProblemKind::as_str)),
+        (" end=", Some(outline.end.as_str())),
+    ] {
+        to.extend_from_slice(name.as_bytes());
+        to.extend_from_slice(value.unwrap_or("-").as_bytes());
+    }
+    number(to, b" attempts=", outline.attempts.into());
+    to.extend_from_slice(b" request_id=");
+    request_id(to, outline);
+    number(to, b" duration_us=", outline.nanos / 1_000);
+    let micros = outline.phases.map(|nanos| nanos / 1_000);
+    number(to, b" body_us=", micros[Phase::Body as usize]);
+    number(to, b" queue_us=", micros[Phase::Queue as usize]);
+    number(to, b" connect_us=", micros[Phase::Connect as usize]);
+    number(to, b" failed_us=", micros[Phase::Failed as usize]);
+    number(to, b" head_us=", micros[Phase::Head as usize]);
+    number(to, b" transfer_us=", micros[Phase::Transfer as usize]);
 }
 
 /// A referer may carry the query of another page.

@@ -42,7 +42,7 @@ fn text(format: AccessLogFormat, second: u64) -> String {
             let month = u8::from(month);
             format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
         }
-        AccessLogFormat::Combined => {
+        AccessLogFormat::Combined | AccessLogFormat::Extended => {
             let month = &month.to_string()[..3];
             format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
         }

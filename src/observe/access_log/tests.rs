@@ -101,6 +101,34 @@ fn combined_is_what_others_call_so() {
 }
 
 #[test]
+fn extended_is_combined_and_what_became_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&dir.path().join("log"), AccessLogFormat::Extended);
+    let refused = Outline {
+        status: 400,
+        pool: None,
+        backend: None,
+        cause: None,
+        problem: Some(ProblemKind::BadRequest),
+        ..outline()
+    };
+    let text = logged(settings, &[(Some(head()), outline()), (None, refused)]);
+    let start = "192.0.2.7 - - [21/Nov/2026:06:07:08 +0000]";
+    let times = "attempts=1 request_id=id-1 duration_us=8000 body_us=0 queue_us=1 connect_us=0 \
+                 failed_us=0 head_us=7000 transfer_us=0";
+    let problem = ProblemKind::BadRequest.as_str();
+    assert_eq!(
+        text,
+        format!(
+            "{start} \"GET /a?b=c HTTP/1.1\" 200 64 \"http://x/y?z\" \"curl\" pool=shop \
+             backend=shop-1 cause=bound reason=- problem=- end=complete {times}\n\
+             {start} \"-\" 400 64 \"-\" \"-\" pool=- backend=- cause=- reason=- \
+             problem={problem} end=complete {times}\n"
+        )
+    );
+}
+
+#[test]
 fn queries_can_be_left_out_wherever_they_stand() {
     let dir = tempfile::tempdir().unwrap();
     for format in [AccessLogFormat::Json, AccessLogFormat::Combined] {
