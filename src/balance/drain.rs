@@ -349,7 +349,7 @@ impl Drain {
         let alone = match left.sessions {
             0 => Some(Duration::ZERO),
             _ if rate > 0.0 => Some(seconds(sessions / rate)),
-            _ => Some(idle_timeout).filter(|idle| now.since(self.since) < *idle),
+            _ => Some((self.since + idle_timeout).since(now)).filter(|rest| !rest.is_zero()),
         };
         let by_sessions = match (alone, self.deadline) {
             (alone, None) => alone,
@@ -374,7 +374,8 @@ impl Drain {
                 Some(deadline.since(now) + seconds(pace))
             }
         };
-        Some((now + by_sessions?.max(by_tunnels?)).max(self.patience))
+        let unknown = self.deadline.map_or(self.patience, |end| self.patience.min(end));
+        Some((now + by_sessions?.max(by_tunnels?)).max(unknown))
     }
 
     pub(super) fn progress(

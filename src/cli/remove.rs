@@ -13,8 +13,9 @@ Examples:
   stickler drain shop/shop-4 --wait && stickler remove shop/shop-4
   stickler plan --remove shop/shop-4      what it would do, without doing it
 
-While sessions are bound to it, it stays, takes no new ones, and is gone when they have left. If the
-configuration file or discovery still lists it, it comes back with the next reload.
+While sessions are bound to it, it stays, takes no new ones, and is gone when they have left. One in
+maintenance goes at once: its sessions move when they come. If the configuration file or discovery
+still lists it, it comes back with the next reload.
 
 Exit codes:
   0  it is removed, or leaving

@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   stickler sessions                                counts by backend
   stickler sessions show 9a0c1f2e3d4b5a69          where a session is bound, and why
-  stickler sessions release 9a0c1f2e3d4b5a69       its next request begins a new one
+  stickler sessions release 9a0c1f2e3d4b5a69       its next request may go elsewhere
   stickler sessions release --all shop/shop-1      the same for everybody who is bound there
 
 A session's id is in the access log.";
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
                 let session: Session = client.delete(&path(id)?).await?;
                 remote.print(terminal, &session, || {
                     format!(
-                        "session {} is released: its next request begins a new one\n",
+                        "session {} is released: its next request goes wherever a new session would\n",
                         session.id
                     )
                 })

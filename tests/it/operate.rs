@@ -77,6 +77,21 @@ fn a_drain_that_is_waited_for_ends_when_the_backend_is_empty() {
 }
 
 #[test]
+fn who_only_waits_changes_nothing_about_the_drain() {
+    let apps = apps::<2>();
+    let (proxy, admin) = proxy(&[&apps[0], &apps[1]]);
+    let mut visitor = Visitor::new(proxy.address());
+    let home = visitor.visit()[..2].to_owned();
+    let target = format!("pool/{home}");
+    assert_eq!(run(&admin, &["drain", &target, "--deadline", "300ms"]).code, Some(0));
+    let waiting = start(&admin, &["drain", &target, "--wait"]);
+    // Had that begun the drain anew, there would be no deadline, and nobody would have to.
+    wait_until("the visitor has moved", || visitor.visit().contains("moved"));
+    let ended = waiting.end();
+    assert!(ended.stdout.contains("is drained"), "{ended:?}");
+}
+
+#[test]
 fn exit_codes_tell_how_a_drain_went() {
     let apps = apps::<2>();
     let (proxy, admin) = proxy(&[&apps[0], &apps[1]]);

@@ -54,7 +54,7 @@ pub(super) async fn show(
 
 /// Let a session go
 ///
-/// Its next request begins a new one, wherever there is room for it.
+/// Its next request goes wherever that of a new session would.
 #[utoipa::path(delete, path = "/v1/sessions/{session}", tag = "sessions", operation_id = "release_session",
     params(("session" = String, Path, pattern = "^[0-9a-f]{16}$", description = "The session's id, as logs have it: 16 hexadecimal digits")),
     responses(
@@ -76,7 +76,7 @@ pub(super) async fn release(
 
 /// Let all sessions of a backend go
 ///
-/// The next request of each begins a new one, wherever there is room for it.
+/// The next request of each goes wherever that of a new session would.
 #[utoipa::path(post, path = "/v1/pools/{pool}/backends/{backend}/release", tag = "sessions",
     operation_id = "release_backend",
     params(

@@ -281,6 +281,7 @@ fn a_drain_that_goes_on_after_a_restart_waits_for_those_that_it_does_not_know() 
     pool.set(id("b0"), Condition::AskedToDrain, true, now);
     assert!(pool.resume_drain(id("b0"), deadline(10 * MINUTE, 1), since, now).is_none());
     assert!(pool.tick(now).is_empty());
+    assert_eq!(progress(&pool, now).estimated_end, Some(since + 10 * MINUTE), "the deadline");
     let token = |session| Grant {
         backend: id("b0"),
         session: SessionId::from_bits(session),
@@ -299,7 +300,11 @@ fn the_end_is_estimated_from_the_rate_the_policy_and_the_idle_timeout() {
     let (pool, mut grants) = pool_with(100);
     begin(&pool, NONE);
     pool.tick(start());
-    assert_eq!(progress(&pool, start()).estimated_end, Some(start() + 30 * MINUTE));
+    let asleep = Some(start() + 30 * MINUTE);
+    for minutes in [0, 10, 29] {
+        assert_eq!(progress(&pool, start() + minutes * MINUTE).estimated_end, asleep);
+    }
+    assert_eq!(progress(&pool, start() + 31 * MINUTE).estimated_end, None, "they came again");
     for (second, grant) in grants.iter_mut().take(20).enumerate() {
         let now = start() + second as u32 * SECOND;
         pool.ledger().end(grant.session);

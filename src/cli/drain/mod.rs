@@ -6,10 +6,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::remote::{Remote, Target, Unanswered};
+use super::remote::{Client, Remote, Target, Unanswered};
 use super::table::count;
 use super::terminal::Terminal;
-use crate::admin::view::{Backend, Drain, DrainOrder, Span};
+use crate::admin::view::{Backend, BackendDetail, Drain, DrainOrder, Span};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
   stickler drain shop/shop-1 --deadline 0s --wait        move everybody with the next request
 
 What is not given is as `[pools.NAME.drain]` says. To drain again changes the policy, and the
-deadline counts from then.
+deadline counts from then; with --wait and nothing else, a drain that is under way is waited for.
 
 Exit codes:
   0  it drains; with --wait: it is drained, and every session had left by the deadline
@@ -70,6 +70,11 @@ pub(super) struct Policy {
 }
 
 impl Policy {
+    fn says_nothing(&self) -> bool {
+        let Policy { deadline, move_idle_after, moves_per_second } = self;
+        deadline.is_none() && move_idle_after.is_none() && moves_per_second.is_none()
+    }
+
     pub(super) fn order(&self, force: bool) -> DrainOrder {
         DrainOrder {
             deadline: self.deadline.map(Span),
@@ -84,6 +89,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let client = args.remote.client()?;
     let order = args.policy.order(args.force);
     super::runtime()?.block_on(async {
+        if args.wait && args.policy.says_nothing() && is_under_way(args, &client).await? {
+            return watch::wait(args, &client, terminal).await;
+        }
         let answer = client.post(&args.target.path("/drain"), &order).await;
         let backend: Backend = answer.map_err(refused)?;
         if args.wait {
@@ -98,6 +106,12 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         };
         terminal.print(&format!("{}: {how}\n", args.target))
     })
+}
+
+/// Does the backend drain already?
+async fn is_under_way(args: &Args, client: &Client) -> Result<bool, Failure> {
+    let backend: BackendDetail = client.get(&args.target.path("")).await?;
+    Ok(backend.backend.drain.is_some_and(|drain| drain.ended.is_none()))
 }
 
 /// The refusal that `--force` overrides has a code of its own.

@@ -105,6 +105,25 @@ pub enum Act {
     LogOut,
 }
 
+impl Session {
+    /// What there is of it from `start` on, with times that count from there. If that is less than
+    /// any session it is nothing.
+    fn rest(mut self, start: Duration) -> Option<Session> {
+        self.steps.retain(|step| step.due >= start);
+        if self.steps.len() < FEWEST {
+            return None;
+        }
+        self.steps[0].act = Act::LogIn;
+        let begin = self.steps[0].due;
+        self.steps.iter_mut().for_each(|step| step.due -= start);
+        for window in &mut self.windows {
+            window.retain(|due| *due >= begin);
+            window.iter_mut().for_each(|due| *due -= start);
+        }
+        Some(self)
+    }
+}
+
 impl Weights {
     /// The weight of each of so many users, the heaviest first; 1 on average.
     pub fn of(self, users: usize) -> Vec<f64> {
@@ -126,24 +145,26 @@ impl Weights {
 }
 
 impl Workload {
-    /// All sessions, in the order of their arrival.
+    /// All sessions, in the order of their arrival. The load is there at once: some sessions are
+    /// under way at the start, and of these there is the rest.
     pub fn sessions(&self) -> Vec<Session> {
         let weights = self.weights.of(self.users.max(1));
         let mut rng = StdRng::seed_from_u64(self.seed);
         let usual = self.rate * (1.0 - self.hot.unwrap_or_default());
         let Ok(gaps) = Exp::new(usual / self.mean_requests(&weights)) else { return Vec::new() };
         let mut sessions = Vec::new();
-        let mut arrival = 0.0;
-        loop {
-            arrival += gaps.sample(&mut rng);
-            if arrival >= self.length.as_secs_f64() {
-                break;
-            }
+        // Who came any earlier has left.
+        let start = self.think.mean().mul_f64(self.requests * LONGEST);
+        let end = (start + self.length).as_secs_f64();
+        let mut arrival = gaps.sample(&mut rng);
+        while arrival < end {
             let user = rng.random_range(0..weights.len());
-            let number = sessions.len() as u64 + 1;
-            let arrival = Duration::from_secs_f64(arrival);
-            sessions.push(self.session(number, user, weights[user], arrival, &mut rng));
+            let at = Duration::from_secs_f64(arrival);
+            sessions.extend(self.session(user, weights[user], at, &mut rng).rest(start));
+            arrival += gaps.sample(&mut rng);
         }
+        sessions.sort_by_key(|session| session.steps[0].due);
+        (1..).zip(&mut sessions).for_each(|(number, session)| session.number = number);
         sessions.extend(self.hot.map(|share| self.hot_session(share * self.rate, &mut rng)));
         sessions
     }
@@ -167,14 +188,7 @@ impl Workload {
         (requests.round() as usize).max(FEWEST)
     }
 
-    fn session(
-        &self,
-        number: u64,
-        user: usize,
-        weight: f64,
-        arrival: Duration,
-        rng: &mut StdRng,
-    ) -> Session {
+    fn session(&self, user: usize, weight: f64, arrival: Duration, rng: &mut StdRng) -> Session {
         let all = self.length_of(weight, rng);
         let density = weight.clamp(1.0, self.densest.max(1.0));
         let requests = ((all as f64 * density / weight.max(1.0)).round() as usize).max(FEWEST);
@@ -199,7 +213,7 @@ impl Workload {
             };
             steps.push(Step { due, act });
         }
-        Session { number, user: user + 1, steps, windows }
+        Session { number: 0, user: user + 1, steps, windows }
     }
 
     /// So many requests, in so many windows less the first.
@@ -266,8 +280,24 @@ mod tests {
     }
 
     fn all_requests(sessions: &[Session]) -> usize {
-        let windows = |s: &Session| s.windows.iter().map(Vec::len).sum::<usize>();
-        sessions.iter().map(|s| s.steps.len() + windows(s)).sum()
+        dues(sessions).count()
+    }
+
+    fn dues(sessions: &[Session]) -> impl Iterator<Item = Duration> {
+        let windows = |s: &Session| s.windows.concat();
+        sessions.iter().flat_map(move |s| s.steps.iter().map(|step| step.due).chain(windows(s)))
+    }
+
+    #[test]
+    fn the_load_is_there_at_once() {
+        for seed in 0..5 {
+            let sessions = Workload { seed, ..workload() }.sessions();
+            for second in [0, 1, 2, 50, 99] {
+                let (from, to) = (Duration::from_secs(second), Duration::from_secs(second + 1));
+                let count = dues(&sessions).filter(|due| (from..to).contains(due)).count();
+                assert!((350..=650).contains(&count), "{count} in second {second}, seed {seed}");
+            }
+        }
     }
 
     #[test]
@@ -279,7 +309,8 @@ mod tests {
     #[test]
     fn arrivals_are_poisson_with_the_rate_that_was_asked_for() {
         let sessions = workload().sessions();
-        let requests = all_requests(&sessions) as f64;
+        let in_time = |due: &Duration| *due < workload().length;
+        let requests = dues(&sessions).filter(in_time).count() as f64;
         assert!((requests / 50_000.0 - 1.0).abs() < 0.05, "{requests}");
         let arrivals: Vec<f64> = sessions.iter().map(|s| s.steps[0].due.as_secs_f64()).collect();
         let gaps: Vec<f64> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
