@@ -61,6 +61,20 @@ fn the_cost_is_what_the_busiest_has_more_than_in_the_even_world() {
     close(figures.requests.jain, 16.0 / (4.0 * 4.48));
     close(figures.requests.variation, 0.12f64.sqrt());
     close(figures.sessions.peak_to_mean, 2.0);
+    assert_eq!((figures.blast_radius.sessions, figures.blast_radius.share), (8, 0.5));
+}
+
+/// The same in words, of ten times as much: a hundred requests would be too few.
+#[test]
+fn the_sentence_knows_whether_anything_sticks() {
+    let mut meter = Meter::default();
+    let zero = (0, 0);
+    meter.read((0..4).map(|i| reading(i, 1, zero, zero, 0)).collect::<Vec<_>>(), at(0));
+    let worked = [(400, 300), (200, 300), (200, 200), (200, 200)];
+    let read =
+        |(i, (real, even)): (usize, (u64, u64))| reading(i, 1, (real, real), (even, even), 0);
+    meter.read(worked.into_iter().enumerate().map(read).collect::<Vec<_>>(), at(1));
+    let figures = meter.figures(Window::Short).unwrap();
     let words = |is_sticky| figures.in_words(Window::Short, is_sticky, |_| Some("shop-0"));
     assert_eq!(
         words(true),
@@ -73,7 +87,6 @@ fn the_cost_is_what_the_busiest_has_more_than_in_the_even_world() {
         "Sessions do not stick here, which costs nothing: shop-0 has 1.60 times its fair share of \
          the in-flight time in the last second."
     );
-    assert_eq!((figures.blast_radius.sessions, figures.blast_radius.share), (8, 0.5));
 }
 
 #[test]
