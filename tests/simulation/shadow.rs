@@ -429,7 +429,9 @@ impl Shadow {
     pub fn bound(&self, id: BackendId, factor: f32) -> Option<u32> {
         let share = self.share(id)?;
         let in_flight: u32 = self.known.values().map(|b| b.in_flight).sum::<u32>() + 1;
-        Some((factor * share * in_flight as f32).ceil().max(1.0) as u32)
+        let exact = f64::from(factor) * f64::from(share) * f64::from(in_flight);
+        // What is a whole number but for the rounding of a float is that number.
+        Some((exact * (1.0 - 1e-6)).ceil().max(1.0) as u32)
     }
 
     /// The priority of those that take new sessions now.
