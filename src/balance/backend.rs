@@ -355,12 +355,26 @@ impl Backend {
     /// Hands free places to those who wait: for this backend, or for any; whoever has waited
     /// longest goes first. The bound on the load of sessions holds back those who wait for this
     /// backend, and them alone.
+    #[inline]
     pub(super) fn call_waiters(self: &Arc<Self>) {
+        if self.is_waited_for() {
+            self.call_those_who_wait();
+        }
+    }
+
+    /// Does anybody wait who might be called?
+    #[inline]
+    fn is_waited_for(&self) -> bool {
+        self.queue.len() > 0 || self.shared.queue().len() > 0
+    }
+
+    #[cold]
+    fn call_those_who_wait(self: &Arc<Self>) {
         let any = self.shared.queue();
         if self.load.has_departed.load(Ordering::Relaxed) {
             return;
         }
-        while self.queue.len() > 0 || any.len() > 0 {
+        while self.is_waited_for() {
             let state = self.state();
             let takes_new = state.accepts_new() && self.weight() > 0;
             let own_limit = self.limit();

@@ -53,7 +53,7 @@ pub use cause::{Cause, Reason, Unavailable};
 pub use drain::{DrainPolicy, DrainProgress, Refused};
 pub use identity::{Address, BackendId, BackendSpec};
 pub use in_flight::{InFlight, Outcome};
-pub use pool::{Ask, Decision, Placement, Pool, PoolSpec, Transition};
+pub use pool::{Ask, Decision, Placement, Pool, PoolSpec, Transition, View};
 pub use rand_core::Rng;
 pub use state::{BackendState, Condition};
 pub use time::Timestamp;

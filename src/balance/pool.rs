@@ -16,6 +16,7 @@ mod shadow;
 mod shadow_tests;
 #[cfg(test)]
 mod tests;
+mod view;
 #[cfg(test)]
 mod waiting_tests;
 
@@ -28,6 +29,7 @@ use arc_swap::ArcSwap;
 use self::draining::Change;
 pub use self::place::{Ask, Decision};
 pub(super) use self::policy::Policy;
+pub use self::view::View;
 use super::affinity::{AffinitySpec, FirstBurst, Ledger, Released, SessionId};
 use super::balancer::Balance;
 use super::cost::Moves;
@@ -86,6 +88,8 @@ pub struct Pool {
     name: Box<str>,
     /// What placements read, without a lock: the policy and who it is for.
     members: ArcSwap<Members>,
+    /// How often `members` have changed, for those who keep a [`View`] of them.
+    edition: AtomicU64,
     /// Held while a change is turned into new `members`.
     change: Mutex<Keeping>,
     /// Whose turn it is, for round robin, in either world; outlives `members`.
@@ -150,6 +154,7 @@ impl Pool {
         let pool = Pool {
             name: spec.name.as_str().into(),
             members: ArcSwap::from_pointee(Members::none(policy)),
+            edition: AtomicU64::new(0),
             change: Mutex::default(),
             positions: Default::default(),
             shared: Shared::new(policy.counts_total(), policy.queues_above()),
@@ -235,6 +240,7 @@ impl Pool {
         let recipe = Recipe { policy, positions: &self.positions, weight: &weight };
         let former = self.members.load();
         self.members.store(Arc::new(Members::new(all, &recipe, Some(&former))));
+        self.edition.fetch_add(1, Ordering::Release);
     }
 
     /// Tells those who wait what a change of state means for them. Not under the change lock.

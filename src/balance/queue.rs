@@ -90,6 +90,7 @@ impl Queue {
     }
 
     /// Requests that wait.
+    #[inline]
     pub(super) fn len(&self) -> u32 {
         self.len.load(Ordering::SeqCst)
     }
@@ -118,10 +119,13 @@ impl Queue {
     }
 
     /// When the first who may go to `backend` asked.
+    #[inline]
     pub(super) fn first(&self, backend: BackendId) -> Option<Timestamp> {
-        if self.len() == 0 {
-            return None;
-        }
+        if self.len() == 0 { None } else { self.first_of_those(backend) }
+    }
+
+    #[cold]
+    fn first_of_those(&self, backend: BackendId) -> Option<Timestamp> {
         self.lock().iter().find(|waiter| waiter.may_go_to(backend)).map(|waiter| waiter.since)
     }
 

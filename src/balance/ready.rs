@@ -2,6 +2,7 @@
 
 mod least;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -136,8 +137,11 @@ impl Candidates<'_> {
     /// The less loaded of two: fewer requests in flight for its weight, and if those are equal,
     /// fewer sessions for its weight, which will bring more. Of equals the first.
     pub fn less_loaded(&self, a: usize, b: usize) -> usize {
-        let load = |index| (self.ready.relative_load(index), self.sessions(index));
-        if load(b) < load(a) { b } else { a }
+        match self.ready.relative_load(b).cmp(&self.ready.relative_load(a)) {
+            Ordering::Less => b,
+            Ordering::Greater => a,
+            Ordering::Equal => self.fewer_sessions(a, b),
+        }
     }
 
     /// The one of two with fewer sessions for its weight. Of equals the first.

@@ -34,9 +34,14 @@ impl Timestamp {
         self.0 / 1_000_000
     }
 
+    /// How many nanoseconds after `earlier` this is; none when it is not.
+    pub(super) const fn nanos_since(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     pub const fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos_since(earlier))
     }
 }
 

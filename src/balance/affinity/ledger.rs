@@ -21,7 +21,7 @@ use dashmap::mapref::entry::Entry;
 use foldhash::fast::FixedState;
 
 use self::arrival::{Arrival, Formers};
-use super::SessionId;
+use super::{SessionId, nanos};
 use crate::balance::drain::Departure;
 use crate::balance::{Backend, BackendId, Cause, Timestamp};
 
@@ -64,10 +64,6 @@ pub struct Residence {
 
 fn grain(idle_timeout: Duration) -> Duration {
     (idle_timeout / 64).max(Duration::from_millis(1))
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug)]
@@ -220,7 +216,7 @@ impl Ledger {
         let last = stay.last_seen();
         // Either way: a clock that was ahead must not keep the session for ever. What drains
         // wants to know exactly who has paused.
-        let elapsed = nanos(now.since(last).max(last.since(now)));
+        let elapsed = now.nanos_since(last).max(last.nanos_since(now));
         if elapsed >= self.grain.load(Ordering::Relaxed) || backend.is_leaving() {
             stay.last_seen.store(now.as_nanos(), Ordering::Relaxed);
         }

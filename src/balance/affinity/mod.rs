@@ -6,6 +6,7 @@
 
 mod first_burst;
 mod ledger;
+mod lifetimes;
 mod released;
 mod token;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(super) use first_burst::{First, FirstBurst};
 pub use ledger::{Ledger, Residence};
+pub(super) use lifetimes::Lifetimes;
 pub(super) use released::Released;
 pub use token::{Key, Keyring, TOKEN_LEN, TokenText};
 
@@ -67,6 +69,13 @@ pub struct Grant {
     pub issued: Timestamp,
     /// When the client's token was last renewed; the idle timeout counts from here.
     pub refreshed: Timestamp,
+}
+
+impl Grant {
+    /// The same with a new token. A clock that was ahead is put right.
+    pub(super) fn refreshed_at(&self, now: Timestamp) -> Grant {
+        Grant { issued: self.issued.min(now), refreshed: now, ..*self }
+    }
 }
 
 /// What a request asks for, before anybody has looked whether it can be had.
@@ -310,50 +319,13 @@ impl AffinitySpec {
         (self.idle_timeout / 20).min(Duration::from_secs(60))
     }
 
-    /// Should the client be told again? Also if the token's times lie ahead: it was made by a clock
-    /// that has been put right since, and would never grow old.
-    pub fn is_refresh_due(&self, grant: &Grant, now: Timestamp) -> bool {
-        let interval = self.refresh_interval();
-        now.since(grant.refreshed) >= interval
-            || grant.refreshed.max(grant.issued).since(now) > interval
-    }
-
     /// Is this session one of those that are routed freely?
+    #[inline]
     pub fn frees(&self, session: SessionId) -> bool {
         self.unstick.is_some_and(|unstick| unstick.arm(session) == Arm::Free)
     }
-
-    /// Is the session of this grant over at `now`?
-    pub fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
-        now.since(grant.issued) > self.absolute_timeout
-            || now.since(grant.refreshed) > self.idle_timeout + self.refresh_interval()
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_are_sliding_and_absolute() {
-        let spec = AffinitySpec {
-            mode: Mode::Cookie,
-            idle_timeout: Duration::from_secs(100),
-            absolute_timeout: Duration::from_secs(1_000),
-            ..AffinitySpec::default()
-        };
-        assert_eq!(spec.refresh_interval(), Duration::from_secs(5));
-        let at = |secs: u64| Timestamp::from_millis(secs * 1_000);
-        let grant = |issued, refreshed| Grant {
-            backend: BackendId::new("p", "b"),
-            session: SessionId::from_bits(1),
-            issued: at(issued),
-            refreshed: at(refreshed),
-        };
-        assert!(!spec.is_over(&grant(0, 0), at(105)));
-        assert!(spec.is_over(&grant(0, 0), at(106)), "idle");
-        assert!(!spec.is_over(&grant(0, 950), at(1_000)));
-        assert!(spec.is_over(&grant(0, 1_000), at(1_001)), "busy, but too old");
-        assert!(!spec.is_over(&grant(500, 500), at(400)), "another proxy's clock is ahead");
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

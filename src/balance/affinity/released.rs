@@ -53,6 +53,7 @@ impl Released {
     }
 
     /// Is this the token of a session that was released after the token was made?
+    #[inline]
     pub(in crate::balance) fn has(&self, grant: &Grant) -> bool {
         self.len.load(Ordering::Relaxed) > 0
             && self

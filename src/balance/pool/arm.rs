@@ -18,7 +18,7 @@ impl Pool {
 
     /// Is the session of this grant over?
     pub fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
-        self.members.load().policy().affinity.is_over(grant, now)
+        self.members.load().policy().lifetimes.is_over(grant, now)
     }
 
     /// Why a session is to leave for another pool with its present request, if it is: no backend of

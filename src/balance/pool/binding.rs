@@ -1,10 +1,15 @@
 //! After the answer: which session was that, where does it live, and what is the client told?
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Placement, Pool};
-use crate::balance::affinity::{Binding, Establish, Grant, Hint, Mode, SessionId, Wish};
+use crate::balance::affinity::{
+    AffinitySpec, Binding, Establish, Grant, Hint, Mode, SessionId, Wish,
+};
 use crate::balance::drain::Seen;
+use crate::balance::members::Members;
 use crate::balance::{Backend, BackendId, Cause, Reason, Rng, Timestamp};
 
 impl Pool {
@@ -13,6 +18,19 @@ impl Pool {
     /// answer is none. `wish` is what the app wants done with the session.
     pub fn bind(
         &self,
+        hint: &Hint,
+        placement: &Placement,
+        wish: Option<Wish>,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+    ) -> Binding {
+        self.bind_among(|| self.members.load(), hint, placement, wish, now, rng)
+    }
+
+    /// The same; `members` gives the latest, which most of those who are free do without.
+    pub(super) fn bind_among<M: Deref<Target = Arc<Members>>>(
+        &self,
+        members: impl FnOnce() -> M,
         hint: &Hint,
         placement: &Placement,
         wish: Option<Wish>,
@@ -29,12 +47,18 @@ impl Pool {
         match (*hint, cause) {
             (hint, Cause::New | Cause::Free) => {
                 let former = self.expired(&hint);
-                if *cause == Cause::Free && !self.pins(wish) {
-                    return if former { Binding::Revoke } else { Binding::Keep };
+                let nothing = if former { Binding::Revoke } else { Binding::Keep };
+                if *cause == Cause::Free && wish != Some(Wish::Pin) {
+                    return nothing;
+                }
+                let members = members();
+                let affinity = &members.policy().affinity;
+                if *cause == Cause::Free && !may_pin(affinity) {
+                    return nothing;
                 }
                 let session = session.unwrap_or_else(|| SessionId::random(rng));
                 // One that will be routed freely lives nowhere.
-                if !self.affinity().frees(session) {
+                if !affinity.frees(session) {
                     self.ledger.settle(session, backend, now, *cause);
                 }
                 Binding::Issue(Grant {
@@ -44,7 +68,7 @@ impl Pool {
                     refreshed: now,
                 })
             }
-            (hint, Cause::Unstuck) => self.unstuck(&hint, now),
+            (hint, Cause::Unstuck) => self.unstuck(&members(), &hint, now),
             (Hint::Free | Hint::First(_), _) | (Hint::Key(_), Cause::Detoured(_)) => Binding::Keep,
             (Hint::Key(key), cause) => {
                 let session = SessionId::from_bits(key);
@@ -62,7 +86,10 @@ impl Pool {
                 self.ledger.settle(grant.session, backend, now, *cause);
                 Binding::Issue(Grant { backend: backend.id(), refreshed: now, ..grant })
             }
-            (Hint::Bound(grant), cause) => self.stay(&grant, *cause == Cause::Bound, backend, now),
+            (Hint::Bound(grant), cause) => {
+                let is_at_home = *cause == Cause::Bound;
+                self.stay(&members(), &grant, is_at_home, backend, now)
+            }
         }
     }
 
@@ -77,16 +104,12 @@ impl Pool {
 
     /// A session that is routed freely: it lives nowhere, and nobody waits for it or loses it. Its
     /// token stays as it is, and is kept from growing old.
-    fn unstuck(&self, hint: &Hint, now: Timestamp) -> Binding {
+    fn unstuck(&self, members: &Members, hint: &Hint, now: Timestamp) -> Binding {
         match *hint {
             Hint::Bound(grant) => {
                 self.ledger.end(grant.session);
-                match self.affinity().is_refresh_due(&grant, now) {
-                    true => Binding::Issue(Grant {
-                        issued: grant.issued.min(now),
-                        refreshed: now,
-                        ..grant
-                    }),
+                match members.policy().lifetimes.is_refresh_due(&grant, now) {
+                    true => Binding::Issue(grant.refreshed_at(now)),
                     false => Binding::Keep,
                 }
             }
@@ -128,15 +151,6 @@ impl Pool {
         true
     }
 
-    /// Does a session begin with an answer to a request that was free?
-    fn pins(&self, wish: Option<Wish>) -> bool {
-        let may_pin = || {
-            let affinity = self.affinity();
-            affinity.mode == Mode::Cookie && affinity.establish == Establish::OnDemand
-        };
-        wish == Some(Wish::Pin) && may_pin()
-    }
-
     /// When the session of a token was seen last, as well as anybody knows. `stay` is what the
     /// ledger says of it.
     pub(super) fn seen(&self, grant: &Grant, stay: Option<(BackendId, Timestamp)>) -> Seen {
@@ -150,8 +164,14 @@ impl Pool {
     }
 
     /// A session that keeps its home, whether it was served there or not.
-    fn stay(&self, grant: &Grant, is_at_home: bool, backend: &Backend, now: Timestamp) -> Binding {
-        let members = self.members.load();
+    fn stay(
+        &self,
+        members: &Members,
+        grant: &Grant,
+        is_at_home: bool,
+        backend: &Backend,
+        now: Timestamp,
+    ) -> Binding {
         let home = members.get(grant.backend);
         if let Some(home) = home
             && let Some(since) = self.ledger.see(grant.session, home, now)
@@ -164,13 +184,11 @@ impl Pool {
             }
             self.ledger.settle(grant.session, home, now, Cause::Bound);
         }
-        let is_due = members.policy().affinity.is_refresh_due(grant, now)
+        let is_due = members.policy().lifetimes.is_refresh_due(grant, now)
             // It was to leave, and nobody else took it.
             || home.is_some_and(|home| self.is_released(grant, home));
         match is_due {
-            true => {
-                Binding::Issue(Grant { issued: grant.issued.min(now), refreshed: now, ..*grant })
-            }
+            true => Binding::Issue(grant.refreshed_at(now)),
             false => Binding::Keep,
         }
     }
@@ -198,7 +216,13 @@ impl Pool {
     }
 
     /// Has an operator released this session since its token was made?
+    #[inline]
     pub(super) fn is_released(&self, grant: &Grant, home: &Backend) -> bool {
         home.has_released(grant.refreshed) || self.released.has(grant)
     }
+}
+
+/// May a session begin with an answer to a request that was free?
+fn may_pin(affinity: &AffinitySpec) -> bool {
+    affinity.mode == Mode::Cookie && affinity.establish == Establish::OnDemand
 }

@@ -66,26 +66,36 @@ impl Pool {
         now: Timestamp,
         rng: &mut dyn Rng,
     ) -> Result<Decision, Unavailable> {
-        let members = self.members.load();
-        let placing = Placing { pool: self, members: &members, ask, now };
-        let mut decision = match ask.hint {
+        self.place_among(&self.members.load(), ask, now, rng)
+    }
+
+    /// Decides where a request goes among these members, who are the latest.
+    pub(super) fn place_among(
+        &self,
+        members: &Members,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+    ) -> Result<Decision, Unavailable> {
+        let placing = Placing { pool: self, members, ask, now };
+        let mut decision = match &ask.hint {
             Hint::Free => placing.anywhere(placing.unbound(), None, rng),
-            Hint::First(client) => placing.first(client, rng),
-            Hint::Bound(grant) if members.policy().affinity.is_over(&grant, now) => {
+            Hint::First(client) => placing.first(*client, rng),
+            Hint::Bound(grant) if members.policy().lifetimes.is_over(grant, now) => {
                 placing.anywhere(placing.unbound(), None, rng)
             }
             Hint::Bound(grant) if placing.frees(grant.session) => {
                 placing.anywhere(Cause::Unstuck, None, rng)
             }
-            Hint::Bound(grant) => placing.bound(&grant, rng),
-            Hint::Key(key) if placing.frees(SessionId::from_bits(key)) => {
+            Hint::Bound(grant) => placing.bound(grant, rng),
+            Hint::Key(key) if placing.frees(SessionId::from_bits(*key)) => {
                 placing.anywhere(Cause::Unstuck, None, rng)
             }
-            Hint::Key(key) => placing.keyed(key),
+            Hint::Key(key) => placing.keyed(*key),
         };
         match &mut decision {
             Ok(Decision::Place(placement, in_flight)) => {
-                cast(&members, placement, in_flight, now, rng);
+                cast(members, placement, in_flight, now, rng);
             }
             Ok(Decision::Wait(_)) => {}
             Err(_) => {
@@ -115,6 +125,7 @@ impl Placing<'_> {
     }
 
     /// Does the session go anywhere, for the sake of the unstick experiment?
+    #[inline]
     fn frees(&self, session: SessionId) -> bool {
         self.members.policy().affinity.frees(session)
     }
@@ -187,6 +198,7 @@ impl Placing<'_> {
         self.refusal_in(backend, backend.state())
     }
 
+    #[inline]
     fn refusal_in(&self, backend: &Backend, state: BackendState) -> Option<Reason> {
         match self.ask.tried.contains(&backend.id()) {
             true => Some(Reason::Ejected),
@@ -203,10 +215,12 @@ impl Placing<'_> {
     }
 
     /// Does anybody wait that may go there? Nobody overtakes those.
+    #[inline]
     fn is_awaited(&self, backend: &Backend) -> bool {
         self.pool.shared.queue().first(backend.id()).is_some()
     }
 
+    #[inline]
     fn overload(&self, backend: &Backend) -> Option<Reason> {
         let overload = self.members.policy().affinity.overload?;
         (backend.in_flight() >= backend.bound(overload.factor)).then_some(Reason::Overloaded)
@@ -219,6 +233,7 @@ impl Placing<'_> {
 
     /// At home, or in the queue for it. `None` if it is full and so is its queue, or the time to
     /// wait is over.
+    #[inline]
     fn at_home(&self, home: &Arc<Backend>, cause: Cause) -> Option<Decision> {
         // What they wait for may have come with the load of others.
         home.call_waiters();
@@ -279,6 +294,7 @@ impl Lost<'_> {
     }
 }
 
+#[inline]
 fn start(backend: &Arc<Backend>, cause: Cause) -> Option<Decision> {
     let in_flight = backend.start(cause)?;
     let placement = Placement { backend: backend.clone(), cause, session: None };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::PoolSpec;
-use crate::balance::affinity::{AffinitySpec, Afterwards, Mode, OverloadAction};
+use crate::balance::affinity::{AffinitySpec, Afterwards, Lifetimes, Mode, OverloadAction};
 use crate::balance::balancer::Balance;
 use crate::balance::drain::DrainPolicy;
 use crate::balance::hashing::Algorithm;
@@ -18,6 +18,8 @@ use crate::balance::{Backend, Timestamp};
 #[derive(Clone, Copy, Debug)]
 pub(in crate::balance) struct Policy {
     pub(in crate::balance) affinity: AffinitySpec,
+    /// Those of `affinity`.
+    pub(in crate::balance) lifetimes: Lifetimes,
     pub(in crate::balance) balance: Balance,
     pub(in crate::balance) ejection: Option<Ejection>,
     pub(in crate::balance) queue: QueueSpec,
@@ -30,6 +32,7 @@ impl From<&PoolSpec> for Policy {
     fn from(spec: &PoolSpec) -> Self {
         Policy {
             affinity: spec.affinity,
+            lifetimes: Lifetimes::from(&spec.affinity),
             balance: spec.balance,
             ejection: spec.ejection,
             queue: spec.queue,

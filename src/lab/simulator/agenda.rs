@@ -2,9 +2,11 @@
 //!
 //! Events lie in buckets of equal width, as in a wall calendar: finding the bucket of a new event
 //! is a shift, and the next event is in the first bucket that is not empty (Brown 1988, "Calendar
-//! queues: a fast O(1) priority queue implementation for the simulation event set problem"). The
-//! calendar always shows the same number of buckets from now on; what lies beyond waits in a heap
-//! until its bucket comes into view. Nothing is allocated for an event once the lists have grown.
+//! queues: a fast O(1) priority queue implementation for the simulation event set problem"). Most
+//! buckets are empty, and a bit for each says so; of the others most have a single event, which
+//! need not be sorted. The calendar always shows the same number of buckets from now on; what lies
+//! beyond waits in a heap until its bucket comes into view. Nothing is allocated for an event once
+//! the lists have grown.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,14 +14,27 @@ use std::collections::BinaryHeap;
 /// No node.
 const NONE: u32 = u32::MAX;
 
+/// Buckets whose bits are in one number.
+const WORD: usize = u64::BITS as usize;
+
 /// Buckets in view: at least, at most, as powers of two.
 const BUCKETS: (u32, u32) = (10, 20);
+
+/// Buckets for one event: so many that events seldom share one, and so few that they stay in the
+/// processor's cache.
+const BUCKETS_PER_EVENT: f64 = 2.0;
+
+/// The calendar shows so many times as long as an event lies ahead on average: an exponential time
+/// is seldom longer.
+const VIEW: f64 = 4.0;
 
 /// Things to come, in the order of their times; of equals, first come first served.
 #[derive(Debug)]
 pub(in crate::lab) struct Agenda<E> {
     /// The first node of each bucket's list.
     buckets: Box<[u32]>,
+    /// Which of them have any, one bit each.
+    used: Box<[u64]>,
     nodes: Vec<Node<E>>,
     /// The first node of the list of those that are free.
     free: u32,
@@ -56,17 +71,18 @@ impl<E: Copy> Agenda<E> {
     /// For about so many events per nanosecond, of which `pending` lie ahead at a time. Right for
     /// any, and fast if that is about right.
     pub(in crate::lab) fn new(per_nanosecond: f64, pending: f64) -> Self {
-        let width = (1.0 / per_nanosecond.max(1e-15)).clamp(1.0, 1e15);
-        let buckets = (2.0 * pending).max(1.0).log2().ceil() as u32;
+        let width = 1.0 / per_nanosecond.max(1e-15) / BUCKETS_PER_EVENT;
+        let buckets = (VIEW * BUCKETS_PER_EVENT * pending).max(1.0).log2().ceil() as u32;
         let buckets = 1usize << buckets.clamp(BUCKETS.0, BUCKETS.1);
         Agenda {
             buckets: vec![NONE; buckets].into(),
+            used: vec![0; buckets / WORD].into(),
             nodes: Vec::new(),
             free: NONE,
             near: 0,
             today: Vec::new(),
             current: 0,
-            shift: width.log2() as u32,
+            shift: width.clamp(1.0, 1e15).log2() as u32,
             far: BinaryHeap::new(),
             far_from: u64::MAX,
             serial: 0,
@@ -74,29 +90,38 @@ impl<E: Copy> Agenda<E> {
     }
 
     /// Something to come. What should have happened already happens next.
+    #[inline]
     pub(in crate::lab) fn add(&mut self, time: u64, event: E) {
         let bucket = time >> self.shift;
         if bucket <= self.current {
-            let at = self.today.partition_point(|&(other, _)| other > time);
-            self.today.insert(at, (time, event));
+            self.add_today(time, event);
         } else if bucket - self.current < self.buckets.len() as u64 {
             self.file(time, event);
         } else {
-            self.serial += 1;
-            self.far.push(Reverse(Far { time, serial: self.serial, event }));
-            self.far_from = self.far_from.min(bucket);
+            self.add_far(time, event);
         }
     }
 
+    #[inline(never)]
+    fn add_today(&mut self, time: u64, event: E) {
+        let at = self.today.partition_point(|&(other, _)| other > time);
+        self.today.insert(at, (time, event));
+    }
+
+    #[inline(never)]
+    fn add_far(&mut self, time: u64, event: E) {
+        self.serial += 1;
+        self.far.push(Reverse(Far { time, serial: self.serial, event }));
+        self.far_from = self.far_from.min(time >> self.shift);
+    }
+
     /// Puts an event into its bucket, which is in view.
+    #[inline]
     fn file(&mut self, time: u64, event: E) {
         let head = self.bucket(time >> self.shift);
         let node = Node { time, event, next: self.buckets[head] };
         let index = match self.free {
-            NONE => {
-                self.nodes.push(node);
-                self.nodes.len() as u32 - 1
-            }
+            NONE => self.one_more(node),
             index => {
                 let place = &mut self.nodes[index as usize];
                 self.free = place.next;
@@ -105,7 +130,14 @@ impl<E: Copy> Agenda<E> {
             }
         };
         self.buckets[head] = index;
+        self.used[head / WORD] |= 1 << (head % WORD);
         self.near += 1;
+    }
+
+    #[cold]
+    fn one_more(&mut self, node: Node<E>) -> u32 {
+        self.nodes.push(node);
+        self.nodes.len() as u32 - 1
     }
 
     fn bucket(&self, number: u64) -> usize {
@@ -114,56 +146,92 @@ impl<E: Copy> Agenda<E> {
 
     /// The time of the next event.
     pub(in crate::lab) fn peek(&mut self) -> Option<u64> {
-        if self.today.is_empty() && !self.turn_page() {
-            return None;
+        if self.today.is_empty() {
+            let next = self.turn_page()?;
+            self.today.push(next);
         }
         self.today.last().map(|&(time, _)| time)
     }
 
     /// The next event and its time.
+    #[inline]
     pub(in crate::lab) fn next(&mut self) -> Option<(u64, E)> {
         match self.today.pop() {
-            None if self.turn_page() => self.today.pop(),
+            None => self.turn_page(),
             next => next,
         }
     }
 
-    /// Goes to the next bucket that has something in it. False if there is none.
-    #[inline(never)]
-    fn turn_page(&mut self) -> bool {
-        loop {
-            self.current = match (self.near, self.far_from) {
-                (0, u64::MAX) => return false,
-                (0, first) => first,
-                _ => self.current + 1,
-            };
-            let end = self.current + self.buckets.len() as u64;
-            while self.far_from < end {
-                if let Some(Reverse(Far { time, event, .. })) = self.far.pop() {
-                    self.file(time, event);
-                }
-                let first = self.far.peek().map(|Reverse(first)| first.time >> self.shift);
-                self.far_from = first.unwrap_or(u64::MAX);
-            }
-            let head = self.bucket(self.current);
-            let mut index = std::mem::replace(&mut self.buckets[head], NONE);
-            if index == NONE {
-                continue;
-            }
-            while index != NONE {
-                let node = &mut self.nodes[index as usize];
-                self.today.push((node.time, node.event));
-                let next = std::mem::replace(&mut node.next, self.free);
-                self.free = index;
-                index = next;
-                self.near -= 1;
-            }
-            // A list has the latest comer first, and so has `today` of those at the same time.
-            if self.today.len() > 1 {
-                self.today.sort_by(|(one, _), (other, _)| other.cmp(one));
-            }
-            return true;
+    /// Goes to the next bucket that has something in it. Gives the first of that, and leaves the
+    /// others for today.
+    fn turn_page(&mut self) -> Option<(u64, E)> {
+        self.current = match self.near {
+            0 if self.far_from == u64::MAX => return None,
+            0 => self.far_from,
+            _ => self.next_used(),
+        };
+        if self.far_from < self.current + self.buckets.len() as u64 {
+            self.bring_into_view();
         }
+        let head = self.bucket(self.current);
+        self.used[head / WORD] &= !(1 << (head % WORD));
+        let first = std::mem::replace(&mut self.buckets[head], NONE);
+        let (only, next) = self.take(first);
+        if next == NONE {
+            return Some(only);
+        }
+        self.today.push(only);
+        self.turn_to_list(next)
+    }
+
+    /// The first bucket after the current one that has something in it. There must be one.
+    #[inline]
+    fn next_used(&self) -> u64 {
+        let mut number = self.current + 1;
+        loop {
+            let at = self.bucket(number);
+            let rest = self.used[at / WORD] >> (at % WORD);
+            if rest != 0 {
+                return number + u64::from(rest.trailing_zeros());
+            }
+            number += (WORD - at % WORD) as u64;
+        }
+    }
+
+    /// What was far away until now.
+    #[inline(never)]
+    fn bring_into_view(&mut self) {
+        let end = self.current + self.buckets.len() as u64;
+        while self.far_from < end {
+            if let Some(Reverse(Far { time, event, .. })) = self.far.pop() {
+                self.file(time, event);
+            }
+            let first = self.far.peek().map(|Reverse(first)| first.time >> self.shift);
+            self.far_from = first.unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The rest of a bucket's list.
+    #[inline(never)]
+    fn turn_to_list(&mut self, mut next: u32) -> Option<(u64, E)> {
+        while next != NONE {
+            let (other, after) = self.take(next);
+            self.today.push(other);
+            next = after;
+        }
+        // A list has the latest comer first, and so has `today` of those at the same time.
+        self.today.sort_by(|(one, _), (other, _)| other.cmp(one));
+        self.today.pop()
+    }
+
+    /// Takes an event out of its list. Gives it, and what comes after it there.
+    #[inline]
+    fn take(&mut self, index: u32) -> ((u64, E), u32) {
+        let node = &mut self.nodes[index as usize];
+        let next = std::mem::replace(&mut node.next, self.free);
+        self.free = index;
+        self.near -= 1;
+        ((node.time, node.event), next)
     }
 }
 

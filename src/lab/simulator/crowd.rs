@@ -4,11 +4,14 @@
 //! it thinks and how much work each request is do not depend on the policy. Two policies under the
 //! same seed are asked the same questions, so that the difference of their figures is theirs.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand_distr::{Distribution, Exp1, Zipf};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 use slab::Slab;
 
+use super::distribution::{Sampler, Times};
 use super::plan::{Clients, Plan, Sessions};
 use super::server::Life;
 use super::site::{Ended, Event, Request, Site};
@@ -31,7 +34,10 @@ pub(super) struct Crowd {
     /// When who comes is drawn from here, and nothing else is.
     dice: Xoshiro256PlusPlus,
     users: Option<Zipf<f64>>,
-    service: super::distribution::Times,
+    /// How long a request takes.
+    service: Sampler,
+    /// How long a session's user thinks.
+    think: Sampler,
     sessions: Slab<Session>,
     /// Mean nanoseconds between two requests of the hot session, and which that is.
     hot: Option<(f64, u32)>,
@@ -70,6 +76,10 @@ impl Crowd {
             Clients::Requests => 1.0,
             Clients::Sessions(sessions) => sessions.requests.mean(),
         };
+        let think = match plan.clients {
+            Clients::Requests => Times::Constant(Duration::ZERO),
+            Clients::Sessions(Sessions { think, .. }) => think,
+        };
         let users = match &plan.clients {
             Clients::Sessions(Sessions { users: Some(users), .. }) => {
                 Zipf::new(users.count.max(1) as f64, users.zipf).ok()
@@ -82,7 +92,8 @@ impl Crowd {
             gap: per_client / rate * 1e9,
             dice: Xoshiro256PlusPlus::seed_from_u64(seed),
             users,
-            service: plan.fleet.service_time,
+            service: plan.fleet.service_time.sampler(),
+            think: think.sampler(),
             sessions: Slab::new(),
             hot: None,
             measured_from: u64::try_from(plan.warm_up.as_nanos()).unwrap_or(u64::MAX),
@@ -191,8 +202,8 @@ impl Crowd {
         session.left -= 1;
         if session.left == 0 {
             self.sessions.remove(ended.client as usize);
-        } else if let Clients::Sessions(Sessions { think, .. }) = &self.clients {
-            let pause = think.sample(&mut session.dice);
+        } else {
+            let pause = self.think.sample(&mut session.dice);
             site.agenda.add(site.now.saturating_add(pause), Event::Client(ended.client));
         }
     }

@@ -49,21 +49,22 @@ impl Times {
 
     /// One length of time, in nanoseconds.
     pub fn sample(&self, rng: &mut impl Rng) -> u64 {
+        self.sampler().sample(rng)
+    }
+
+    /// What to draw from that is drawn from often.
+    pub fn sampler(&self) -> Sampler {
         match *self {
-            Times::Constant(time) => nanos(time) as u64,
+            Times::Constant(time) => Sampler::Constant(nanos(time) as u64),
             Times::Uniform { from, to } => {
-                (nanos(from) + (nanos(to) - nanos(from)) * unit(rng)) as u64
+                Sampler::Uniform { from: nanos(from), width: nanos(to) - nanos(from) }
             }
-            Times::Exponential { mean } => {
-                let factor: f64 = Exp1.sample(rng);
-                (nanos(mean) * factor) as u64
-            }
+            Times::Exponential { mean } => Sampler::Exponential { mean: nanos(mean) },
             Times::LogNormal { median, sigma } => {
-                let normal: f64 = StandardNormal.sample(rng);
-                (nanos(median) * (sigma * normal).exp()) as u64
+                Sampler::LogNormal { median: nanos(median), sigma }
             }
             Times::Pareto { mean, shape } => {
-                (nanos(mean) * (1.0 - 1.0 / shape) * pareto(shape, rng)) as u64
+                Sampler::Pareto { least: nanos(mean) * (1.0 - 1.0 / shape), shape }
             }
         }
     }
@@ -77,6 +78,46 @@ impl Times {
             Times::LogNormal { median, sigma } => {
                 median.as_secs_f64() * (sigma * sigma / 2.0).exp()
             }
+        }
+    }
+}
+
+/// [`Times`] in nanoseconds, with everything worked out that is the same for every sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the variants of Times, in nanoseconds")]
+pub enum Sampler {
+    Constant(u64),
+    Uniform { from: f64, width: f64 },
+    Exponential { mean: f64 },
+    LogNormal { median: f64, sigma: f64 },
+    Pareto { least: f64, shape: f64 },
+}
+
+impl Sampler {
+    /// One length of time, in nanoseconds.
+    #[inline]
+    pub fn sample(&self, rng: &mut impl Rng) -> u64 {
+        match *self {
+            Sampler::Exponential { mean } => {
+                let factor: f64 = Exp1.sample(rng);
+                (mean * factor) as u64
+            }
+            other => other.sample_other(rng),
+        }
+    }
+
+    /// One of another distribution: their mathematics are not inlined wherever one is drawn.
+    #[inline(never)]
+    fn sample_other(self, rng: &mut impl Rng) -> u64 {
+        match self {
+            Sampler::Exponential { .. } => self.sample(rng),
+            Sampler::Constant(time) => time,
+            Sampler::Uniform { from, width } => (from + width * unit(rng)) as u64,
+            Sampler::LogNormal { median, sigma } => {
+                let normal: f64 = StandardNormal.sample(rng);
+                (median * (sigma * normal).exp()) as u64
+            }
+            Sampler::Pareto { least, shape } => (least * pareto(shape, rng)) as u64,
         }
     }
 }

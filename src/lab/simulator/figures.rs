@@ -185,7 +185,7 @@ pub struct Slot {
     pub busiest_per_second: f64,
     /// That over the mean of the backends that answered any.
     pub peak_to_mean: f64,
-    /// Half of the answers were quicker. To within 3 %, as `p99`.
+    /// Half of the answers were quicker.
     pub p50: f64,
     /// 99 of 100 answers were quicker.
     pub p99: f64,
@@ -229,7 +229,8 @@ impl Figures {
         let failed: BTreeMap<_, _> = failed.map(|(label, count)| (*label, count)).collect();
         let over: u64 = meter.answered + failed.values().sum::<u64>();
         let answered = (meter.answered as f64).max(1.0);
-        let quantile = |q: f64| meter.latencies.value_at_quantile(q) as f64 / 1e9;
+        let latencies = meter.latencies();
+        let quantile = |q: f64| latencies.value_at_quantile(q) as f64 / 1e9;
         let by_backend = by_backend(site);
         let concurrency = f64::from(site.plan.fleet.concurrency);
         let (busy, ready) = site.servers.iter().fold((0.0, 0.0), |(busy, ready), server| {
@@ -253,7 +254,7 @@ impl Figures {
                 p90: quantile(0.9),
                 p99: quantile(0.99),
                 p999: quantile(0.999),
-                max: meter.latencies.max() as f64 / 1e9,
+                max: latencies.max() as f64 / 1e9,
             },
             mean_wait: meter.waited as f64 / answered / 1e9,
             utilization: if ready > 0.0 { busy / ready / concurrency } else { 0.0 },
@@ -270,7 +271,7 @@ impl Figures {
             by_backend,
             timeline: meter.slots.clone(),
             rates: meter.by_slot.clone(),
-            latencies: meter.latencies.clone(),
+            latencies,
         }
     }
 

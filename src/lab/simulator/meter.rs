@@ -7,18 +7,21 @@ use hdrhistogram::Histogram;
 
 use super::figures::Slot;
 use super::plan::Plan;
-use crate::lab::latency::Latencies;
 
 /// Parts of the timeline.
 pub(super) const SLOTS: u64 = 120;
 
-/// Latencies are kept to three digits between these, in nanoseconds.
-const LATENCIES: (u64, u64) = (1_000, 3_600_000_000_000);
+/// Latencies are kept to three digits up to this, in nanoseconds.
+const LONGEST: u64 = 3_600_000_000_000;
 
-/// Buckets of one server's latencies: [`PARTS`] to a doubling, from a microsecond on.
-const BUCKETS: usize = 32 * PARTS;
-/// Buckets to a doubling.
-const PARTS: usize = 8;
+/// Buckets of latencies: `1 << FINE` to a doubling, which is three digits.
+const FINE: u32 = 10;
+const FINE_BUCKETS: usize = bucket(LONGEST) + 1;
+
+/// So many of them, as a power of two, are a bucket of one server's latencies: there are many
+/// servers, and eight buckets to a doubling are enough for each.
+const COARSE: u32 = FINE - 3;
+const COARSE_BUCKETS: usize = (FINE_BUCKETS >> COARSE) + 1;
 
 /// Why a request got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,8 @@ pub(in crate::lab) struct Meter {
     /// When measuring begins and ends, in nanoseconds.
     from: u64,
     to: u64,
-    pub(super) latencies: Histogram<u64>,
+    /// Answers by latency, by [`bucket`]; without those of the current slot.
+    latencies: Box<[u64]>,
     pub(super) latency_sum: u128,
     /// Time from arrival to the beginning of service.
     pub(super) waited: u128,
@@ -57,15 +61,17 @@ pub(in crate::lab) struct Meter {
     pub(super) answered: u64,
     pub(super) failed: [u64; Failure::LABELS.len()],
     /// Latencies by server, coarsely.
-    by_server: Vec<[u32; BUCKETS]>,
+    by_server: Vec<[u32; COARSE_BUCKETS]>,
     /// Requests of the current slot by server.
     slot_by_server: Vec<u32>,
     slot_failed: u64,
     slot_offered: u64,
     slot_length: u64,
     slot_start: u64,
-    /// Those of the current slot: coarser, so that a slot's end is cheap.
-    slot_latencies: Latencies,
+    /// Answers of the current slot by latency: the only count to three digits that a request makes.
+    slot_latencies: Box<[u32]>,
+    /// The last of them that is not zero, for a slot's end.
+    slot_last: usize,
     pub(super) slots: Vec<Slot>,
     /// Requests a second of each server, by slot.
     pub(super) by_slot: Vec<Vec<f64>>,
@@ -78,7 +84,7 @@ impl Meter {
         Meter {
             from,
             to: from.saturating_add(length),
-            latencies: histogram(),
+            latencies: vec![0; FINE_BUCKETS].into(),
             latency_sum: 0,
             waited: 0,
             offered: 0,
@@ -90,7 +96,8 @@ impl Meter {
             slot_offered: 0,
             slot_length: (length / SLOTS).max(1),
             slot_start: from,
-            slot_latencies: Latencies::default(),
+            slot_latencies: vec![0; FINE_BUCKETS].into(),
+            slot_last: 0,
             slots: Vec::new(),
             by_slot: Vec::new(),
         }
@@ -128,14 +135,15 @@ impl Meter {
     pub(super) fn answered(&mut self, server: u32, latency: u64) {
         self.answered += 1;
         self.latency_sum += u128::from(latency);
-        self.latencies.saturating_record(latency);
-        self.slot_latencies.record(Duration::from_nanos(latency));
+        let bucket = bucket(latency.min(LONGEST));
+        self.slot_latencies[bucket] += 1;
+        self.slot_last = self.slot_last.max(bucket);
         let server = server as usize;
         if server >= self.by_server.len() {
-            self.by_server.resize(server + 1, [0; BUCKETS]);
+            self.by_server.resize(server + 1, [0; COARSE_BUCKETS]);
             self.slot_by_server.resize(server + 1, 0);
         }
-        self.by_server[server][bucket(latency)] += 1;
+        self.by_server[server][bucket >> COARSE] += 1;
         self.slot_by_server[server] += 1;
     }
 
@@ -162,30 +170,35 @@ impl Meter {
 
     /// The current slot is over.
     pub(super) fn turn_slot(&mut self, now: u64, in_flight: u64, sessions: u64, backends: u32) {
-        let latencies = std::mem::take(&mut self.slot_latencies);
-        let answered = latencies.count();
+        let latencies = &mut self.slot_latencies[..=self.slot_last];
+        let answered: u64 = self.slot_by_server.iter().map(|&count| u64::from(count)).sum();
+        let quantile = |q| quantile(latencies, answered, q).map_or(0.0, |found| seconds(found, 0));
+        let (p50, p99) = (quantile(0.5), quantile(0.99));
+        for (sum, count) in self.latencies.iter_mut().zip(latencies) {
+            *sum += u64::from(std::mem::take(count));
+        }
         let peak = self.slot_by_server.iter().max().copied().unwrap_or_default();
         let taking = self.slot_by_server.iter().filter(|&&count| count > 0).count();
-        let seconds = (now - self.slot_start).max(1) as f64 / 1e9;
+        let length = (now - self.slot_start).max(1) as f64 / 1e9;
         self.slots.push(Slot {
             at: (self.slot_start - self.from) as f64 / 1e9,
-            requests_per_second: self.slot_offered as f64 / seconds,
+            requests_per_second: self.slot_offered as f64 / length,
             failed: self.slot_failed,
             in_flight,
             sessions,
             backends: backends.into(),
-            busiest_per_second: f64::from(peak) / seconds,
+            busiest_per_second: f64::from(peak) / length,
             peak_to_mean: match answered {
                 0 => 0.0,
                 answered => f64::from(peak) * taking as f64 / answered as f64,
             },
-            p50: latencies.quantile(0.5).as_secs_f64(),
-            p99: latencies.quantile(0.99).as_secs_f64(),
+            p50,
+            p99,
         });
         self.by_slot
-            .push(self.slot_by_server.iter().map(|count| f64::from(*count) / seconds).collect());
+            .push(self.slot_by_server.iter().map(|count| f64::from(*count) / length).collect());
         self.slot_by_server.fill(0);
-        (self.slot_failed, self.slot_offered) = (0, 0);
+        (self.slot_failed, self.slot_offered, self.slot_last) = (0, 0, 0);
         self.slot_start = now;
         if self.slots.len() as u64 >= 2 * SLOTS {
             self.coarsen();
@@ -208,35 +221,66 @@ impl Meter {
     /// a tenth.
     pub(super) fn quantile_of(&self, server: usize, q: f64) -> f64 {
         let Some(counts) = self.by_server.get(server) else { return 0.0 };
-        let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-        let rank = ((total as f64 * q).ceil() as u64).max(1);
-        let mut seen = 0;
-        let found = counts.iter().position(|&count| {
-            seen += u64::from(count);
-            seen >= rank
-        });
-        found.map_or(0.0, middle)
+        let total = counts.iter().map(|&count| u64::from(count)).sum();
+        quantile(counts, total, q).map_or(0.0, |found| seconds(found, COARSE))
+    }
+
+    /// Every latency, to three digits.
+    pub(super) fn latencies(&self) -> Histogram<u64> {
+        let mut all = histogram();
+        let recent = self.slot_latencies.iter().map(|&count| u64::from(count));
+        let counts = self.latencies.iter().zip(recent).map(|(sum, recent)| sum + recent);
+        for (number, count) in counts.enumerate().filter(|(_, count)| *count > 0) {
+            all.saturating_record_n(lowest(number), count);
+        }
+        all
     }
 }
 
 #[expect(clippy::expect_used, reason = "these bounds are valid, as every test shows")]
 fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(LATENCIES.0, LATENCIES.1, 3).expect("valid bounds")
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds")
 }
 
-/// Where a latency belongs: [`PARTS`] equal parts of each doubling of a microsecond.
+/// Where a latency belongs: up to the second doubling each nanosecond has a bucket, and from there
+/// on each doubling is cut into `1 << FINE` equal parts (Gil Tene's HdrHistogram does the same).
 #[inline]
-fn bucket(nanos: u64) -> usize {
-    let micros8 = (nanos * PARTS as u64 / 1_000).max(PARTS as u64);
-    let doublings = micros8.ilog2() - PARTS.ilog2();
-    let part = (micros8 >> doublings) as usize - PARTS;
-    (doublings as usize * PARTS + part).min(BUCKETS - 1)
+const fn bucket(nanos: u64) -> usize {
+    let doublings = (nanos | 1 << FINE).ilog2() - FINE;
+    ((doublings as usize) << FINE) + (nanos >> doublings) as usize
 }
 
-/// The middle of a bucket, in seconds.
-fn middle(bucket: usize) -> f64 {
-    let (doublings, part) = (bucket / PARTS, bucket % PARTS);
-    (1.0 + (part as f64 + 0.5) / PARTS as f64) * (1u64 << doublings) as f64 / 1e6
+/// The lowest latency of a bucket, in nanoseconds.
+fn lowest(bucket: usize) -> u64 {
+    let doublings = (bucket >> FINE).saturating_sub(1);
+    ((bucket - (doublings << FINE)) as u64) << doublings
+}
+
+/// The bucket up to which a share of `q` of so many lie. `None` if there are none.
+fn quantile(counts: &[u32], total: u64, q: f64) -> Option<usize> {
+    /// Buckets that are summed up before they are looked at: most lie before the one.
+    const PAGE: usize = 128;
+
+    let rank = ((total as f64 * q).ceil() as u64).max(1);
+    let mut seen = 0;
+    for (page, counts) in counts.chunks(PAGE).enumerate() {
+        let sum: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+        if seen + sum < rank {
+            seen += sum;
+            continue;
+        }
+        let at = counts.iter().position(|&count| {
+            seen += u64::from(count);
+            seen >= rank
+        });
+        return at.map(|at| page * PAGE + at);
+    }
+    None
+}
+
+/// The middle of a bucket that is `1 << coarse` of the fine ones, in seconds.
+fn seconds(number: usize, coarse: u32) -> f64 {
+    (lowest(number << coarse) + lowest((number + 1) << coarse)) as f64 / 2e9
 }
 
 #[cfg(test)]
@@ -244,12 +288,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_servers_latencies_are_right_to_a_tenth() {
+    fn a_servers_latencies_are_right_to_a_tenth_and_a_slots_to_a_thousandth() {
         let mut nanos = 1_500u64;
-        while nanos < 2_000_000_000_000 {
-            let found = middle(bucket(nanos)) * 1e9;
-            assert!((found / nanos as f64 - 1.0).abs() < 0.1, "{nanos}: {found}");
+        while nanos < LONGEST {
+            for (coarse, error) in [(COARSE, 0.1), (0, 0.001)] {
+                let found = seconds(bucket(nanos) >> coarse, coarse) * 1e9;
+                assert!((found / nanos as f64 - 1.0).abs() < error, "{nanos}: {found}");
+            }
             nanos += nanos / 5;
         }
+    }
+
+    /// Counted first and recorded later is the same as recorded at once.
+    #[test]
+    fn the_buckets_are_those_of_the_histogram() {
+        let (mut at_once, mut later) = (histogram(), histogram());
+        let mut nanos = 0;
+        while nanos <= LONGEST {
+            at_once.saturating_record(nanos);
+            later.saturating_record(lowest(bucket(nanos)));
+            nanos += nanos / 700 + 1;
+        }
+        assert_eq!((at_once.max(), at_once.len()), (later.max(), later.len()));
+        let counts = |histogram: &Histogram<u64>| {
+            let steps = histogram.iter_recorded();
+            steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(&at_once), counts(&later));
     }
 }

@@ -2,9 +2,9 @@
 //! on their way.
 //!
 //! The [`Pool`] is the live proxy's, called as the proxy calls it: `place`, then the request is in
-//! flight, then `bind` when the answer goes out. What is simulated is everything around it. Who
-//! the clients are is somebody else's: they ask ([`Site::ask`]) and are told how it ended
-//! ([`Ended`]).
+//! flight, then `bind` when the answer goes out. It has one caller only, who keeps a [`View`] of
+//! it. What is simulated is everything around it. Who the clients are is somebody else's: they ask
+//! ([`Site::ask`]) and are told how it ended ([`Ended`]).
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -24,7 +24,7 @@ use crate::balance::affinity::AffinitySpec;
 use crate::balance::queue::{Wait, Woken};
 use crate::balance::{
     Address, Ask, Backend, BackendId, BackendSpec, Binding, Cause, Decision, Grant, Hint, InFlight,
-    Outcome, Placement, Pool, PoolSpec, Timestamp, Unavailable,
+    Outcome, Placement, Pool, PoolSpec, Timestamp, Unavailable, View,
 };
 use crate::lab::policy::Policy;
 
@@ -97,8 +97,6 @@ struct Flight {
     since: u64,
     stamp: u32,
     server: u32,
-    /// Has the server begun?
-    is_served: bool,
 }
 
 /// A request that waits at the proxy.
@@ -115,6 +113,8 @@ struct Waiting {
 pub(in crate::lab) struct Site {
     /// What decides.
     pub(in crate::lab) pool: Pool,
+    /// Its members as placements have seen them last.
+    view: View,
     pub(super) servers: Vec<Server>,
     pub(super) plan: Plan,
     /// In nanoseconds since the beginning.
@@ -148,8 +148,10 @@ impl Site {
         };
         let server = |number| Server::new(fleet.concurrency, fleet.backlog, slowness(number));
         let rate = plan.requests_per_second();
+        let pool = Pool::new(&pool_spec(plan, policy), seed);
         let mut site = Site {
-            pool: Pool::new(&pool_spec(plan, policy), seed),
+            view: pool.view(),
+            pool,
             servers: (0..fleet.backends).map(server).collect(),
             now: 0,
             // Two events a request; what is pending is mostly sessions that think.
@@ -214,36 +216,41 @@ impl Site {
     #[inline]
     pub(in crate::lab) fn ask(&mut self, request: Request) {
         self.meter.offered(request.arrived);
-        self.place(request, Vec::new());
+        self.place(&request, &[]);
     }
 
-    fn place(&mut self, request: Request, mut tried: Vec<BackendId>) {
-        loop {
-            let now = self.timestamp();
-            let since = timestamp(request.arrived);
-            let ask = Ask { hint: request.hint, tried: &tried, since, let_go: None };
-            match self.pool.place(&ask, now, &mut self.dice) {
-                Ok(Decision::Place(placement, in_flight)) => {
-                    match self.begin(request, placement, in_flight) {
-                        Ok(()) => return,
-                        Err(refused) => tried.push(refused),
-                    }
-                    if tried.len() >= self.plan.proxy.attempts {
-                        return self.fail(&request, Failure::Refused);
-                    }
-                }
-                Ok(Decision::Wait(wait)) => return self.wait(request, wait, tried),
-                Err(unavailable) => {
-                    let why = match unavailable {
-                        // What was tried is out of the question: nobody answers.
-                        Unavailable::NoBackend if !tried.is_empty() => Failure::Refused,
-                        Unavailable::NoBackend => Failure::NoBackend,
-                        Unavailable::Full => Failure::Full,
-                        Unavailable::Home { .. } => Failure::Home,
-                    };
-                    return self.fail(&request, why);
+    /// Sends a request where the pool says, or where it says next if that refuses.
+    #[inline]
+    fn place(&mut self, request: &Request, tried: &[BackendId]) {
+        let since = timestamp(request.arrived);
+        let ask = Ask { hint: request.hint, tried, since, let_go: None };
+        match self.pool.place_by(&mut self.view, &ask, timestamp(self.now), &mut self.dice) {
+            Ok(Decision::Place(placement, in_flight)) => {
+                if let Err(refused) = self.begin(request, placement, in_flight) {
+                    self.place_again(request, tried, refused);
                 }
             }
+            Ok(Decision::Wait(wait)) => self.wait(*request, wait, tried.to_vec()),
+            Err(unavailable) => {
+                let why = match unavailable {
+                    // What was tried is out of the question: nobody answers.
+                    Unavailable::NoBackend if !tried.is_empty() => Failure::Refused,
+                    Unavailable::NoBackend => Failure::NoBackend,
+                    Unavailable::Full => Failure::Full,
+                    Unavailable::Home { .. } => Failure::Home,
+                };
+                self.fail(request, why);
+            }
+        }
+    }
+
+    /// One more could not be connected to.
+    #[cold]
+    fn place_again(&mut self, request: &Request, tried: &[BackendId], refused: BackendId) {
+        let tried = [tried, &[refused]].concat();
+        match tried.len() < self.plan.proxy.attempts {
+            true => self.place(request, &tried),
+            false => self.fail(request, Failure::Refused),
         }
     }
 
@@ -252,7 +259,7 @@ impl Site {
     #[inline]
     fn begin(
         &mut self,
-        request: Request,
+        request: &Request,
         placement: Placement,
         in_flight: InFlight,
     ) -> Result<(), BackendId> {
@@ -267,29 +274,25 @@ impl Site {
         }
         self.pool.connect_succeeded(&placement.backend);
         self.stamp = self.stamp.wrapping_add(1);
-        let (since, stamp) = (self.now, self.stamp);
         let entry = self.flights.vacant_entry();
         let flight = entry.key() as u32;
         let arrival = server.arrive(flight);
-        let is_served = arrival == Arrival::Served;
+        if arrival == Arrival::Refused {
+            in_flight.finish(Outcome::Failure);
+            self.fail(request, Failure::Backlog);
+            self.hear();
+            return Ok(());
+        }
         entry.insert(Flight {
-            request,
+            request: *request,
             placement,
             in_flight,
-            since,
-            stamp,
+            since: self.now,
+            stamp: self.stamp,
             server: number,
-            is_served,
         });
-        match arrival {
-            Arrival::Served => self.serve(flight),
-            Arrival::InLine => {}
-            Arrival::Refused => {
-                let Flight { request, in_flight, .. } = self.flights.remove(flight as usize);
-                in_flight.finish(Outcome::Failure);
-                self.fail(&request, Failure::Backlog);
-                self.hear();
-            }
+        if arrival == Arrival::Served {
+            self.serve(flight);
         }
         Ok(())
     }
@@ -297,14 +300,14 @@ impl Site {
     /// A server begins with a request.
     #[inline]
     fn serve(&mut self, flight: u32) {
-        let Some(Flight { request, stamp, server, is_served, .. }) =
-            self.flights.get_mut(flight as usize)
-        else {
+        let Some(Flight { request, stamp, server, .. }) = self.flights.get(flight as usize) else {
             return;
         };
-        *is_served = true;
         let server = &mut self.servers[*server as usize];
-        let work = (request.work as f64 * server.slowness) as u64;
+        let work = match server.slowness {
+            1.0 => request.work,
+            slowness => (request.work as f64 * slowness) as u64,
+        };
         if self.meter.measures(request.arrived) {
             server.load.busy += work;
             self.meter.waited(self.now - request.arrived);
@@ -314,11 +317,12 @@ impl Site {
 
     #[inline]
     fn done(&mut self, flight: u32, stamp: u32) -> Option<Ended> {
-        if self.flights.get(flight as usize).is_none_or(|flight| flight.stamp != stamp) {
+        let key = flight as usize;
+        if self.flights.get(key).is_none_or(|flight| flight.stamp != stamp) {
             return None; // its server died meanwhile
         }
         let Flight { request, placement, in_flight, since, server: number, .. } =
-            self.flights.remove(flight as usize);
+            self.flights.remove(key);
         let server = &mut self.servers[number as usize];
         let by = server.life(number);
         if self.meter.measures(request.arrived) {
@@ -333,14 +337,17 @@ impl Site {
         if self.wants_latency {
             in_flight.answered(Duration::from_nanos(self.now - since), now);
         }
-        let grant = match self.pool.bind(&request.hint, &placement, None, now, &mut self.dice) {
+        let Request { client, hint, .. } = request;
+        let bound =
+            self.pool.bind_by(&mut self.view, &hint, &placement, None, now, &mut self.dice);
+        let grant = match bound {
             Binding::Issue(grant) => Some(grant),
             Binding::Keep | Binding::Revoke => None,
         };
         in_flight.finish(Outcome::Success);
         self.hear();
         let is_detour = matches!(placement.cause, Cause::Detoured(_));
-        Some(Ended { client: request.client, answer: Some(Answer { by, is_detour, grant }) })
+        Some(Ended { client, answer: Some(Answer { by, is_detour, grant }) })
     }
 
     pub(super) fn fail(&mut self, request: &Request, why: Failure) {
@@ -378,16 +385,12 @@ impl Site {
             let Poll::Ready(woken) = entry.wait.poll(&mut Context::from_waker(&waker)) else {
                 continue;
             };
-            let Waiting { request, mut tried, .. } = self.waiting.remove(waiting as usize);
+            let Waiting { request, tried, .. } = self.waiting.remove(waiting as usize);
             match woken {
-                Woken::Changed => self.place(request, tried),
+                Woken::Changed => self.place(&request, &tried),
                 Woken::Placed(placement, in_flight) => {
-                    if let Err(refused) = self.begin(request, placement, in_flight) {
-                        tried.push(refused);
-                        match tried.len() < self.plan.proxy.attempts {
-                            true => self.place(request, tried),
-                            false => self.fail(&request, Failure::Refused),
-                        }
+                    if let Err(refused) = self.begin(&request, placement, in_flight) {
+                        self.place_again(&request, &tried, refused);
                     }
                 }
             }
@@ -398,7 +401,7 @@ impl Site {
         if self.waiting.get(waiting as usize).is_some_and(|entry| entry.stamp == stamp) {
             let Waiting { request, wait, .. } = self.waiting.remove(waiting as usize);
             drop(wait);
-            self.place(request, Vec::new());
+            self.place(&request, &[]);
         }
     }
 
