@@ -208,3 +208,6 @@ impl Crowd {
         }
     }
 }
+
+/// There are thousands of them, and which comes next is chance.
+const _: () = assert!(size_of::<Session>() <= 64);

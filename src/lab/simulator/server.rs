@@ -1,14 +1,16 @@
 //! One app server: so many requests at once, the others in line.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 /// Which life of which server: a session in memory ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::lab) struct Life {
     /// Which server.
     pub(in crate::lab) server: u32,
-    /// How often it has been started again.
-    pub(in crate::lab) restarts: u32,
+    /// Which of its lives, from 1 on. Not zero, so that a session without a home is no larger
+    /// than one with a home, and fits into a cache line.
+    pub(in crate::lab) number: NonZeroU32,
 }
 
 /// An app server with a limit on what it works on, and a line in front of it.
@@ -24,7 +26,8 @@ pub(super) struct Server {
     pub(super) is_alive: bool,
     /// Is it a member of the pool?
     pub(super) is_member: bool,
-    restarts: u32,
+    /// Which life it leads, or will lead next.
+    life: NonZeroU32,
     /// Requests that it works on.
     busy: u32,
     /// Those in line, first come first served.
@@ -66,7 +69,7 @@ impl Server {
             slowness,
             is_alive: true,
             is_member: true,
-            restarts: 0,
+            life: NonZeroU32::MIN,
             busy: 0,
             line: VecDeque::new(),
             load: Load::default(),
@@ -98,13 +101,13 @@ impl Server {
     /// It ends, and with it everything that it knew.
     pub(super) fn die(&mut self) {
         self.is_alive = false;
-        self.restarts += 1;
+        self.life = self.life.saturating_add(1);
         self.busy = 0;
         self.line.clear();
     }
 
     /// Which life it leads.
     pub(super) fn life(&self, server: u32) -> Life {
-        Life { server, restarts: self.restarts }
+        Life { server, number: self.life }
     }
 }

@@ -338,8 +338,7 @@ impl Site {
             in_flight.answered(Duration::from_nanos(self.now - since), now);
         }
         let Request { client, hint, .. } = request;
-        let bound =
-            self.pool.bind_by(&mut self.view, &hint, &placement, None, now, &mut self.dice);
+        let bound = self.pool.bind_by(&mut self.view, &hint, &placement, None, now, &mut self.dice);
         let grant = match bound {
             Binding::Issue(grant) => Some(grant),
             Binding::Keep | Binding::Revoke => None,

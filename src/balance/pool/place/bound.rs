@@ -10,6 +10,7 @@ use crate::balance::{
 
 impl Placing<'_> {
     /// A session goes home if it can.
+    #[inline]
     pub(super) fn bound(&self, grant: &Grant, rng: &mut dyn Rng) -> Result<Decision, Unavailable> {
         let home = self.members.get(grant.backend);
         match home {
@@ -21,6 +22,7 @@ impl Placing<'_> {
     }
 
     /// Nobody has released it from `backend`, the home of its token.
+    #[inline]
     fn goes_home(
         &self,
         grant: &Grant,
