@@ -25,15 +25,14 @@ impl From<&AffinitySpec> for Lifetimes {
 }
 
 impl Lifetimes {
-    /// Is the session of this grant over at `now`?
+    /// As [`AffinitySpec::is_over`].
     #[inline]
     pub(in crate::balance) fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
         now.nanos_since(grant.issued) > self.absolute
             || now.nanos_since(grant.refreshed) > self.idle
     }
 
-    /// Should the client be told again? Also if the token's times lie ahead: it was made by a clock
-    /// that has been put right since, and would never grow old.
+    /// As [`AffinitySpec::is_refresh_due`].
     #[inline]
     pub(in crate::balance) fn is_refresh_due(&self, grant: &Grant, now: Timestamp) -> bool {
         now.nanos_since(grant.refreshed) >= self.refresh

@@ -319,6 +319,17 @@ impl AffinitySpec {
         (self.idle_timeout / 20).min(Duration::from_secs(60))
     }
 
+    /// Should the client be told again? Also if the token's times lie ahead: it was made by a clock
+    /// that has been put right since, and would never grow old.
+    pub fn is_refresh_due(&self, grant: &Grant, now: Timestamp) -> bool {
+        Lifetimes::from(self).is_refresh_due(grant, now)
+    }
+
+    /// Is the session of this grant over at `now`?
+    pub fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
+        Lifetimes::from(self).is_over(grant, now)
+    }
+
     /// Is this session one of those that are routed freely?
     #[inline]
     pub fn frees(&self, session: SessionId) -> bool {
