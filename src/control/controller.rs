@@ -363,6 +363,7 @@ impl Controller {
                 }
             }
         }
+        self.splits.load().iter().for_each(|split| split.steering.tick(now));
         self.tell_progress(now);
         let mut desired = self.desired();
         for pool in self.pools().iter() {
