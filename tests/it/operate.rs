@@ -104,6 +104,12 @@ fn exit_codes_tell_how_a_drain_went() {
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(refused.stderr.contains("--force"), "{refused:?}");
     assert_eq!(run(&admin, &["maintenance", "pool/b1"]).code, Some(3));
+    let refused = run(&admin, &["weight", "pool/b1", "0"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("--force"), "{refused:?}");
+    let forced = run(&admin, &["weight", "pool/b1", "0", "--force"]);
+    assert_eq!(forced.code, Some(0), "{forced:?}");
+    assert_eq!(run(&admin, &["weight", "pool/b1", "1"]).code, Some(0));
     assert_eq!(run(&admin, &["ready", "pool/b0"]).code, Some(0));
     let unknown = run(&admin, &["drain", "pool/b7"]);
     assert_eq!(unknown.code, Some(1));
