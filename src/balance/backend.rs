@@ -160,6 +160,11 @@ impl Backend {
         self.load.conditions.load(Ordering::Relaxed)
     }
 
+    /// Has an operator taken it out, in whichever way?
+    pub(super) fn is_taken_out(&self) -> bool {
+        self.conditions() & Condition::BY_OPERATOR != 0
+    }
+
     /// Callers go through [`Pool`](super::Pool), which also renews the list of candidates.
     pub(super) fn set_conditions(&self, conditions: u8) {
         self.load.conditions.store(conditions, Ordering::Relaxed);

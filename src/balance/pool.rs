@@ -33,7 +33,7 @@ pub use self::view::View;
 use super::affinity::{AffinitySpec, FirstBurst, Ledger, Released, SessionId};
 use super::balancer::Balance;
 use super::cost::Moves;
-use super::drain::DrainPolicy;
+use super::drain::{DrainPolicy, Refused};
 use super::load::{Blocks, Shared};
 use super::members::{Members, Recipe};
 use super::outlier::Ejection;
@@ -263,11 +263,23 @@ impl Pool {
     }
 
     /// Gives a backend another weight.
-    pub fn set_weight(&self, id: BackendId, weight: u32, now: Timestamp) {
+    ///
+    /// To take all weight from a backend is refused when no other one is ready, unless `force`d.
+    pub fn set_weight(
+        &self,
+        id: BackendId,
+        weight: u32,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         {
             let _change = self.lock();
             let members = self.members.load();
-            let Some(backend) = members.get(id) else { return };
+            let backend = members.get(id).ok_or(Refused::UnknownBackend)?;
+            let would_take_new = backend.weight() > 0 && !backend.is_taken_out();
+            if weight == 0 && would_take_new && !force && !members.any_ready(&[id]) {
+                return Err(Refused::LastReady);
+            }
             backend.set_weight(weight);
             self.renew(members.all().to_vec(), now);
             if weight == 0 {
@@ -275,6 +287,7 @@ impl Pool {
             }
         }
         self.call_waiters();
+        Ok(())
     }
 
     /// Replaces the members. Who keeps the name (and incarnation) keeps load, state and sessions;

@@ -58,6 +58,8 @@ struct Arm {
 struct Control {
     /// How many requests each arm had had when a slot began, the oldest first.
     slots: VecDeque<(Timestamp, Box<[u64]>)>,
+    /// When the targets were computed.
+    computed: Option<Timestamp>,
     /// What was learned about each arm.
     learned: Box<[f64]>,
     /// The share of new sessions that each arm should get.
@@ -79,6 +81,7 @@ impl Split {
         let zeros = vec![0.0; arms.len()];
         let control = Control {
             slots: VecDeque::new(),
+            computed: None,
             learned: zeros.clone().into(),
             targets: zeros.clone().into(),
             credits: zeros.into(),
@@ -132,6 +135,25 @@ impl Split {
         self.keys.owner(key, &is_open)
     }
 
+    /// Time passes, also where no session begins: every second of it is a slot of the window.
+    pub fn tick(&self, now: Timestamp) {
+        let mut control = self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.move_window(&mut control, now);
+    }
+
+    fn move_window(&self, control: &mut Control, now: Timestamp) {
+        let latest = control.slots.back().map(|(at, _)| *at);
+        if latest.is_some_and(|at| now.since(at) < SLOT) {
+            return;
+        }
+        let counts = self.arms.iter().map(|arm| arm.requests.load(Ordering::Relaxed)).collect();
+        control.slots.push_back((now, counts));
+        let is_old = |at: Timestamp| now.since(at) > SLOT * SLOTS as u32;
+        while control.slots.len() > 1 && control.slots.front().is_some_and(|(at, _)| is_old(*at)) {
+            control.slots.pop_front();
+        }
+    }
+
     /// The shares of requests that the arms have had in the window; `None` if those are too few.
     pub fn shares(&self) -> Option<Box<[f64]>> {
         let control = self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -146,20 +168,15 @@ impl Split {
         (all >= ENOUGH).then(|| requests.iter().map(|&n| n as f64 / all as f64).collect())
     }
 
-    /// Computes the targets anew if it is time for it.
+    /// Computes the targets anew if it is time for it: nothing is learned while nobody asks.
     fn advance(&self, control: &mut Control, now: Timestamp) {
-        let latest = control.slots.back().map(|(at, _)| *at);
-        let passed = latest.map_or(SLOT, |at| now.since(at));
+        let passed = control.computed.map_or(SLOT, |at| now.since(at));
         if passed < SLOT {
             return;
         }
-        let counts = self.arms.iter().map(|arm| arm.requests.load(Ordering::Relaxed)).collect();
+        control.computed = Some(now);
         let shares = self.measured(control);
-        control.slots.push_back((now, counts));
-        let is_old = |at: Timestamp| now.since(at) > SLOT * SLOTS as u32;
-        while control.slots.len() > 1 && control.slots.front().is_some_and(|(at, _)| is_old(*at)) {
-            control.slots.pop_front();
-        }
+        self.move_window(control, now);
         let weights = self.weights();
         let Some(shares) = shares else {
             control.targets = weights;
@@ -237,6 +254,7 @@ mod tests {
                 }
                 self.now += Self::STEP;
                 let now = Timestamp::from_millis((self.now * 1000.0) as u64);
+                self.split.tick(now);
                 for _ in 0..self.some_of(100, new_a_second * Self::STEP / 100.0) {
                     if let Some(arm) = self.split.choose(now, |_| true) {
                         self.sessions[arm] += 1;
@@ -308,6 +326,22 @@ mod tests {
         for arm in 0..3 {
             assert!(crowd.off(arm, 600).0 <= 0.02, "arm {arm}: {:?}", crowd.off(arm, 600));
         }
+    }
+
+    #[test]
+    fn shares_are_measured_where_no_session_begins_and_are_those_of_the_last_minute() {
+        let split = Split::new([("a", 1), ("b", 0)]);
+        let second = |seconds: u64, of_a: u64, of_b: u64| {
+            split.tick(Timestamp::from_millis(seconds * 1000));
+            (0..of_a).for_each(|_| split.note(0));
+            (0..of_b).for_each(|_| split.note(1));
+            split.shares()
+        };
+        assert_eq!(second(1, 20, 60), None, "too few");
+        assert_eq!(second(2, 10, 10).as_deref(), Some(&[0.3, 0.7][..]));
+        (3..=62).for_each(|seconds| drop(second(seconds, 2, 0)));
+        assert_eq!(second(63, 0, 0).as_deref(), Some(&[1.0, 0.0][..]), "b had some before that");
+        assert_eq!(second(200, 0, 0), None, "nobody came for long");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod add;
 mod again;
 mod app;
+mod arm;
 mod bench;
 mod check;
 mod completions;

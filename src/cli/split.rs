@@ -3,7 +3,7 @@
 use super::drain::Policy;
 use super::failure::Failure;
 use super::remote::Remote;
-use super::table::count;
+use super::table::{count, percent};
 use super::terminal::Terminal;
 use crate::admin::view::Route;
 
@@ -78,7 +78,7 @@ fn order(args: &Args, what: &str, terminal: &Terminal) -> Result<(), Failure> {
         let lines = route.pools.iter().map(|arm| {
             let state = if arm.takes_new { "takes new sessions" } else { "takes no new sessions" };
             let share = arm.share.map_or(String::new(), |share| {
-                format!(", {:.1}% of the last minute's requests", share * 100.0)
+                format!(", {} of the last minute's requests", percent(share))
             });
             format!("{}: {state}, {}{share}\n", arm.pool, count(arm.sessions, "session"))
         });

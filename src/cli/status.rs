@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 
+use super::arm;
 use super::cost;
 use super::drain::in_words;
 use super::failure::Failure;
 use super::remote::Remote;
 use super::table::{count, percent, rate, state, table};
 use super::terminal::Terminal;
-use crate::admin::view::{Arm, Backend, Difference, Group, Pool, Pools, Route, Unstick};
+use crate::admin::view::{Backend, Difference, Group, Pool, Pools, Route, Unstick};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -109,19 +110,9 @@ fn show(pool: &Pool, terminal: &Terminal) -> String {
 
 /// A route over several pools: what each should have, and has.
 fn split(route: &Route, terminal: &Terminal) -> String {
-    let titles = ["pool", "new sessions", "weight", "should have", "last minute", "sessions"];
-    let row = |arm: &Arm| {
-        vec![
-            Cell::new(&arm.pool),
-            Cell::new(if arm.takes_new { "yes" } else { "no" }),
-            Cell::new(arm.weight),
-            Cell::new(percent(arm.wanted)),
-            Cell::new(arm.share.map_or("-".into(), percent)),
-            Cell::new(arm.sessions),
-        ]
-    };
-    let rows = route.pools.iter().map(row).collect();
-    format!("route {}: its requests by pool\n{}", route.name, table(terminal, &titles, 2, rows))
+    let rows = route.pools.iter().map(|arm| arm::texts(arm).map(Cell::new).into()).collect();
+    let table = table(terminal, &arm::TITLES, arm::NUMBERS, rows);
+    format!("route {}: its requests by pool\n{table}", route.name)
 }
 
 /// The unstick experiment: the verdict, and both arms.

@@ -210,13 +210,14 @@ fn listener(listener: &Listener) -> [String; 3] {
 
 fn tls(tls: &ListenerTls) -> String {
     let IncomingSpec { certificates, min_version, client_auth, acme, .. } = &tls.incoming;
-    let files: Vec<_> = certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
-    let mut about =
-        vec![format!("TLS {} or later with {}", min_version.as_str(), files.join(", "))];
-    about.extend(acme.as_ref().map(|acme| {
+    let files = certificates.iter().map(|pair| pair.cert.display().to_string());
+    let of_acme = acme.as_ref().map(|acme| {
         let (domains, how) = (acme.domains.join(", "), acme.challenge.as_str());
         format!("a certificate for {domains} from {} by {how}", acme.directory)
-    }));
+    });
+    let shown: Vec<_> = files.chain(of_acme).collect();
+    let mut about =
+        vec![format!("TLS {} or later with {}", min_version.as_str(), shown.join(", "))];
     about.extend(client_auth.as_ref().map(|auth| {
         let whose = if auth.required { "with a certificate" } else { "perhaps with a certificate" };
         format!("clients {whose} of {}", auth.ca.display())

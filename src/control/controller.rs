@@ -259,15 +259,20 @@ impl Controller {
     }
 
     /// Gives a backend another weight, until the file itself gives it another one.
-    pub fn set_weight(&self, pool: &str, backend: &str, weight: u32) -> Result<(), Refusal> {
+    pub fn set_weight(
+        &self,
+        pool: &str,
+        backend: &str,
+        weight: u32,
+        force: bool,
+    ) -> Result<(), Refusal> {
         let (pool, backend) = self.find(pool, backend)?;
         let now = clock::now();
         let mut desired = self.desired();
-        let roster = desired.rosters.get_mut(pool.name());
-        if !roster.is_some_and(|roster| roster.set_weight(backend.name(), weight)) {
-            return Err(Refusal::Leaving);
-        }
-        pool.set_weight(backend.id(), weight, now);
+        let roster = desired.rosters.get_mut(pool.name()).ok_or(Refusal::UnknownPool)?;
+        roster.origin(backend.name()).ok_or(Refusal::Leaving)?;
+        pool.set_weight(backend.id(), weight, force, now)?;
+        roster.set_weight(backend.name(), weight);
         desired.save();
         drop(desired);
         let (pool, backend): (Arc<str>, Arc<str>) = (pool.name().into(), backend.name().into());
@@ -363,6 +368,7 @@ impl Controller {
                 }
             }
         }
+        self.splits.load().iter().for_each(|split| split.steering.tick(now));
         self.tell_progress(now);
         let mut desired = self.desired();
         for pool in self.pools().iter() {

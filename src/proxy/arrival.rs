@@ -43,6 +43,24 @@ pub(crate) fn is_needed(entrance: &Entrance, peer: SocketAddr) -> bool {
     entrance.tls.is_some() || entrance.http2 || begins_with_header(entrance, peer).is_some()
 }
 
+/// How long what comes first may take, silence included. `None`: as long as a request.
+pub(crate) fn patience(entrance: &Entrance, peer: SocketAddr) -> Option<Tick> {
+    let of_keys = || entrance.tls.as_ref().map(|tls| tls.handshake_timeout);
+    begins_with_header(entrance, peer).or_else(of_keys)
+}
+
+/// Nothing came in time.
+pub(crate) fn note_silence(client: &Client) {
+    if begins_with_header(&client.entrance, client.address).is_some() {
+        warn_of_header(client, &"no PROXY protocol header in time");
+    }
+}
+
+/// A load balancer that is not configured as we are: nobody gets through.
+fn warn_of_header(client: &Client, why: &dyn std::fmt::Display) {
+    tracing::warn!(peer = %client.peer, listener = %client.entrance.address, "{why}");
+}
+
 /// How long a PROXY protocol header may take, if one must come.
 fn begins_with_header(entrance: &Entrance, peer: SocketAddr) -> Option<Tick> {
     let protocol = entrance.proxy_protocol.as_ref()?;
@@ -50,27 +68,29 @@ fn begins_with_header(entrance: &Entrance, peer: SocketAddr) -> Option<Tick> {
     is_sender.then(|| ticks(protocol.timeout))
 }
 
-/// Sees to what comes before HTTP. The client has said something. `None` if the connection is over.
+/// Sees to what comes before HTTP. The client has said something, and has [`patience`] left for the
+/// first of it. `None` if the connection is over.
 pub(crate) async fn receive(
     stream: TcpStream,
     mut client: Rc<Client>,
     mut entered: Entered,
 ) -> Option<Arrival> {
     let entrance = client.entrance.clone();
-    if let Some(timeout) = begins_with_header(&entrance, client.address) {
-        client.watch.set(Side::ClientRead, client.worker.after(timeout));
-        let header = client.unless_late(read_header(&stream)).await?;
-        let header = header.inspect_err(|error| {
-            // A load balancer that is not configured as we are: nobody gets through.
-            tracing::warn!(peer = %client.peer, listener = %entrance.address, "{error}");
-        });
-        let header = header.ok()?;
+    if begins_with_header(&entrance, client.address).is_some() {
+        let Some(header) = client.unless_late(read_header(&stream)).await else {
+            note_silence(&client);
+            return None;
+        };
+        let header = header.inspect_err(|error| warn_of_header(&client, error)).ok()?;
         let security = match header.is_tls {
             true => Security::Tls { subject_line: Box::default() },
             false => Security::None,
         };
         let address = header.source.unwrap_or(client.address);
         (client, entered) = replace(&client, entered, address, security);
+        if let Some(tls) = &entrance.tls {
+            client.watch.set(Side::ClientRead, client.worker.after(tls.handshake_timeout));
+        }
     }
     let (socket, is_http2) = match &entrance.tls {
         None => {
@@ -87,7 +107,6 @@ pub(crate) async fn receive(
                 refuse_plain(stream, first[0], &client, entered).await;
                 return None;
             }
-            client.watch.set(Side::ClientRead, client.worker.after(tls.handshake_timeout));
             let (socket, security) = client.unless_late(shake_hands(stream, tls)).await??;
             let address = client.address;
             (client, entered) = replace(&client, entered, address, security);

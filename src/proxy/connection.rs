@@ -76,7 +76,15 @@ pub(crate) fn serve(
     async move {
         let _until_the_end = place;
         if has_preliminaries {
-            if doze(&mut io, &client).await.is_some() {
+            if let Some(patience) = arrival::patience(&client.entrance, peer)
+                && !client.worker.is_in_a_hurry()
+            {
+                client.watch.set(Side::ClientRead, client.worker.after(patience));
+            }
+            if let Some(end) = doze(&mut io, &client).await {
+                if matches!(end, End::Idle) {
+                    arrival::note_silence(&client);
+                }
                 return;
             }
             let ClientSocket::Plain(stream) = io.into_socket() else { return };

@@ -17,7 +17,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,8 +94,8 @@ pub(super) async fn offer(
 ) {
     let admin = Arc::new(admin);
     let path = path(&state_dir);
-    let listener = match listen(&path) {
-        Ok(listener) => listener,
+    let (listener, name) = match listen(&path) {
+        Ok(listening) => listening,
         Err(error) => {
             let path = path.display();
             return tracing::warn!(%error, %path, "no process will be able to take over");
@@ -118,10 +118,44 @@ pub(super) async fn offer(
             Err(error) => tracing::error!(%error, "handing over has failed"),
         }
     }
+    name.leave();
     taken();
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
+/// The name of our socket. Nobody is to find it when we are gone.
+struct Name {
+    /// `None`: it is the successor's by now, or will be.
+    path: Option<PathBuf>,
+    /// Device and inode of our socket, which tell it from another one of this name.
+    identity: (u64, u64),
+}
+
+impl Name {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Name { path: Some(path.to_owned()), identity: Name::identity(path)? })
+    }
+
+    fn identity(path: &Path) -> io::Result<(u64, u64)> {
+        fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+    }
+
+    /// Leaves it to the successor, which puts its own socket there: nobody finds none meanwhile.
+    fn leave(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let Some(path) = self.path.take() else { return };
+        if Name::identity(&path).is_ok_and(|found| found == self.identity) {
+            // If this fails it is left there, and refuses whoever connects.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn listen(path: &Path) -> io::Result<(UnixListener, Name)> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
@@ -132,7 +166,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
     fs::rename(&fresh, path)?;
-    Ok(listener)
+    Ok((listener, Name::new(path)?))
 }
 
 fn hand_over(

@@ -1,7 +1,7 @@
 //! Certificates by ACME, from a real ACME server: Pebble, which is made for tests of that.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 
 use crate::support::{
-    Authority, Backend, NameServer, Process, Proxy, TlsClient, Zone, pool, wait_until,
+    Address, Authority, Backend, NameServer, Process, Proxy, TlsClient, Zone, pool, wait_until,
 };
 
 /// An ACME server that asks us, and nobody else, whose names these are.
@@ -25,7 +25,8 @@ impl Pebble {
     fn start(names: &NameServer, http: u16, https: u16) -> Self {
         let authority = Authority::new();
         let pair = authority.issue("pebble", &["localhost", "127.0.0.1"]);
-        let [api, management] = [free_address(), free_address()];
+        let kept = [Address::free(), Address::free()];
+        let [api, management] = kept.each_ref().map(|kept| kept.address);
         let config = format!(
             r#"{{"pebble": {{"listenAddress": "{api}", "managementListenAddress": "{management}",
                 "certificate": {:?}, "privateKey": {:?}, "httpPort": {http}, "tlsPort": {https},
@@ -54,10 +55,6 @@ impl Pebble {
              challenge = \"{challenge}\"\n"
         )
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The certificate that a client gets, whoever has issued it: its issuer.
@@ -132,7 +129,8 @@ fn certificates_are_had_and_kept() {
     for (challenge, domains) in
         [("http_01", "[\"shop.test\"]"), ("tls_alpn_01", "[\"shop.test\", \"www.shop.test\"]")]
     {
-        let (http, https) = (free_address(), free_address());
+        let kept = [Address::free(), Address::free()];
+        let [http, https] = kept.each_ref().map(|kept| kept.address);
         let pebble = Pebble::start(&names, http.port(), https.port());
         let state = tempfile::tempdir().unwrap();
         let config = format!(

@@ -139,6 +139,13 @@ fn a_weight_is_set_at_run_time() {
     assert_eq!(weight(r#"{"weight": 65536}"#).0, 422);
     assert_eq!(weight(r#"{"weight": -1}"#).0, 422);
     assert_eq!(weight("").0, 400);
+    // Not for the last one, as with a drain.
+    admin.post("/v1/pools/pool/backends/b1/weight", r#"{"weight": 0}"#);
+    let (status, problem) = weight(r#"{"weight": 0}"#);
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:stickler:problem:last-ready")));
+    assert_eq!(admin.backend("b0")["weight"], 3);
+    let (status, backend) = weight(r#"{"weight": 0, "force": true}"#);
+    assert_eq!((status, &backend["weight"]), (200, &json!(0)));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `Stickler-Affinity`: what the app is told about the session, and who may say it (invariant 2).
 
 use stickler::balance::Reason;
+use stickler::clock;
 
-use crate::support::{Backend, Client, Proxy, Visitor, apps, get, pool};
+use crate::support::{Backend, Client, Proxy, Visitor, apps, get, pool, wait_until};
 
 const COOKIE: &str = "eject = false\n[pools.pool.affinity]\nmode = \"cookie\"\n";
 const HASH: &str =
@@ -156,8 +157,10 @@ fn a_session_that_an_operator_releases_moves_and_the_app_hears_why() {
     let mut visitor = Visitor::new(proxy.address());
     assert_eq!(visitor.visit(), "b0 new");
     let id = proxy.member("b0").id();
-    assert_eq!(proxy.pool().release_all(id, stickler::clock::now()), 1);
-    std::thread::sleep(std::time::Duration::from_millis(2)); // tokens have milliseconds
+    let released = clock::now();
+    assert_eq!(proxy.pool().release_all(id, released), 1);
+    // Tokens have milliseconds, and one of the same millisecond may be from before.
+    wait_until("another millisecond", || clock::now().as_millis() > released.as_millis());
     assert_eq!(visitor.visit(), "b1 moved;from=\"b0\";reason=released");
     assert_eq!(visitor.visit(), "b1 bound");
 }

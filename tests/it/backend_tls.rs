@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stickler::balance::BackendState;
 
-use crate::support::{Authority, Client, Proxy, TlsBackend, get, pool, wait_until};
+use crate::support::{Authority, Client, Gate, Proxy, TlsBackend, get, pool, wait_until};
 
 /// A proxy in front of this backend, with these lines in `[pools.pool.tls]`.
 fn proxy(backend: &TlsBackend, lines: &str, settings: &str) -> Proxy {
@@ -111,14 +111,20 @@ fn connections_that_were_closed_meanwhile_are_not_used() {
 fn a_response_that_breaks_off_does_not_look_complete() {
     let authority = Authority::new();
     let pair = authority.issue("app", &["app.test"]);
-    let backend = TlsBackend::new(&pair, None, |mut conversation| {
+    let gate = Gate::new();
+    let seen = gate.clone();
+    let backend = TlsBackend::new(&pair, None, move |mut conversation| {
         conversation.request_length();
         conversation.send("HTTP/1.1 200 OK\r\n\r\nhalf of it");
-        std::thread::sleep(std::time::Duration::from_millis(300)); // and no goodbye
+        seen.wait(); // and then no goodbye
     });
     let proxy = proxy(&backend, &trusting(&authority, "app.test"), "");
-    let response = get(proxy.address(), "/", "");
-    assert!(!response.is_complete, "{response:?}");
+    let mut client = Client::connect(proxy.address());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head();
+    assert_eq!(client.bytes(15), b"a\r\nhalf of it\r\n");
+    gate.open();
+    let (rest, _) = client.rest();
+    assert!(rest.is_empty(), "that would be a good end: {rest:?}");
 }
 
 #[test]

@@ -124,6 +124,12 @@ fn keys_have_their_pool_and_the_keyless_are_shared_out() {
     assert!((8..=32).contains(&of_green), "{of_green}");
     let keyless = (0..100).filter(|_| ask(&proxy, None).text() == "green").count();
     assert!((40..=60).contains(&keyless), "{keyless}");
+    // Shares are measured however requests find their pool.
+    let has_shares = || {
+        (0..100).for_each(|user| drop(of_user(user)));
+        proxy.controller().splits()[0].1.is_some()
+    };
+    wait_until("shares are known", has_shares);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::support::{
 
 const COOKIE: &str = "balance = \"round_robin\"\n[pools.pool.affinity]\nmode = \"cookie\"\n";
 
-/// An app server that takes 5 ms for every request.
+/// An app server that takes 5 ms for every request: real time, since that is what is measured here
+/// and in what follows.
 fn steady() -> Backend {
     Backend::answering(|_| {
         std::thread::sleep(Duration::from_millis(5));

@@ -47,7 +47,7 @@ fn it_shows_what_there_is_and_what_happens() {
 fn it_says_what_stickiness_costs() {
     let apps = [(); 2].map(|()| {
         crate::support::Backend::answering(|_| {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5)); // real time: it is what is measured
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".into()
         })
     });
@@ -204,7 +204,9 @@ fn screenshot() {
     let file = PathBuf::from(std::env::var("SCREENSHOT").unwrap_or("docs/dashboard.png".into()));
     let browser = Browser::open(&url, 1240, 800);
     browser.wait_for("[data-backend]");
-    std::thread::sleep(Duration::from_secs(2));
+    browser.wait_for_text("#link", "live");
+    let drawn = "return document.querySelector('.bar u')?.getBoundingClientRect().height > 0";
+    wait_until("the bars are drawn", || browser.evaluate(drawn) == true);
     let picture = browser.runtime.block_on(browser.page.screenshot()).unwrap();
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), picture).unwrap();
 }

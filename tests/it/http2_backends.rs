@@ -1,7 +1,7 @@
 //! HTTP/2 to backends: shared connections, and gRPC over them.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 
 use crate::support::http2::{Http2Backend, ask, connect, get, of_frames, run, text, whole};
-use crate::support::{Authority, Backend, Client, Process, Proxy, pool, wait_until};
+use crate::support::{Address, Authority, Backend, Client, Process, Proxy, pool, wait_until};
 
 const ONE: &str = "[server]\nworkers = 1\nshutdown_timeout = \"100ms\"\n";
 const H2C: &str = "[[listeners]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n";
@@ -163,9 +163,9 @@ fn calls_stream_both_ways_at_the_same_time() {
 
 #[test]
 fn errors_are_told_in_terms_of_grpc() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let settings = "http2 = true\n";
-    let proxy = Proxy::with(&format!("{ONE}{H2C}{}", pool(&[nobody.to_string()], settings)));
+    let nobody = Address::free();
+    let nobodys = nobody.address.to_string();
+    let proxy = Proxy::with(&format!("{ONE}{H2C}{}", pool(&[nobodys], "http2 = true\n")));
     run(async {
         let mut sender = connect(proxy.address()).await;
         let call = get("/").header("content-type", "application/grpc+proto").body(whole(""));
@@ -209,7 +209,8 @@ fn other_peoples_servers_are_content() {
     let files = tempfile::tempdir().unwrap();
     fs::write(files.path().join("large"), vec![b'x'; 3_000_000]).unwrap();
     for (over_tls, http2) in [(false, "true"), (true, "true"), (true, "\"auto\"")] {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let kept = Address::free();
+        let address = kept.address;
         let mut command = Command::new("nghttpd");
         command.arg("-d").arg(files.path()).args(["-a", "127.0.0.1"]);
         let settings = if over_tls {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
-use crate::support::{Backend, Client, Files, Process, STICKLER, get, pool, wait_until};
+use crate::support::{Address, Backend, Client, Files, Process, STICKLER, get, pool, wait_until};
 
 const PATIENT: &str = "[server]\nworkers = 1\nstate_dir = \"state\"\n";
 
@@ -37,7 +37,8 @@ fn half_dead() -> (Backend, Files) {
 
 #[test]
 fn a_full_log_disk_stops_nothing() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kept = Address::free();
+    let port = kept.address;
     let (_alive, files) = half_dead();
     let config = std::fs::read_to_string(files.config()).unwrap();
     let config = config.replace("127.0.0.1:0", &port.to_string());

@@ -6,7 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::{
-    Admin, Backend, Ended, Files, ON, Process, Proxy, STICKLER, Visitor, apps, pool, wait_until,
+    Address, Admin, Backend, Ended, Files, ON, Process, Proxy, STICKLER, Visitor, apps, pool,
+    wait_until,
 };
 
 pub const STICKY: &str = "[pools.pool.affinity]\nmode = \"cookie\"\n";
@@ -103,6 +104,12 @@ fn exit_codes_tell_how_a_drain_went() {
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(refused.stderr.contains("--force"), "{refused:?}");
     assert_eq!(run(&admin, &["maintenance", "pool/b1"]).code, Some(3));
+    let refused = run(&admin, &["weight", "pool/b1", "0"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("--force"), "{refused:?}");
+    let forced = run(&admin, &["weight", "pool/b1", "0", "--force"]);
+    assert_eq!(forced.code, Some(0), "{forced:?}");
+    assert_eq!(run(&admin, &["weight", "pool/b1", "1"]).code, Some(0));
     assert_eq!(run(&admin, &["ready", "pool/b0"]).code, Some(0));
     let unknown = run(&admin, &["drain", "pool/b7"]);
     assert_eq!(unknown.code, Some(1));
@@ -153,8 +160,8 @@ fn maintenance_takes_a_backend_out_at_once() {
 
 #[test]
 fn a_proxy_that_cannot_be_reached_is_said_to_be_with_what_to_do() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let admin = Admin::at(nobody);
+    let nobody = Address::free();
+    let admin = Admin::at(nobody.address);
     for arguments in [&["status"][..], &["drain", "a/b"], &["sessions"], &["reload"], &["top"]] {
         let ended = run(&admin, arguments);
         assert_eq!(ended.code, Some(1), "{arguments:?}");

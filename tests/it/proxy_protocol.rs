@@ -1,13 +1,15 @@
 //! The PROXY protocol: load balancers that say whom a connection is from, and backends that are
 //! told.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::mpsc;
+use std::time::Duration;
 
+use stickler::clock::Stopwatch;
 use stickler::proxy_protocol::{Version, write};
 
-use crate::support::{Authority, Backend, Client, Process, Proxy, get, pool, wait_until};
+use crate::support::{Address, Authority, Backend, Client, Process, Proxy, get, pool, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -60,6 +62,10 @@ fn who_must_send_a_header_and_does_not_is_not_served() {
         client.assert_closed();
     }
     assert_eq!(backend.connections(), 0);
+    // To say nothing at all takes no longer: much less than a request may.
+    let silence = Stopwatch::start();
+    Client::connect(proxy.address()).assert_closed();
+    assert!(silence.elapsed() < Duration::from_secs(10), "{:?}", silence.elapsed());
 }
 
 #[test]
@@ -90,18 +96,14 @@ fn tls_comes_behind_it() {
     assert_eq!(backend.last_request().field("x-forwarded-proto"), Some("https"));
 }
 
-/// An address that nobody listens at.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn haproxy_is_understood() {
     let backend = Backend::named("hello");
     for (send, settings) in [("send-proxy", ""), ("send-proxy-v2", "")] {
         let proxy = Proxy::configured(&listener("127.0.0.0/8"), &[&backend], settings);
         let directory = tempfile::tempdir().unwrap();
-        let (file, front) = (directory.path().join("haproxy.cfg"), free_address());
+        let (file, kept) = (directory.path().join("haproxy.cfg"), Address::free());
+        let front = kept.address;
         let back = proxy.address();
         let config = format!(
             "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\

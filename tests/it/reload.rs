@@ -169,7 +169,7 @@ fn what_operators_said_survives_a_reload() {
     let proxy = Proxy::with(&config);
     let controller = proxy.controller();
     controller.drain("pool", "b0", DrainPolicy::default(), false).unwrap();
-    controller.set_weight("pool", "b1", 7).unwrap();
+    controller.set_weight("pool", "b1", 7, false).unwrap();
     let address = c.address.to_string().parse().unwrap();
     let added = stickler::balance::BackendSpec::new("added", address);
     controller.add_backend("pool", added).unwrap();

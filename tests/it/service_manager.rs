@@ -1,16 +1,16 @@
 //! systemd: sockets that it has bound for us, and what it is told.
 
-use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Backend, Files, PATIENCE, Process, STICKLER, get, pool, wait_until};
+use crate::support::{Address, Backend, Files, PATIENCE, Process, STICKLER, get, pool, wait_until};
 
 /// Binds a socket and becomes another program with it, as systemd does it.
 const ACTIVATE: &str = "
 import os, socket, sys
 s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.bind(('127.0.0.1', int(sys.argv[1])))
 s.listen(128)
 os.dup2(s.fileno(), 3)
@@ -19,14 +19,11 @@ os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
 os.execv(sys.argv[2], sys.argv[2:])
 ";
 
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn a_socket_that_was_bound_for_us_is_used_by_every_worker() {
     let backend = Backend::named("a");
-    let address = free_address();
+    let kept = Address::free();
+    let address = kept.address;
     let listener = format!("[[listeners]]\naddress = \"{address}\"\n");
     let files = Files::with(&format!("{listener}{}", pool(&[backend.address.to_string()], "")));
     let mut command = Command::new("python3");

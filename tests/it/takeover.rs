@@ -1,7 +1,9 @@
 //! Another process takes over, and nobody notices.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -103,6 +105,23 @@ fn the_admin_address_goes_over_as_well_and_answers_all_the_time() {
     assert_eq!(pids.len(), 3, "each of them has answered");
     running.signal("TERM");
     assert_eq!(running.end().code, Some(0));
+}
+
+#[test]
+fn who_ends_leaves_no_socket_that_nobody_answers_at() {
+    let [a] = apps();
+    let files = Files::with(&config(&[a.address.to_string()], 1));
+    let socket = files.path().join("state/takeover.sock");
+    let (first, _) = files.run();
+    wait_until("it waits for a successor", || socket.exists());
+    let second = take_over(&files);
+    assert_eq!(first.end().code, Some(0));
+    wait_until("it waits for a successor", || UnixStream::connect(&socket).is_ok());
+    second.signal("TERM");
+    assert_eq!(second.end().code, Some(0));
+    let left: Vec<_> = fs::read_dir(files.path().join("state")).unwrap().collect();
+    let names: Vec<_> = left.into_iter().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("sock")), "{names:?}");
 }
 
 #[test]

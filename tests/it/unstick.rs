@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Admin, Backend, Client, ON, Process, Proxy, Request, Response, Visitor, app_process_with, apps,
-    get, pool, wait_until,
+    Address, Admin, Backend, Client, ON, Process, Proxy, Request, Response, Visitor,
+    app_process_with, apps, get, pool, wait_until,
 };
 
 /// Where an app keeps the users that it has seen.
@@ -214,8 +214,8 @@ fn a_client_does_not_hear_that_its_session_is_unknown() {
 
 /// A Redis on a free port, and its address.
 fn redis() -> (Process, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let port = port.to_string();
+    let kept = Address::free();
+    let port = kept.address.port().to_string();
     let mut command = std::process::Command::new("redis-server");
     command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let redis = Process::of_package("redis-server", &mut command);

@@ -208,6 +208,18 @@ impl Shadow {
         }
     }
 
+    /// What `Pool::set_weight` must answer.
+    pub fn set_weight(&mut self, id: BackendId, weight: u32, force: bool) -> Result<(), Refused> {
+        let Some(known) = self.member(id) else { return Err(Refused::UnknownBackend) };
+        let takes_none = known.spec.weight == 0 || known.conditions & BY_OPERATOR != 0;
+        let others = self.all_members().any(|(other, b)| other != id && b.takes_new());
+        if weight == 0 && !takes_none && !others && !force {
+            return Err(Refused::LastReady);
+        }
+        self.get_mut(id).spec.weight = weight;
+        Ok(())
+    }
+
     /// A session came to a backend, or went from it.
     pub fn came(&mut self, id: BackendId) {
         if let Some(drain) = self.leaving(id) {

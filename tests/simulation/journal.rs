@@ -8,13 +8,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const TAIL: usize = 30;
 
 /// What every sweep must have seen.
-pub const NOTABLE: [&str; 31] = [
+pub const NOTABLE: [&str; 32] = [
     "free",
     "new",
     "bound",
     "keyed",
     "detoured",
-    "moved", // causes
+    "moved",
+    "unstuck", // causes
     "down",
     "draining",
     "drained",

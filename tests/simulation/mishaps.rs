@@ -35,11 +35,11 @@ impl World {
             }
             12..14 => {
                 let weight = *[0, 1, 1, 2, 5].choose(&mut self.rng).unwrap();
+                let (now, force) = (self.now(), self.rng.random_bool(0.3));
                 journal.write(format_args!("        {} weighs {weight}", self.shadow.name(id)));
-                self.shadow.get_mut(id).spec.weight = weight;
-                let now = self.now();
-                self.pool.set_weight(id, weight, now);
-                Ok(())
+                let should = self.shadow.set_weight(id, weight, force);
+                let is = self.pool.set_weight(id, weight, force, now);
+                equal("what became of the weight", &is, &should)
             }
             14..19 => {
                 let specs = self.other_specs();

@@ -13,6 +13,7 @@ use stickler::balance::balancer::Balance;
 use stickler::balance::hashing::Algorithm;
 use stickler::balance::outlier::Ejection;
 use stickler::balance::queue::QueueSpec;
+use stickler::balance::unstick::Unstick;
 use stickler::balance::{BackendSpec, DrainPolicy, PoolSpec};
 
 /// One seed's world, before it begins to turn.
@@ -121,7 +122,8 @@ fn affinity(rng: &mut StdRng) -> AffinitySpec {
             margin: *[0.0, 0.1, 0.5].choose(rng).unwrap(),
             idle_for: millis(rng, 1, 1_000),
         }),
-        unstick: None, // tried apart from everything else
+        unstick: (mode != Mode::None && rng.random_bool(0.25))
+            .then(|| Unstick::new(*[5.0, 30.0, 100.0].choose(rng).unwrap(), "pool")),
         establish: *[Establish::Always, Establish::Always, Establish::OnDemand]
             .choose(rng)
             .unwrap(),

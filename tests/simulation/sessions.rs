@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stickler::balance::affinity::Mode;
 use stickler::balance::{
-    BackendId, BackendState, Grant, Hint, Placement, Pool, Reason, SessionId, Timestamp,
+    BackendId, BackendState, Binding, Grant, Hint, Placement, Pool, Reason, SessionId, Timestamp,
 };
 
 use crate::drains::Departure;
@@ -65,6 +65,32 @@ impl Shadow {
     pub fn any_session(&self, number: usize) -> Option<SessionId> {
         let at = number.checked_rem(self.stays.len())?;
         self.stays.keys().nth(at).map(|session| SessionId::from_bits(*session))
+    }
+
+    /// A session that is routed freely lives nowhere. It keeps its token, with the home that it
+    /// would have, and the token is kept from growing old.
+    pub fn unstuck(&self, hint: &Hint, now: Timestamp) -> Binding {
+        match *hint {
+            Hint::Bound(grant) if self.affinity().is_refresh_due(&grant, now) => {
+                Binding::Issue(Grant { issued: grant.issued.min(now), refreshed: now, ..grant })
+            }
+            _ => Binding::Keep,
+        }
+    }
+
+    /// Nobody who is routed freely has moved, or is somewhere to be lost: the ledger has only those
+    /// that are bound.
+    pub fn same_arms(&self, pool: &Pool) -> Result<(), String> {
+        let Some(unstick) = self.affinity().unstick else { return Ok(()) };
+        let freed = |session: &&u64| self.affinity().frees(SessionId::from_bits(**session));
+        if let Some(session) = self.stays.keys().find(freed) {
+            return Err(format!("session {session:x} is routed freely and lives somewhere"));
+        }
+        if unstick.percent() == 100.0 {
+            equal("sessions, with all of them free", &pool.ledger().len(), &0)?;
+            equal("moves, with all of them free", &pool.moves().iter().sum(), &0)?;
+        }
+        Ok(())
     }
 
     /// What is over, of releases and bursts.

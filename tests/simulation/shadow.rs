@@ -309,8 +309,11 @@ impl Shadow {
                 if placement.session.is_some_and(|first| first != session) {
                     return Err("it is not the session of the client's first request".into());
                 }
-                self.see(session, id, now, departure);
+                if !self.affinity().frees(session) {
+                    self.see(session, id, now, departure);
+                }
             }
+            (_, Cause::Unstuck) => expected = self.unstuck(hint, now),
             (Hint::Bound(_), Cause::New | Cause::Free) => expected = Binding::Revoke,
             (Hint::First(_), _) => {}
             (Hint::Free, _) => {}
@@ -467,9 +470,12 @@ impl Shadow {
         let begins =
             self.affinity().mode == Mode::Cookie && self.affinity().establish == Establish::Always;
         let unbound = Kind::Free(if begins { Cause::New } else { Cause::Free });
+        let frees = |session| self.affinity().frees(session);
         let kind = match *hint {
             Hint::Free | Hint::First(_) => unbound,
             Hint::Bound(_) if is_over => unbound,
+            Hint::Bound(Grant { session, .. }) if frees(session) => Kind::Free(Cause::Unstuck),
+            Hint::Key(key) if frees(SessionId::from_bits(key)) => Kind::Free(Cause::Unstuck),
             Hint::Bound(grant) => Kind::Bound(self.home(&grant, tried)),
             Hint::Key(key) => Kind::Keyed(key, self.last(SessionId::from_bits(key))),
         };
@@ -534,6 +540,7 @@ impl Shadow {
     pub fn same(&self, pool: &Pool, now: Timestamp) -> Result<(), String> {
         self.same_drains(pool, now)?;
         self.same_pace(pool, now)?;
+        self.same_arms(pool)?;
         let backends = pool.backends();
         let ids: Vec<_> = backends.iter().map(|backend| backend.id()).collect();
         equal("members", &ids, &self.members)?;

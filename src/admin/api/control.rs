@@ -110,7 +110,8 @@ pub(super) async fn maintenance(
 
 /// Give a backend another weight
 ///
-/// It stays until the configuration file itself says another weight than it does now.
+/// It stays until the configuration file itself says another weight than it does now. Zero takes no
+/// new sessions, which is refused when no other backend of the pool is ready, unless forced.
 #[utoipa::path(post, path = "/v1/pools/{pool}/backends/{backend}/weight", tag = "operate",
     operation_id = "set_weight",
     params(
@@ -121,7 +122,7 @@ pub(super) async fn maintenance(
     responses(
         (status = 200, description = "It has the weight", body = view::Backend),
         (status = 404, description = "There is no such backend", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is leaving", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is leaving, or no other backend is ready", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "This is no weight", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn weight(
@@ -131,7 +132,7 @@ pub(super) async fn weight(
 ) -> Result<Json<view::Backend>, Problem> {
     admin.backend(&pool, &name)?;
     check_highest("weight", order.weight, HIGHEST_WEIGHT)?;
-    let done = admin.controller.set_weight(&pool, &name, order.weight);
+    let done = admin.controller.set_weight(&pool, &name, order.weight, order.force);
     admin.answer(done, &pool, &name)
 }
 

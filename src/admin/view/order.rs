@@ -58,6 +58,9 @@ pub struct WeightOrder {
     /// Its share of the load next to the others' weights. Zero takes bound sessions only.
     #[schema(maximum = 65535)]
     pub weight: u32,
+    /// Zero even if no other backend of the pool is ready.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A backend that is to be added.

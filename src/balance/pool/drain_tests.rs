@@ -27,9 +27,9 @@ fn pool_with(many: usize) -> (Pool, Vec<Grant>) {
     let mut spec = spec(Mode::Cookie, &[1, 1]);
     spec.affinity.when_unavailable = WhenUnavailable::Reject; // a drain does not care
     let pool = Pool::new(&spec, 0);
-    pool.set_weight(id("b1"), 0, start());
+    pool.set_weight(id("b1"), 0, false, start()).unwrap();
     let grants = (0..many).map(|n| open_session(&pool, &mut rng(n as u64))).collect();
-    pool.set_weight(id("b1"), 1, start());
+    pool.set_weight(id("b1"), 1, false, start()).unwrap();
     (pool, grants)
 }
 
@@ -206,6 +206,23 @@ fn the_last_ready_backend_is_not_taken_out_unless_forced() {
     assert!(drain("b0", false).is_ok(), "another policy for the one that is out anyway");
     assert!(pool.maintenance(id("b0"), false, start()).is_ok());
     assert!(drain("b1", true).unwrap().is_some());
+}
+
+#[test]
+fn the_last_ready_backend_keeps_some_weight_unless_forced() {
+    let (pool, _) = pool_with(0);
+    let weigh = |name, weight, force| pool.set_weight(id(name), weight, force, start());
+    assert_eq!(weigh("nobody", 1, true), Err(Refused::UnknownBackend));
+    assert_eq!(weigh("b0", 0, false), Ok(()));
+    assert_eq!(weigh("b0", 0, false), Ok(()), "it has none anyway");
+    assert_eq!(weigh("b1", 0, false), Err(Refused::LastReady));
+    assert_eq!(pool.backend(id("b1")).unwrap().weight(), 1, "nothing has changed");
+    assert_eq!(weigh("b1", 5, false), Ok(()), "more is no matter");
+    assert_eq!(pool.drain(id("b1"), NONE, false, start()).unwrap_err(), Refused::LastReady);
+    assert_eq!(weigh("b1", 0, true), Ok(()));
+    weigh("b1", 1, false).unwrap();
+    pool.drain(id("b1"), NONE, true, start()).unwrap();
+    assert_eq!(weigh("b1", 0, false), Ok(()), "it takes nobody anyway");
 }
 
 #[test]

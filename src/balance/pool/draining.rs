@@ -149,8 +149,7 @@ impl Pool {
             let lock = self.lock();
             let members = self.members.load();
             let backend = members.get(id).ok_or(Refused::UnknownBackend)?;
-            let is_out = backend.conditions() & Condition::BY_OPERATOR != 0;
-            if !force && !is_out && !members.any_ready(&[id]) {
+            if !force && !backend.is_taken_out() && !members.any_ready(&[id]) {
                 return Err(Refused::LastReady);
             }
             self.change(&lock, id, change, now)

@@ -289,7 +289,7 @@ fn who_comes_back_starts_slowly() {
 fn weights_and_members_change_at_run_time_and_load_goes_on() {
     let (pool, session) = pool_and_session(&[None, None], |_| {});
     let busy = placed(ask(&pool, session, start()));
-    pool.set_weight(id("b0"), 0, start());
+    pool.set_weight(id("b0"), 0, false, start()).unwrap();
     let name = |hint| placed(ask(&pool, hint, start())).0.backend.name().to_owned();
     assert!((0..4).all(|_| name(Hint::Free) == "b1"));
     assert_eq!(name(session), "b0", "weight 0 takes who is bound");

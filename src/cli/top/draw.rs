@@ -1,5 +1,7 @@
 //! How `stickler top` looks.
 
+use std::ops::Range;
+
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -7,7 +9,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 
 use super::state::{State, lines};
-use crate::admin::view::{Backend, Pool};
+use crate::admin::view::{Backend, Pool, Route};
+use crate::cli::arm;
 use crate::cli::cost;
 use crate::cli::drain::in_words;
 use crate::cli::table::{count, percent, rate};
@@ -18,26 +21,46 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// Columns before the load, and one blank after each.
 const WIDTHS: [u16; 8] = [18, 11, 9, 9, 9, 8, 8, 16];
 
+/// Which columns are numbers.
+const NUMBERS: Range<usize> = 2..8;
+
 /// Lines of what stickiness costs.
 const COSTS: u16 = 8;
+
+/// The least lines of backends, their titles included, before anything else gets some.
+const BACKENDS: u16 = 6;
+
+/// Columns of the routes over several pools: the route, and what [`arm::texts`] has.
+const ARM_WIDTHS: [u16; 7] = [18, 18, 12, 8, 11, 11, 9];
 
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, color: bool) {
     let pools = state.pools.as_ref().map_or(&[][..], |pools| &pools.pools);
     let head = pools.len() as u16 + 1;
     let costs = of_chosen(state);
-    let room = if frame.area().height < head + 8 + COSTS { 0 } else { COSTS };
+    let splits = splits(state);
+    // What does not fit whole is left out, costs first.
+    let mut room = frame.area().height.saturating_sub(head + BACKENDS + 2);
+    let mut get = |lines: u16| {
+        let got = if lines > room { 0 } else { lines };
+        room -= got;
+        got
+    };
+    let arms = splits.len() as u16;
+    let (arms, costs_room) = (get(arms + 2 * u16::from(arms > 0)), get(COSTS));
     let areas = Layout::vertical([
         Constraint::Length(head),
         Constraint::Min(3),
-        Constraint::Length(room),
+        Constraint::Length(arms),
+        Constraint::Length(costs_room),
         Constraint::Length(1),
         Constraint::Length(1),
     ]);
-    let [totals, table, cost, said, keys] = areas.areas(frame.area());
+    let [totals, table, arms, cost, said, keys] = areas.areas(frame.area());
     let totals_lines: Vec<_> = pools.iter().map(|pool| of_pool(pool)).collect();
     frame.render_widget(Paragraph::new(totals_lines), totals);
     draw_table(frame, state, table, color);
+    draw_splits(frame, splits, arms);
     frame.render_widget(Paragraph::new(costs).wrap(Wrap { trim: true }), cost);
     frame.render_widget(below(state, color), said);
     let window = state.window.as_str();
@@ -68,6 +91,33 @@ fn of_chosen(state: &State) -> Vec<Line<'static>> {
     shown.into_iter().map(Line::from).collect()
 }
 
+/// The pools of routes over several, a line for each.
+fn splits(state: &State) -> Vec<Row<'static>> {
+    let routes = state.pools.as_ref().map_or(&[][..], |pools| &pools.routes);
+    let of_route = |route: &Route| {
+        let name = |i| if i == 0 { route.name.clone() } else { String::new() };
+        let arms = route.pools.iter().enumerate();
+        let row = arms.map(|(i, arm)| splits_row(name(i), arm::texts(arm)));
+        row.collect::<Vec<_>>()
+    };
+    routes.iter().flat_map(of_route).collect()
+}
+
+fn splits_row(route: String, texts: [String; 6]) -> Row<'static> {
+    let numbers = arm::NUMBERS..arm::TITLES.len();
+    let texts = texts.into_iter().enumerate();
+    let texts = texts.map(|(i, text)| aligned(numbers.contains(&i), text));
+    Row::new(std::iter::once(Cell::from(route)).chain(texts))
+}
+
+fn draw_splits(frame: &mut Frame<'_>, rows: Vec<Row<'static>>, area: Rect) {
+    let header = splits_row("route".into(), arm::TITLES.map(str::to_owned));
+    let table = Table::new(rows, ARM_WIDTHS.map(Constraint::Length))
+        .header(header.style(Style::new().add_modifier(Modifier::DIM)))
+        .column_spacing(1);
+    frame.render_widget(table, area);
+}
+
 fn draw_table(frame: &mut Frame<'_>, state: &mut State, area: Rect, color: bool) {
     let Some(pools) = &state.pools else { return };
     let several = pools.pools.len() > 1;
@@ -95,7 +145,10 @@ fn draw_table(frame: &mut Frame<'_>, state: &mut State, area: Rect, color: bool)
         "p50 / p99",
         "load, last minute",
     ];
-    let header = titles.iter().enumerate().map(|(i, title)| aligned(i, (*title).to_owned()));
+    let header = titles
+        .iter()
+        .enumerate()
+        .map(|(i, title)| aligned(NUMBERS.contains(&i), (*title).to_owned()));
     // On a narrow screen the first columns whole rather than all of them in pieces.
     let mut used = 0;
     let fitting = WIDTHS.into_iter().take_while(|width| {
@@ -113,8 +166,7 @@ fn draw_table(frame: &mut Frame<'_>, state: &mut State, area: Rect, color: bool)
 }
 
 /// Numbers stand on the right.
-fn aligned(column: usize, text: String) -> Cell<'static> {
-    let is_number = (2..8).contains(&column);
+fn aligned(is_number: bool, text: String) -> Cell<'static> {
     let side = if is_number { Alignment::Right } else { Alignment::Left };
     Cell::from(Line::from(text).alignment(side))
 }
@@ -134,7 +186,9 @@ fn row(name: String, backend: &Backend, load: String, color: bool) -> Row<'stati
         load,
     ];
     let mut cells = vec![Cell::from(name), state_cell(&backend.state, color)];
-    cells.extend(texts.into_iter().enumerate().map(|(i, text)| aligned(i + 2, text)));
+    cells.extend(
+        texts.into_iter().enumerate().map(|(i, text)| aligned(NUMBERS.contains(&(i + 2)), text)),
+    );
     Row::new(cells)
 }
 
@@ -191,13 +245,22 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
+    use crate::admin::view::{Arm, Pools};
     use crate::balance::cost::Window;
     use crate::cli::top::state::tests::pools;
 
-    fn drawn(state: &mut State, width: u16) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, 10)).unwrap();
+    fn on_screen(state: &mut State, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, state, false)).unwrap();
         terminal.backend().to_string()
+    }
+
+    fn drawn(state: &mut State, width: u16) -> String {
+        on_screen(state, width, 10)
+    }
+
+    fn tall(state: &mut State, height: u16) -> String {
+        on_screen(state, 120, height)
     }
 
     #[test]
@@ -216,16 +279,39 @@ mod tests {
     }
 
     #[test]
+    fn a_route_over_several_pools_has_a_line_for_each() {
+        let mut state = State::default();
+        let arm = |pool: &str, weight: u32, share| Arm {
+            pool: pool.into(),
+            weight,
+            wanted: f64::from(weight) / 100.0,
+            share,
+            sessions: 7,
+            takes_new: weight > 0,
+        };
+        let pools = pools(&[0, 0]);
+        let arms = vec![arm("blue", 95, Some(0.941)), arm("green", 5, None)];
+        let routes = vec![Route { name: "canary".into(), pools: arms }];
+        state.show(Pools { routes, ..pools });
+        let text = tall(&mut state, 24);
+        let line = |pool| text.lines().find(|line| line.contains(pool)).unwrap();
+        let of_blue: Vec<_> = line("blue").split_whitespace().skip(1).collect();
+        assert_eq!(
+            of_blue[..of_blue.len() - 1],
+            ["canary", "blue", "yes", "95", "95.0", "%", "94.1", "%", "7"],
+            "{text}"
+        );
+        assert!(line("green").contains("5.0 %           -"), "{text}");
+        assert!(line("should have").contains("last minute"), "{text}");
+        assert!(!drawn(&mut state, 120).contains("green"), "backends come first");
+    }
+
+    #[test]
     fn what_stickiness_costs_the_chosen_pool_is_told_where_there_is_room() {
         let mut state = State::default();
         let mut figures = pools(&[0, 0]);
         figures.pools[0].cost = Window::ALL.map(cost::tests::cost).into();
         state.show(figures);
-        let tall = |state: &mut State, height| {
-            let mut terminal = Terminal::new(TestBackend::new(120, height)).unwrap();
-            terminal.draw(|frame| draw(frame, state, false)).unwrap();
-            terminal.backend().to_string()
-        };
         let text = tall(&mut state, 24);
         assert!(text.contains("has its price") && text.contains("headroom cost 60.0 %"), "{text}");
         assert!(!tall(&mut state, 10).contains("has its price"));

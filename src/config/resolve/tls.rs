@@ -40,7 +40,7 @@ impl Resolver<'_> {
     fn acme(&mut self, file: &file::Acme, at: At<'_>) -> AcmeSpec {
         self.not_empty(&file.domains, at.key("domains"), "write domains = [\"shop.example.com\"]");
         if !file.agree_to_terms {
-            let title = format!("{} is not true", at.key("agree_to_terms").path());
+            let title = format!("{}.agree_to_terms is not true", at.path());
             let mistake = self.mistakes.error(at.key("agree_to_terms"), title);
             mistake.label("no authority issues certificates without it");
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -273,10 +274,7 @@ impl Client {
         let room = self.user.len() % 8;
         let opened = self.browser.channel(&format!("/live?room=room-{room}")).await;
         opened.map_err(|error| match error {
-            ChannelError::Refused { status, body } if status == http::StatusCode::UNAUTHORIZED => {
-                Trouble::Lost { server: refusal(&body).map(|refusal| refusal.server) }
-            }
-            ChannelError::Refused { status, .. } => Trouble::unanswered(status.as_str()),
+            ChannelError::Refused { status, body } => refused(status, &body),
             _ => Trouble::unanswered("channel"),
         })
     }
@@ -289,7 +287,7 @@ impl Client {
             Some(channel) => channel,
             None => match self.open_channel().await {
                 Ok(channel) => channel,
-                Err(_) => return,
+                Err(trouble) => return self.turned_away(trouble),
             },
         };
         // It says hello, so that both ends are known to be there.
@@ -299,17 +297,43 @@ impl Client {
             self.stage.record.cut();
         }
     }
+
+    /// There is no channel besides the requests. It is no request, but who refuses has answered.
+    fn turned_away(&mut self, trouble: Trouble) {
+        let now = self.stage.clock.elapsed();
+        if !self.stage.record.measures(now) {
+            return;
+        }
+        let server = match trouble {
+            Trouble::Lost { server } => {
+                self.experience.lost = true;
+                self.stage.record.lost(now);
+                server
+            }
+            Trouble::Failed { server, .. } => server,
+        };
+        self.experience.servers.extend(server);
+    }
 }
 
 /// What an answer over HTTP says.
 fn read(response: &Response) -> Result<Good, Trouble> {
-    let status = response.status;
-    if status.is_success() || status == http::StatusCode::UNAUTHORIZED {
-        let answer = judge(&response.body)?;
-        return Ok(Good { answer, bytes: response.sent, state: state_time(response) });
+    if !response.status.is_success() {
+        return Err(refused(response.status, &response.body));
     }
-    let server = refusal(&response.body).map(|refusal| refusal.server);
-    Err(Trouble::Failed { kind: status.as_str().to_owned(), is_lost: server.is_none(), server })
+    let answer = judge(&response.body)?;
+    Ok(Good { answer, bytes: response.sent, state: state_time(response) })
+}
+
+/// What an answer means that does not do what was asked.
+fn refused(status: StatusCode, body: &[u8]) -> Trouble {
+    if status == StatusCode::UNAUTHORIZED
+        && let Err(trouble) = judge(body)
+    {
+        return trouble;
+    }
+    let server = refusal(body).map(|refusal| refusal.server);
+    Trouble::Failed { kind: status.as_str().to_owned(), is_lost: server.is_none(), server }
 }
 
 /// An app server's refusal, which is JSON; a gateway's is not.
@@ -335,4 +359,53 @@ fn state_time(response: &Response) -> Option<Duration> {
     let timing = response.headers.get("server-timing")?.to_str().ok()?;
     let duration = timing.strip_prefix(STATE_METRIC)?.strip_prefix(";dur=")?;
     Duration::try_from_secs_f64(duration.parse::<f64>().ok()? / 1e3).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::lab::app;
+    use crate::lab::delay::Delay;
+
+    /// A client of an app server with a secret, and of another one that is called `app-2`.
+    async fn client() -> Client {
+        let settings = app::Settings {
+            name: "app-2".into(),
+            kind: app::Kind::Hybrid { secret: "secret".into() },
+            service_time: Delay::NONE,
+            concurrency: NonZeroU32::MIN,
+            max_sessions: 100,
+            session_timeout: Duration::from_secs(60),
+            drain_for: Duration::ZERO,
+            seed: 1,
+        };
+        let browser = Browser::new(app::spawn(settings).await, "shop.test").unwrap();
+        let record = Record::new(Duration::ZERO, Duration::from_secs(3600));
+        let (clock, stop) = (Stopwatch::start(), watch::Sender::new(false));
+        let stage = Arc::new(Stage { clock, kind: Kind::Hybrid, record, stop });
+        Client::new(stage, browser, "ada".into())
+    }
+
+    #[tokio::test]
+    async fn who_refuses_a_channel_has_answered() {
+        let mut client = client().await;
+        client.keep_channel().await;
+        assert!(client.experience.servers.contains("app-2"), "{:?}", client.experience);
+        assert!(!client.experience.lost, "there was none");
+        let forged = http::HeaderValue::from_static("sid=forged");
+        client.browser = client.browser.another().with_header(http::header::COOKIE, forged);
+        client.keep_channel().await;
+        assert!(client.experience.lost, "the server does not know it");
+        assert_eq!(client.experience.requests, 0, "a channel is no request");
+    }
+
+    #[tokio::test]
+    async fn whoever_logs_in_gets_a_channel() {
+        let mut client = client().await;
+        client.step(Duration::ZERO, Act::LogIn).await;
+        assert!(client.channel.is_some() && !client.experience.lost);
+        assert_eq!(client.experience.requests, 1);
+    }
 }

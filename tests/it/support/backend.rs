@@ -1,10 +1,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use super::{Gate, PATIENCE, reset_at_end, text};
+use super::{Address, Gate, PATIENCE, reset_at_end, text};
 
 /// A request as a backend got it, byte for byte where it matters.
 #[derive(Clone, Debug)]
@@ -128,6 +128,8 @@ impl Conversation {
 /// every connection.
 pub struct Backend {
     pub address: SocketAddr,
+    /// Stays ours when it has stopped.
+    kept: Address,
     stopped: Arc<AtomicBool>,
     /// Every request that [`Backend::answering`] has seen.
     requests: Arc<Mutex<Vec<Request>>>,
@@ -144,8 +146,8 @@ impl Backend {
 
     /// The same at a given address, for a backend that comes back.
     pub fn at(address: &str, script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
+        let kept = Address::at(address);
+        let (listener, address) = (kept.listen(), kept.address);
         let stopped = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(AtomicUsize::new(0));
         let (is_stopped, counter) = (stopped.clone(), connections.clone());
@@ -164,7 +166,8 @@ impl Backend {
                 thread::spawn(move || script(conversation));
             }
         });
-        Backend { address, stopped, requests: Arc::default(), connections, streams: Arc::default() }
+        let (requests, streams) = (Arc::default(), Arc::default());
+        Backend { address, kept, stopped, requests, connections, streams }
     }
 
     /// A backend that streams so many server-sent events to whoever asks. It sends the next one when
@@ -253,7 +256,8 @@ impl Backend {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Stops listening and ends all connections, as when a process dies. Only for a backend made
+    /// Stops listening and ends all connections, as when a process dies. Nobody else gets the
+    /// address. Only for a backend made
     /// by [`Backend::answering`].
     pub fn die(&self) {
         self.stop();
@@ -266,9 +270,7 @@ impl Backend {
     pub fn stop(&self) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
             let _ = TcpStream::connect(self.address); // wakes the thread, which then ends
-            super::wait_until("the backend has stopped listening", || {
-                TcpListener::bind(self.address).is_ok()
-            });
+            super::wait_until("the backend has stopped listening", || !self.kept.is_listened_at());
         }
     }
 }

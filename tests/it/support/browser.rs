@@ -7,7 +7,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 
-use super::{PATIENCE, Process, wait_until};
+use super::{Address, PATIENCE, Process, wait_until};
 
 /// What it is always told: to need no screen, and to talk to nobody but us.
 const USUAL: [&str; 11] = [
@@ -42,7 +42,8 @@ impl Browser {
     /// At this page, with more options. It takes any certificate.
     #[track_caller]
     pub fn with(url: &str, options: &[String]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let kept = Address::free();
+        let port = kept.address.port();
         let mut command = Command::new("chromedriver");
         let driver = Process::of_package("chromium-driver", command.arg(format!("--port={port}")));
         wait_until("chromedriver listens", || driver.stdout().contains("started successfully"));

@@ -1,6 +1,7 @@
 //! Peers: a backend that does as it is told, a client that says exactly what it is told, and the
 //! proxy between them.
 
+mod address;
 mod admin;
 mod backend;
 mod black_hole;
@@ -22,6 +23,7 @@ mod visitor;
 use std::net::TcpStream;
 use std::time::Duration;
 
+pub use address::Address;
 pub use admin::{Admin, ON};
 pub use backend::{Backend, Conversation, Request};
 pub use black_hole::BlackHole;
