@@ -271,8 +271,10 @@ fn states_of_streams() {
     const EITHER: Must = End(&[STREAM_CLOSED, PROTOCOL_ERROR]);
     let cut = |frames: Vec<u8>| then([reset(8), frames].concat());
     let done = |frames: Vec<u8>| vec![get(1), frames];
-    let many: Vec<_> = (0..130).map(|i| get(2 * i + 1)).collect();
-    let stuck = [setting(4, 0), many.concat()].concat(); // so that they do not end
+    let many = |count| (0..count).flat_map(|i| get(2 * i + 1)).collect::<Vec<_>>();
+    let stuck = |count| [setting(4, 0), many(count)].concat(); // so that they do not end
+    let later_ones = many(100)[get(1).len()..].to_vec();
+    let later = |frame: Vec<u8>| vec![[stuck(100), frame].concat()];
     check(vec![
         ("5.1", "idle: data", PROTOCOL, vec![data(0, b"a")]),
         ("5.1", "idle: a reset", PROTOCOL, vec![reset(8)]),
@@ -298,9 +300,19 @@ fn states_of_streams() {
         ("5.1", "closed: a reset", Pass, done(reset(8))),
         ("5.1", "closed: room", Pass, done(room(1, 9))),
         ("5.1", "closed: another stream", Pass, done(get(3))),
+        ("5.1", "half closed for long: data", CLOSED, later(data(0, b"a"))),
+        ("5.1", "half closed for long: a head", CLOSED, later(get(1))),
+        ("5.1", "half closed for long: room", Pass, later(room(1, 9))),
+        ("5.1", "closed for long: a head", CLOSED, vec![many(100), get(1)]),
+        (
+            "5.1",
+            "open for long: the end",
+            Pass,
+            vec![[open(), later_ones, data(END_STREAM, b"a")].concat()],
+        ),
         ("5.1.1", "an even stream", PROTOCOL, vec![get(2)]),
         ("5.1.1", "one that was left out", PROTOCOL, vec![[get(5), get(3)].concat()]),
-        ("5.1.2", "too many", Refuse(&[PROTOCOL_ERROR, REFUSED_STREAM]), vec![stuck]),
+        ("5.1.2", "too many", Refuse(&[PROTOCOL_ERROR, REFUSED_STREAM]), vec![stuck(130)]),
         (
             "5.3.1 of RFC 7540",
             "a head before itself",
@@ -322,6 +334,13 @@ fn heads_in_pieces_and_trailers() {
     let trailers = |flags, fields: &[(&str, &str)]| {
         let trailers = frame(HEADERS, flags, 1, &block(fields));
         then([data(0, b"a"), trailers].concat())
+    };
+    // The head has ":path: /a" and "x: y", which are remembered.
+    let remembered = |trailers: &[u8]| {
+        let mut fields = block(&[(":method", "POST"), GET[1], GET[3]]);
+        fields.extend(b"\x44\x02/a\x40\x01x\x01y");
+        let head = frame(HEADERS, END_HEADERS, 1, &fields);
+        vec![[head, data(0, b"a"), frame(HEADERS, WHOLE, 1, trailers)].concat()]
     };
     check(vec![
         (
@@ -360,6 +379,9 @@ fn heads_in_pieces_and_trailers() {
         ("8.1", "trailers that are not the end", MALFORMED, trailers(END_HEADERS, &[("a", "b")])),
         ("8.1", "a pseudo-field in trailers", MALFORMED, trailers(WHOLE, &[(":path", "/")])),
         ("8.1", "a new pseudo-field in trailers", MALFORMED, trailers(WHOLE, &[(":new", "/")])),
+        ("8.3", "a remembered pseudo-field in trailers", PROTOCOL, remembered(&[0xbf])),
+        ("8.3", "the name of one in trailers", PROTOCOL, remembered(&[0x7f, 0, 1, b'a'])),
+        ("8.1", "another remembered field in trailers", Pass, remembered(&[0xbe])),
         ("8.2.1", "capitals in trailers", MALFORMED, trailers(WHOLE, &[("X-Sum", "1")])),
         ("8.2.2", "connection in trailers", MALFORMED, trailers(WHOLE, &[("connection", "a")])),
     ]);
@@ -368,14 +390,15 @@ fn heads_in_pieces_and_trailers() {
 #[test]
 fn field_blocks_that_are_none() {
     const COMPRESSION: Must = End(&[COMPRESSION_ERROR]);
-    // h2 reads the Huffman code, and has one error code for whatever it cannot read.
-    const CODED: Must = End(&[COMPRESSION_ERROR, PROTOCOL_ERROR]);
     let after = |bytes: &[u8]| vec![frame(HEADERS, WHOLE, 1, &[&block(&GET)[..], bytes].concat())];
     let before = |bytes: &[u8]| vec![frame(HEADERS, WHOLE, 1, &[bytes, &block(&GET)[..]].concat())];
     let coded = |value: &[u8]| {
         let length = 0x80 | value.len() as u8;
         after(&[&[0, 1, b'a', length][..], value].concat())
     };
+    // Fields that are remembered, of 3,072 and 4,096 bytes.
+    let large = [&[0x40, 1, b'a', 127, 0x81, 0x17][..], &[b'b'; 3072]].concat();
+    let larger = [&[0x40, 1, b'a', 127, 0x81, 0x1f][..], &[b'b'; 4096]].concat();
     check(vec![
         ("HPACK 2.3.3", "an index beyond the tables", COMPRESSION, after(&[0xc6])),
         ("HPACK 2.3.3", "a name beyond the tables", COMPRESSION, after(&[0x7f, 7, 1, b'a'])),
@@ -385,9 +408,28 @@ fn field_blocks_that_are_none() {
         ("HPACK 5.1", "half a number", COMPRESSION, after(&[0x7f])),
         ("HPACK 5.2", "half a string", COMPRESSION, after(&[0, 16, b'a'])),
         ("HPACK 5.2", "a string in the code", Pass, coded(&[0x49, 0x50, 0x9f])),
-        ("HPACK 5.2", "padding of more than seven bits", CODED, coded(&[0x49, 0x50, 0x9f, 0xff])),
-        ("HPACK 5.2", "padding of zeros", CODED, coded(&[0x49, 0x50, 0x90])),
-        ("HPACK 5.2", "the end of strings in one", CODED, coded(&[0xff, 0xff, 0xff, 0xfc, 0x1f])),
+        (
+            "HPACK 5.2",
+            "padding of more than seven bits",
+            COMPRESSION,
+            coded(&[0x49, 0x50, 0x9f, 0xff]),
+        ),
+        ("HPACK 5.2", "padding of zeros", COMPRESSION, coded(&[0x49, 0x50, 0x90])),
+        (
+            "HPACK 5.2",
+            "the end of strings in one",
+            COMPRESSION,
+            coded(&[0xff, 0xff, 0xff, 0xfc, 0x1f]),
+        ),
+        (
+            "HPACK 5.2",
+            "a name with padding of zeros",
+            COMPRESSION,
+            after(&[0, 0x83, 0x49, 0x50, 0x90, 0]),
+        ),
+        ("HPACK 4.4", "remembered", Pass, after(&[&large[..], &[0xbe]].concat())),
+        ("HPACK 4.4", "forgotten", COMPRESSION, after(&[&large[..], &large, &[0xbf]].concat())),
+        ("HPACK 4.4", "too large", COMPRESSION, after(&[&larger[..], &[0xbe]].concat())),
         ("HPACK 6.1", "index 0", COMPRESSION, after(&[0x80])),
         ("HPACK 6.3", "a size that is too large", COMPRESSION, before(&[0x3f, 0xe2, 0x1f])),
         ("4.3", "half a field in trailers", COMPRESSION, then(frame(HEADERS, WHOLE, 1, &[0x40]))),

@@ -1,20 +1,12 @@
-//! Is this a field block (RFC 7541)? Followed without being decoded: strings are stepped over, and
-//! of the dynamic table only is known how many entries it may have at most. So a wrong Huffman code,
-//! and an index that the table could have but has not, are left to h2.
+//! Is this a field block (RFC 7541)? Followed without being decoded: strings are measured and then
+//! forgotten, and the dynamic table has no more than their lengths. So it costs next to nothing
+//! beside what h2 does with a block, least of all where fields are named by their numbers.
+
+use std::mem;
 
 use super::Fault;
-
-/// Entries of the static table (RFC 7541, appendix A).
-const STATIC: u32 = 61;
-
-/// Of those the last one that is a pseudo-field.
-const LAST_PSEUDO: u32 = 14;
-
-/// The size of the dynamic table that we allow, which is the usual one, since we say nothing else.
-const TABLE_SIZE: u32 = 4096;
-
-/// What an entry counts for beside its bytes (section 4.1).
-const ENTRY_SIZE: u32 = 32;
+use super::huffman::Huffman;
+use super::table::{self, Name, Table};
 
 /// Bytes of an integer after the first one; more of them are refused, as by h2.
 const LONGEST_INTEGER: u32 = 4;
@@ -33,20 +25,24 @@ enum Meaning {
     /// A new size of the dynamic table.
     TableSize,
     /// The length of a string.
-    Length(Text),
+    Length { is_value: bool, is_coded: bool },
 }
 
 /// A string.
 #[derive(Clone, Copy, Debug)]
-enum Text {
-    Name { is_coded: bool },
-    Value,
+struct Text {
+    is_value: bool,
+    is_coded: bool,
+    length: u32,
+    /// Bytes of it that are to come.
+    left: u32,
 }
 
 /// What comes next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Next {
     /// A field, or a new size of the table.
+    #[default]
     Field,
     /// The length of a name, or of a value.
     Name,
@@ -57,43 +53,24 @@ enum Next {
         value: u32,
         have: u32,
     },
-    /// The first byte of a name.
-    FirstOfName {
-        length: u32,
-        is_coded: bool,
-    },
-    /// So many bytes of a string.
-    Rest {
-        length: u32,
-        is_value: bool,
-    },
+    /// More of a string.
+    Text(Text),
 }
 
 /// The field blocks of a connection, one after the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct FieldBlock {
     next: Next,
-    /// Entries that the dynamic table may have by now, and may ever have with its size.
-    entries: u32,
-    most_entries: u32,
-    /// The present field becomes an entry.
+    table: Table,
+    /// The name of the present field.
+    name: Name,
+    /// The present string, if it is in the Huffman code.
+    code: Huffman,
+    /// The present field becomes an entry of the table.
     is_indexed: bool,
     /// There were fields in this block.
     has_fields: bool,
     is_trailers: bool,
-}
-
-impl Default for FieldBlock {
-    fn default() -> Self {
-        FieldBlock {
-            next: Next::Field,
-            entries: 0,
-            most_entries: TABLE_SIZE / ENTRY_SIZE,
-            is_indexed: false,
-            has_fields: false,
-            is_trailers: false,
-        }
-    }
 }
 
 impl FieldBlock {
@@ -113,21 +90,22 @@ impl FieldBlock {
 
     /// More of it.
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            if let Next::Rest { length, is_value } = self.next {
-                let step = bytes.len().min(length as usize);
-                bytes = &bytes[step..];
-                self.next = self.rest(length - step as u32, is_value);
-                continue;
+        loop {
+            if matches!(self.next, Next::Field) {
+                // Most fields are one byte, the number of one that is remembered.
+                while let [index @ 0x80..=0xfe, rest @ ..] = bytes {
+                    self.check_index(u32::from(index & 0x7f))?;
+                    bytes = rest;
+                }
             }
-            bytes = rest;
+            let Some((&byte, mut rest)) = bytes.split_first() else { return Ok(()) };
             match self.next {
                 Next::Field => self.representation(byte)?,
-                Next::Name => {
-                    let name = Text::Name { is_coded: byte & 0x80 != 0 };
-                    self.integer(byte, 7, Meaning::Length(name))?;
+                Next::Name | Next::Value => {
+                    let is_value = matches!(self.next, Next::Value);
+                    let is_coded = byte & 0x80 != 0;
+                    self.integer(byte, 7, Meaning::Length { is_value, is_coded })?;
                 }
-                Next::Value => self.integer(byte, 7, Meaning::Length(Text::Value))?,
                 Next::Integer { meaning, value, have } => {
                     let value = value + (u32::from(byte & 0x7f) << (7 * have));
                     match byte & 0x80 {
@@ -136,25 +114,18 @@ impl FieldBlock {
                         _ => self.next = Next::Integer { meaning, value, have: have + 1 },
                     }
                 }
-                Next::FirstOfName { length, is_coded } => {
-                    let is_pseudo = match is_coded {
-                        true => byte & 0xfe == COLON_CODE,
-                        false => byte == COLON,
-                    };
-                    self.check_pseudo(is_pseudo)?;
-                    self.next = self.rest(length - 1, false);
+                Next::Text(text) => {
+                    let (now, later) = bytes.split_at(bytes.len().min(text.left as usize));
+                    self.next = self.more(text, now)?;
+                    rest = later;
                 }
-                Next::Rest { .. } => {}
             }
+            bytes = rest;
         }
-        Ok(())
     }
 
     /// The first byte of a field, or of a new size (section 6).
     fn representation(&mut self, byte: u8) -> Result<(), Fault> {
-        if (0x80..0xff).contains(&byte) {
-            return self.check_index(u32::from(byte & 0x7f)); // most fields are one such byte
-        }
         let (bits, meaning) = match byte.leading_zeros() {
             0 => (7, Meaning::Field),
             1 => (6, Meaning::Name),
@@ -186,48 +157,70 @@ impl FieldBlock {
             }
             Meaning::Name if value == 0 => {
                 self.has_fields = true;
+                self.name = Name::default();
                 Next::Name
             }
             Meaning::Name => {
-                self.check_index(value)?;
+                self.has_fields = true;
+                self.name = self.table.name(value).ok_or(Fault::Compression)?;
+                self.check_pseudo(self.name.is_pseudo)?;
                 Next::Value
             }
-            Meaning::TableSize if self.has_fields || value > TABLE_SIZE => {
+            Meaning::TableSize if self.has_fields || value > table::LARGEST => {
                 return Err(Fault::Compression);
             }
             Meaning::TableSize => {
-                self.most_entries = value / ENTRY_SIZE;
-                self.entries = self.entries.min(self.most_entries);
+                self.table.resize(value);
                 Next::Field
             }
-            Meaning::Length(Text::Name { is_coded }) if value > 0 && self.is_trailers => {
-                Next::FirstOfName { length: value, is_coded }
+            Meaning::Length { is_value, is_coded } => {
+                let text = Text { is_value, is_coded, length: value, left: value };
+                if value == 0 { self.end_of(text)? } else { Next::Text(text) }
             }
-            Meaning::Length(text) => self.rest(value, matches!(text, Text::Value)),
         };
         Ok(())
     }
 
-    /// What comes next if so much of a string is to come.
-    fn rest(&mut self, length: u32, is_value: bool) -> Next {
-        match (length, is_value) {
-            (0, false) => Next::Value,
-            (0, true) => {
-                if self.is_indexed {
-                    self.entries = (self.entries + 1).min(self.most_entries);
-                }
-                Next::Field
-            }
-            _ => Next::Rest { length, is_value },
+    /// More of a string, and what comes next.
+    fn more(&mut self, text: Text, bytes: &[u8]) -> Result<Next, Fault> {
+        if !text.is_value && text.left == text.length {
+            self.name.is_pseudo = match text.is_coded {
+                true => bytes.first().is_some_and(|byte| byte & 0xfe == COLON_CODE),
+                false => bytes.starts_with(&[COLON]),
+            };
+            self.check_pseudo(self.name.is_pseudo)?;
         }
+        if text.is_coded {
+            self.code.read(bytes)?;
+        }
+        match text.left - bytes.len() as u32 {
+            0 => self.end_of(text),
+            left => Ok(Next::Text(Text { left, ..text })),
+        }
+    }
+
+    /// A string ends, and what comes next.
+    fn end_of(&mut self, text: Text) -> Result<Next, Fault> {
+        let length = if text.is_coded { mem::take(&mut self.code).end()? } else { text.length };
+        if !text.is_value {
+            self.name.length = length;
+            return Ok(Next::Value);
+        }
+        if self.is_indexed {
+            self.table.insert(self.name, length);
+        }
+        Ok(Next::Field)
     }
 
     fn check_index(&mut self, index: u32) -> Result<(), Fault> {
         self.has_fields = true;
-        if index == 0 || index > STATIC + self.entries {
+        if !self.table.has(index) {
             return Err(Fault::Compression);
         }
-        self.check_pseudo(index <= LAST_PSEUDO)
+        if self.is_trailers {
+            self.check_pseudo(self.table.name(index).is_some_and(|name| name.is_pseudo))?;
+        }
+        Ok(())
     }
 
     /// Trailers have no pseudo-fields (RFC 9113, section 8.1).

@@ -7,7 +7,7 @@
 //! * frames of a length that theirs cannot be (section 4.2 and 6): FRAME_SIZE_ERROR;
 //! * a window that is larger than there are (6.5.2): FLOW_CONTROL_ERROR;
 //! * more on a stream whose client has ended it (5.1): STREAM_CLOSED;
-//! * field blocks that are none ([`FieldBlock`]): COMPRESSION_ERROR;
+//! * field blocks that are none ([`field_block`]): COMPRESSION_ERROR;
 //! * pseudo-fields in trailers (8.1), and a connection that does not begin with settings (3.4):
 //!   PROTOCOL_ERROR.
 //!
@@ -16,8 +16,12 @@
 //! looked at again.
 
 mod field_block;
+mod huffman;
+mod streams;
+mod table;
 
 use field_block::FieldBlock;
+use streams::Streams;
 
 /// What a connection begins with (RFC 9113, section 3.4); h2 reads it.
 const PREFACE_LEN: usize = 24;
@@ -26,9 +30,6 @@ const HEAD_LEN: usize = 9;
 
 /// A setting's number and value.
 const SETTING_LEN: usize = 6;
-
-/// Streams that were ended last and are remembered.
-const REMEMBERED: usize = 32;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -106,15 +107,6 @@ enum Payload {
     Settings { setting: [u8; SETTING_LEN], have: usize },
 }
 
-/// How a stream was ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// There is nothing more to say.
-    Said,
-    /// It was taken back.
-    Reset,
-}
-
 /// What has come on a connection so far.
 #[derive(Debug)]
 pub struct Judge {
@@ -130,11 +122,7 @@ pub struct Judge {
     in_block: u32,
     block: FieldBlock,
     has_settings: bool,
-    /// The latest stream that was opened.
-    latest: u32,
-    /// Streams that were ended last.
-    ended: [(u32, End); REMEMBERED],
-    next_end: usize,
+    streams: Streams,
 }
 
 impl Default for Judge {
@@ -148,9 +136,7 @@ impl Default for Judge {
             in_block: 0,
             block: FieldBlock::default(),
             has_settings: false,
-            latest: 0,
-            ended: [(0, End::Said); REMEMBERED],
-            next_end: 0,
+            streams: Streams::default(),
         }
     }
 }
@@ -219,7 +205,7 @@ impl Judge {
             }
             RST_STREAM if is_for_stream => {
                 fits(length == 4)?;
-                self.end(stream, End::Reset);
+                self.streams.reset(stream);
             }
             PRIORITY if is_for_stream => fits(length == PRIORITY_LEN)?,
             SETTINGS if !is_for_stream => {
@@ -236,26 +222,13 @@ impl Judge {
     }
 
     fn begin_data(&mut self, stream: u32, length: usize, flags: u8) -> Result<(), Fault> {
-        if self.ended.contains(&(stream, End::Said)) {
-            return Err(Fault::Closed);
-        }
-        fits(flags & PADDED == 0 || length > 0)?;
-        if flags & END_STREAM != 0 {
-            self.end(stream, End::Said);
-        }
-        Ok(())
+        self.streams.data(stream, flags & END_STREAM != 0)?;
+        fits(flags & PADDED == 0 || length > 0)
     }
 
     /// A head, or trailers.
     fn begin_head(&mut self, stream: u32, length: usize, flags: u8) -> Result<(), Fault> {
-        let is_trailers = stream <= self.latest;
-        if is_trailers && self.ended.iter().any(|(ended, _)| *ended == stream) {
-            return Err(Fault::Closed);
-        }
-        self.latest = self.latest.max(stream);
-        if flags & END_STREAM != 0 {
-            self.end(stream, End::Said);
-        }
+        let is_trailers = self.streams.head(stream, flags & END_STREAM != 0)?;
         let skip = if flags & HAS_PRIORITY != 0 { PRIORITY_LEN } else { 0 };
         let is_padded = flags & PADDED != 0;
         fits(length >= skip + usize::from(is_padded))?;
@@ -304,11 +277,6 @@ impl Judge {
                 Ok(())
             }
         }
-    }
-
-    fn end(&mut self, stream: u32, how: End) {
-        self.ended[self.next_end] = (stream, how);
-        self.next_end = (self.next_end + 1) % REMEMBERED;
     }
 }
 

@@ -1,3 +1,4 @@
+use httlib_hpack::{Decoder, Encoder};
 use proptest::prelude::*;
 
 use super::*;
@@ -96,8 +97,21 @@ fn nothing_more_comes_on_a_stream_that_was_ended() {
         (None, vec![open.clone(), reset.clone(), data(0)]), // h2 resets the stream
         (None, vec![whole.clone(), reset.clone(), frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])]),
         (None, vec![open.clone(), data(0), trailers.clone(), frame(HEADERS, WHOLE, 3, HEAD)]),
+        (None, vec![open.clone(), frame(DATA, 0, 2, b"a")]), // h2 has PROTOCOL_ERROR
     ] {
         assert_eq!(fault(&frames), expected, "{frames:?}");
+    }
+    let others: Vec<_> = (1..1000).map(|i| frame(HEADERS, WHOLE, 2 * i + 1, HEAD)).collect();
+    let much_later = |first: &[Vec<u8>], last: &Vec<u8>| {
+        fault(&[first, &others, std::slice::from_ref(last)].concat())
+    };
+    for last in [&data(0), &whole, &trailers] {
+        assert_eq!(much_later(std::slice::from_ref(&whole), last), closed);
+        let expected = (*last == whole).then_some(Fault::PseudoField);
+        assert_eq!(much_later(std::slice::from_ref(&open), last), expected);
+        let is_content = last[3] == DATA; // h2 resets the stream
+        let expected = if is_content { None } else { closed };
+        assert_eq!(much_later(&[open.clone(), reset.clone()], last), expected);
     }
 }
 
@@ -128,10 +142,40 @@ fn blocks_can_be_read() {
         (compression, vec![&[0x40, 1, b'a', 0x7f]]),             // half a length
         (compression, vec![&[0x0f]]),                            // half an index
         (compression, vec![&[0xff, 0x80, 0x80, 0x80, 0x80, 0]]), // a number without end
+        (None, vec![&[0x40, 0x81, 0x1f, 0x81, 0x1f, 0xbe]]),     // "a" in the code, twice
+        (compression, vec![&[0x40, 0x81, 0x10, 1, b'a']]),       // a name filled up with zeros
+        (compression, vec![&[0x00, 1, b'a', 0x82, 0x1f, 0xff]]), // a value with a byte too much
+        (compression, vec![&[0x04, 0x84, 0xff, 0xff, 0xff, 0xff]]), // the end of strings
+        (compression, vec![&[0x40, 1, b'a', 0x82, 0x1f]]),       // half a string in the code
         (None, vec![&[0x10, 0, 0]]), // h2 says that a name has to be there
     ] {
         assert_eq!(blocks(&of), expected, "{of:x?}");
     }
+}
+
+/// A field that is to be remembered, of so many bytes with what it counts for itself.
+fn large_field(size: usize) -> Vec<u8> {
+    let rest = size - 33 - 127;
+    let length = [127, (rest % 128 + 128) as u8, (rest / 128) as u8];
+    [&[0x40, 1, b'a'][..], &length, &vec![b'b'; size - 33]].concat()
+}
+
+#[test]
+fn the_table_has_what_there_is_room_for() {
+    let compression = Some(Fault::Compression);
+    let (large, larger) = (large_field(4096), large_field(4097));
+    assert_eq!(blocks(&[&large, &[0xbe]]), None);
+    assert_eq!(blocks(&[&larger, &[0xbe]]), compression, "it is larger than the table");
+    assert_eq!(blocks(&[&[0x40, 1, b'a', 0], &larger, &[0xbe]]), compression, "nothing is left");
+    assert_eq!(blocks(&[&large, &[0x7e, 0], &[0xbe]]), None, "a name that has gone");
+    assert_eq!(blocks(&[&large, &[0x7e, 0], &[0xbf]]), compression);
+    let half = large_field(2048);
+    assert_eq!(blocks(&[&half, &half, &[0xbf]]), None);
+    assert_eq!(blocks(&[&half, &half, &[0x3f, 0xe0, 0x1f, 0xbf]]), compression, "4095 bytes");
+    // 32 bytes, and 5 + 5 in the name of the static table and in the code (RFC 7541, appendix B).
+    let coded = [0x44, 0x84, 0x18, 0xc6, 0x31, 0xff];
+    assert_eq!(blocks(&[&[&[0x3f, 11][..], &coded, &[0xbe]].concat()]), None, "42 bytes");
+    assert_eq!(blocks(&[&[&[0x3f, 10][..], &coded, &[0xbe]].concat()]), compression, "41 bytes");
 }
 
 #[test]
@@ -168,6 +212,21 @@ fn trailers_have_no_pseudo_fields() {
     assert_eq!(trailers(&[0x00, 0x84, 0xb9, 0x58, 0xd3, 0x3f, 0]), pseudo, "in the code");
     assert_eq!(trailers(b"\x00\x01a\x01:"), None, "a value may have one");
     assert_eq!(trailers(&[0x90]), None);
+    let after = |head: &[u8], block: &[u8]| {
+        fault(&[frame(HEADERS, END_HEADERS, 1, head), frame(HEADERS, WHOLE, 1, block)])
+    };
+    for (expected, head) in [
+        (pseudo, &b"\x44\x02/a"[..]),            // a name of the static table
+        (pseudo, b"\x40\x05:path\x02/a"),        // one of its own
+        (pseudo, b"\x40\x84\xb9\x58\xd3\x3f\0"), // the same in the code
+        (pseudo, b"\x44\x02/a\x7e\x02/b"),       // one of the dynamic table
+        (None, b"\x44\x02/a\x40\x01a\x01:"),
+    ] {
+        assert_eq!(after(head, &[0xbe]), expected, "{head:x?}");
+        assert_eq!(after(head, &[0x7e, 0]), expected, "{head:x?}");
+        assert_eq!(after(head, &[0x40, 1, b'b', 0, 0xbe]), None, "another one");
+        assert_eq!(after(head, &[0x40, 1, b'b', 0, 0xbf]), expected, "{head:x?}");
+    }
 }
 
 proptest! {
@@ -194,47 +253,126 @@ proptest! {
             prop_assert!(begin <= through);
         }
     }
+}
 
-    /// Fields of any kind are followed to their end.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What an encoder makes of fields of any kind is followed to its end, and so is its table.
     #[test]
     fn right_blocks_are_let_through(
-        fields in proptest::collection::vec((0u8..5, 1u8..62, ".{1,200}", ".{0,300}"), 1..30),
-        pieces in proptest::collection::vec(0usize..4000, 0..4),
+        requests in proptest::collection::vec(request(), 1..12),
+        pieces in proptest::collection::vec(any::<usize>(), 0..4),
+        index in index(),
     ) {
-        let mut block = Vec::new();
-        for (kind, index, name, value) in fields {
-            let text = |block: &mut Vec<u8>, text: &str| {
-                match text.len() {
-                    short @ ..127 => block.push(short as u8),
-                    long => {
-                        block.push(127);
-                        let mut rest = long - 127;
-                        while rest >= 128 {
-                            block.push((rest % 128 + 128) as u8);
-                            rest /= 128;
-                        }
-                        block.push(rest as u8);
-                    }
-                }
-                block.extend(text.as_bytes());
-            };
-            match kind {
-                0 => block.push(0x80 | index),
-                1 => { block.push(0x40 | index); text(&mut block, &value); }
-                2 => { block.push(0x40); text(&mut block, &name); text(&mut block, &value); }
-                3 => { block.push(0); text(&mut block, &name); text(&mut block, &value); }
-                _ => { block.push(0x10); text(&mut block, &name); text(&mut block, &value); }
-            }
+        let mut encoder = Encoder::default();
+        let mut decoder = Decoder::default();
+        let mut frames = Vec::new();
+        for (request, stream) in requests.iter().zip((1..).step_by(2)) {
+            let block = encoded(&mut encoder, request);
+            decoder.decode(&mut block.clone(), &mut Vec::new()).unwrap();
+            frames.extend(in_pieces(stream, &block, &pieces));
         }
-        let mut cuts: Vec<_> = pieces.into_iter().map(|cut| cut % block.len()).collect();
-        cuts.extend([0, block.len()]);
-        cuts.sort_unstable();
-        let last = cuts.len() - 2;
-        let frames = cuts.windows(2).enumerate().map(|(i, cut)| {
-            let kind = if i == 0 { HEADERS } else { CONTINUATION };
-            let flags = if i == last { END_HEADERS } else { 0 };
-            frame(kind, flags, 1, &block[cut[0]..cut[1]])
-        });
-        prop_assert_eq!(fault(&frames.collect::<Vec<_>>()), None);
+        prop_assert_eq!(fault(&frames), None);
+        // Any field in the trailers of the last one.
+        let mut fields = Vec::new();
+        let expected = match decoder.decode(&mut vec![0x80 | index], &mut fields) {
+            Err(_) => Some(Fault::Compression),
+            Ok(_) if fields[0].0.starts_with(b":") => Some(Fault::PseudoField),
+            Ok(_) => None,
+        };
+        frames.push(frame(HEADERS, WHOLE, 2 * requests.len() as u32 - 1, &[0x80 | index]));
+        prop_assert_eq!(fault(&frames), expected);
     }
+
+    /// And if a few bytes are others, the verdict does not depend on the pieces either.
+    #[test]
+    fn wrong_blocks_are_followed_as_well(
+        requests in proptest::collection::vec(request(), 1..6),
+        changes in proptest::collection::vec(any::<(usize, u8)>(), 1..4),
+        pieces in proptest::collection::vec(any::<usize>(), 0..4),
+    ) {
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
+        for (request, stream) in requests.iter().zip((1..).step_by(2)) {
+            let mut block = encoded(&mut encoder, request);
+            for (at, change) in &changes {
+                let at = at % block.len();
+                block[at] ^= change;
+            }
+            frames.extend(in_pieces(stream, &block, &pieces));
+        }
+        let fault = fault(&frames);
+        prop_assert!(matches!(fault, None | Some(Fault::Compression)), "{:?}", fault);
+    }
+}
+
+/// How a field is written: by its number, by that of its name, or in full, with flags of the encoder.
+#[derive(Clone, Debug)]
+enum Field {
+    Indexed(u8),
+    IndexedName(u8, Vec<u8>, u8),
+    Literal(Vec<u8>, Vec<u8>, u8),
+}
+
+/// A new size of the table, perhaps, and fields.
+type Request = (Option<u32>, Vec<Field>);
+
+/// The number of a field that there may be.
+fn index() -> impl Strategy<Value = u8> {
+    prop_oneof![1u8..62, 62u8..66, 62u8..127]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let text =
+        |most: usize| proptest::collection::vec(prop_oneof![32u8..127, any::<u8>()], 0..most);
+    let name = prop_oneof![
+        proptest::sample::select(vec![&b":path"[..], b":new", b"cookie", b"x", b"x-y"])
+            .prop_map(<[u8]>::to_vec),
+        text(40),
+    ];
+    let long = (any::<u8>(), 0usize..4200).prop_map(|(byte, length)| vec![byte; length]);
+    let value = prop_oneof![5 => text(40), 1 => long];
+    let literal = (name, value.clone(), 0u8..32);
+    let field = prop_oneof![
+        index().prop_map(Field::Indexed),
+        (index(), value, 0u8..16)
+            .prop_map(|(index, value, flags)| { Field::IndexedName(index, value, flags) }),
+        literal.prop_map(|(name, value, flags)| Field::Literal(name, value, flags)),
+    ];
+    let size = prop_oneof![5 => Just(None), 1 => (0u32..=4096).prop_map(Some)];
+    (size, proptest::collection::vec(field, 1..12))
+}
+
+/// The block of a request. Numbers of fields that are not there are left out.
+fn encoded(encoder: &mut Encoder<'_>, (size, fields): &Request) -> Vec<u8> {
+    let mut block = Vec::new();
+    if let Some(size) = size {
+        encoder.update_max_dynamic_size(*size, &mut block).unwrap();
+    }
+    for field in fields.iter().cloned() {
+        let _ = match field {
+            Field::Indexed(index) => encoder.encode(u32::from(index), &mut block),
+            Field::IndexedName(index, value, flags) => {
+                encoder.encode((u32::from(index), value, flags), &mut block)
+            }
+            Field::Literal(name, value, flags) => encoder.encode((name, value, flags), &mut block),
+        };
+    }
+    block.push(0x90); // there is always something
+    block
+}
+
+/// A head that goes on in other frames.
+fn in_pieces(stream: u32, block: &[u8], pieces: &[usize]) -> Vec<Vec<u8>> {
+    let mut cuts: Vec<_> = pieces.iter().map(|cut| cut % block.len()).collect();
+    cuts.extend([0, block.len()]);
+    cuts.sort_unstable();
+    let last = cuts.len() - 2;
+    let frames = cuts.windows(2).enumerate().map(|(i, cut)| {
+        let kind = if i == 0 { HEADERS } else { CONTINUATION };
+        let flags = if i == last { END_HEADERS } else { 0 };
+        frame(kind, flags, stream, &block[cut[0]..cut[1]])
+    });
+    frames.collect()
 }
