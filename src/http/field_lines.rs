@@ -94,6 +94,16 @@ impl FieldLines {
         self.lines.is_empty()
     }
 
+    /// Bytes for which there is room.
+    pub fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Bytes of all of them.
     pub fn len(&self) -> usize {
         self.text.len()
@@ -191,23 +201,26 @@ impl FieldLines {
 
     /// Adds what an HTTP/2 head has: all of it has been checked, and its types say so.
     pub fn add_all(&mut self, headers: &HeaderMap) {
-        let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        self.text.reserve(bytes.sum());
         self.lines.reserve(headers.len());
         for (name, value) in headers {
-            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            let mut flag = Found::of_bytes(name);
-            if name.contains(&b'_') {
+            let name = name.as_str();
+            let mut flag = Found::of_bytes(name.as_bytes());
+            if name.as_bytes().contains(&b'_') {
                 flag = flag.or(Found::UNDERSCORE);
             }
-            if !has_tidy_ends(value) {
+            if !has_tidy_ends(value.as_bytes()) {
                 flag = flag.or(Found::UNTIDY);
             }
-            let start = self.text.len();
-            super::request_head::field(&mut self.text, name, value);
-            self.lines.push(Line { start, colon: start + name.len(), end: self.text.len(), flag });
-            self.found = self.found.or(flag);
+            self.add_sound(name, value.as_bytes(), flag);
         }
+    }
+
+    /// Adds a field that needs no check, with its flag.
+    pub fn add_sound(&mut self, name: &str, value: &[u8], flag: Found) {
+        let start = self.text.len();
+        super::request_head::field(&mut self.text, name, value);
+        self.lines.push(Line { start, colon: start + name.len(), end: self.text.len(), flag });
+        self.found = self.found.or(flag);
     }
 
     /// Removes all fields of a name, however it is written: with underscores it is the same to some
@@ -227,11 +240,7 @@ impl FieldLines {
                 line.flag = Found::REPLACED;
             }
         }
-        let (start, flag) = (self.text.len(), Found::of_bytes(name.as_bytes()));
-        super::request_head::field(&mut self.text, name, value);
-        let colon = start + name.len();
-        self.lines.push(Line { start, colon, end: self.text.len(), flag });
-        self.found = self.found.or(flag);
+        self.add_sound(name, value, Found::of_bytes(name.as_bytes()));
     }
 
     /// Writes what passes. `fate` says of each line what becomes of it; `change` writes what takes

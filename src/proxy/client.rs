@@ -195,7 +195,7 @@ impl Client {
 
     /// A stream on a connection of HTTP/2. It counts as a request, not as a connection.
     pub(crate) fn of_stream(connection: &Rc<Client>) -> Rc<Self> {
-        Rc::new(Client::quiet(Known {
+        let stream = Client::quiet(Known {
             parent: Some(connection.clone()),
             worker: connection.worker.clone(),
             entrance: connection.entrance.clone(),
@@ -206,7 +206,9 @@ impl Client {
             listener: connection.listener.clone(),
             forward_lines: connection.forward_lines.clone(),
             security: connection.security.clone(),
-        }))
+        });
+        stream.fields.replace(stream.worker.take_field_lines());
+        Rc::new(stream)
     }
 
     /// A client of whom so much is known, and who has said nothing.
@@ -589,6 +591,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.record.note_left();
         self.record.close(self);
+        if self.is_stream() {
+            self.worker.give_field_lines(self.fields.take());
+        }
         if self.is_counted.get() {
             self.listener.close();
         }

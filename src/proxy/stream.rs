@@ -19,13 +19,15 @@ use super::watch::Side;
 use super::websocket;
 use crate::http::framing::content_length;
 
-/// Serves a stream to its end. It is over before that if it is reset by either side.
+/// Serves a stream to its end. It is over before that if it is reset by either side. `is_whole`:
+/// the request has no body.
 pub(super) async fn serve(
     client: &Rc<Client>,
     request: Request<RecvStream>,
+    is_whole: bool,
     mut respond: SendResponse<Bytes>,
 ) {
-    let (request, tunnel) = split(client, request);
+    let (request, tunnel) = split(client, request, is_whole);
     let asks_for_tunnel = tunnel.is_some();
     let response = {
         let mut exchange = pin!(exchange(client.clone(), request));
@@ -70,12 +72,13 @@ pub(super) async fn serve(
 fn split(
     client: &Rc<Client>,
     request: Request<RecvStream>,
+    is_whole: bool,
 ) -> (Request<RequestStream>, Option<RecvStream>) {
     let (head, stream) = request.into_parts();
     if head.method == Method::CONNECT {
         return (Request::from_parts(head, RequestStream::Empty), Some(stream));
     }
-    if stream.is_end_stream() {
+    if is_whole {
         return (Request::from_parts(head, RequestStream::Empty), None);
     }
     let length = head.headers.get(CONTENT_LENGTH);
@@ -132,7 +135,7 @@ async fn send(
         match frame.into_data() {
             Ok(data) => {
                 let is_last = body.is_end_stream();
-                if !data.is_empty() && !has_room(client, &mut stream).await? {
+                if !data.is_empty() && !has_room(client, &mut stream, data.len()).await? {
                     return Ok(());
                 }
                 client.note_payload(data.len());
@@ -150,11 +153,15 @@ async fn send(
     }
 }
 
-/// Waits until the client takes more. h2 keeps what does not fit from a piece of a body, so there
-/// need not be room for all of it. False if the client has reset the stream, or takes nothing for
+/// Waits until the client takes more of a piece of so many bytes. h2 keeps what does not fit, so
+/// there need not be room for all of it. False if the client has reset the stream, or takes nothing for
 /// too long, and the stream is reset.
-async fn has_room(client: &Client, stream: &mut SendStream<Bytes>) -> Result<bool, h2::Error> {
-    stream.reserve_capacity(1);
+async fn has_room(
+    client: &Client,
+    stream: &mut SendStream<Bytes>,
+    piece: usize,
+) -> Result<bool, h2::Error> {
+    stream.reserve_capacity(piece);
     if stream.capacity() > 0 {
         return Ok(true);
     }

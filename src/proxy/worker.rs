@@ -23,6 +23,7 @@ use super::watch::{Tick, ticks};
 use crate::balance::{BackendId, Timestamp};
 use crate::clock;
 use crate::http::copies::Copies;
+use crate::http::field_lines::FieldLines;
 use crate::http::known_names::KnownNames;
 use crate::observe::Witness;
 
@@ -83,6 +84,8 @@ pub(crate) struct Worker {
     buffers: RefCell<Vec<BytesMut>>,
     /// The same for request heads on their way out.
     heads: RefCell<Vec<Vec<u8>>>,
+    /// The same for the field lines of streams.
+    field_lines: RefCell<Vec<FieldLines>>,
 }
 
 impl Worker {
@@ -112,6 +115,7 @@ impl Worker {
             tidy_at: Cell::new(Tick::MAX),
             buffers: RefCell::default(),
             heads: RefCell::default(),
+            field_lines: RefCell::default(),
         })
     }
 
@@ -181,6 +185,20 @@ impl Worker {
         if heads.len() < SPARE_BUFFERS && head.capacity() <= MAX_SPARE_HEAD {
             head.clear();
             heads.push(head);
+        }
+    }
+
+    /// Room for the field lines of a stream. A connection of HTTP/1.1 has its own.
+    pub(crate) fn take_field_lines(&self) -> FieldLines {
+        self.field_lines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_field_lines(&self, mut lines: FieldLines) {
+        let mut spare = self.field_lines.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && lines.capacity() <= MAX_SPARE_HEAD {
+            lines.clear();
+            spare.push(lines);
         }
     }
 
