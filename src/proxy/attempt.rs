@@ -92,8 +92,8 @@ pub(crate) enum Answered {
     Plain(ResponseHead, Begun),
     /// One that came over a shared connection.
     Relayed(ResponseHead, ResponseBody),
-    /// 101: the backend switches protocols.
-    Switching(ResponseHead, Lease),
+    /// 101: the backend switches protocols. Boxed, since it is rare.
+    Switching(ResponseHead, Box<Lease>),
 }
 
 /// A way to a backend.
@@ -478,7 +478,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Answered, Stop> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if sending.is_done() && !sending.is_cut() {
-                return Ok(Answered::Switching(head, lease));
+                return Ok(Answered::Switching(head, Box::new(lease)));
             }
             // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
             lease.fail();

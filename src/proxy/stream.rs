@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderValue, UPGRADE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 
@@ -27,10 +28,11 @@ pub(super) async fn serve(
     is_whole: bool,
     mut respond: SendResponse<Bytes>,
 ) {
-    let (request, tunnel) = split(client, request, is_whole);
+    let (head, stream) = request.into_parts();
+    let (body, tunnel) = split(client, &head, stream, is_whole);
     let asks_for_tunnel = tunnel.is_some();
     let response = {
-        let mut exchange = pin!(exchange(client.clone(), request));
+        let mut exchange = pin!(exchange(client.clone(), head, body));
         let response = poll_fn(|cx| {
             client.watch.attach(cx.waker());
             let polled = exchange.as_mut().poll(cx);
@@ -46,9 +48,9 @@ pub(super) async fn serve(
         response.await
     };
     // Dropping what there is of the stream resets it.
-    let Some(mut response) = response else { return };
-    let body = std::mem::replace(response.body_mut(), ResponseBody::Whole(None));
-    let mut head = response.map(drop);
+    let Some(response) = response else { return };
+    let (head, body) = response.into_parts();
+    let mut head = Response::from_parts(head, ());
     if let Some(stream) = tunnel
         && websocket::opens(&mut head)
     {
@@ -62,24 +64,24 @@ pub(super) async fn serve(
         // would be taken for a tunnel.
         *head.status_mut() = StatusCode::BAD_GATEWAY;
     }
-    complete(head.headers_mut(), client);
+    complete(head.headers_mut(), &body, client);
     if let Err(error) = send(client, &mut respond, head, body).await {
         tracing::debug!(peer = %client.peer, %error, "a response could not be sent to its end");
     }
 }
 
-/// A request and its body; of one that asks for a tunnel, what may become that.
+/// A request's body; of one that asks for a tunnel, what may become that.
 fn split(
     client: &Rc<Client>,
-    request: Request<RecvStream>,
+    head: &Parts,
+    stream: RecvStream,
     is_whole: bool,
-) -> (Request<RequestStream>, Option<RecvStream>) {
-    let (head, stream) = request.into_parts();
+) -> (RequestStream, Option<RecvStream>) {
     if head.method == Method::CONNECT {
-        return (Request::from_parts(head, RequestStream::Empty), Some(stream));
+        return (RequestStream::Empty, Some(stream));
     }
     if is_whole {
-        return (Request::from_parts(head, RequestStream::Empty), None);
+        return (RequestStream::Empty, None);
     }
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| content_length(length.as_bytes()));
@@ -87,16 +89,31 @@ fn split(
     let expects =
         expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let body = Http2Stream::new(stream, client.clone(), length, expects);
-    (Request::from_parts(head, RequestStream::Http2(body)), None)
+    (RequestStream::Http2(body), None)
 }
 
 /// Adds what every response has, and takes out what none in HTTP/2 may have (RFC 9113, section
 /// 8.2.2): our own pages are written for both protocols.
-fn complete(headers: &mut HeaderMap, client: &Client) {
-    headers.remove(CONNECTION);
-    headers.remove(UPGRADE);
-    if !headers.contains_key(DATE) {
+fn complete(headers: &mut HeaderMap, body: &ResponseBody, client: &Client) {
+    // One look at all names costs less than a search for each of these.
+    let (mut is_of_hop, mut is_dated, mut is_sized) = (false, false, false);
+    for name in headers.keys() {
+        is_of_hop |= name == CONNECTION || name == UPGRADE;
+        is_dated |= name == DATE;
+        is_sized |= name == CONTENT_LENGTH;
+    }
+    if is_of_hop {
+        headers.remove(CONNECTION);
+        headers.remove(UPGRADE);
+    }
+    if !is_dated {
         headers.insert(DATE, client.worker.date());
+    }
+    if !is_sized
+        && !body.is_end_stream()
+        && let Some(length) = body.size_hint().exact()
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
@@ -104,17 +121,11 @@ fn complete(headers: &mut HeaderMap, client: &Client) {
 async fn send(
     client: &Client,
     respond: &mut SendResponse<Bytes>,
-    mut head: Response<()>,
+    head: Response<()>,
     mut body: ResponseBody,
 ) -> Result<(), h2::Error> {
-    let length = body.size_hint().exact();
     if body.is_end_stream() {
         return respond.send_response(head, true).map(drop);
-    }
-    if let Some(length) = length
-        && !head.headers().contains_key(CONTENT_LENGTH)
-    {
-        head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     let mut stream = respond.send_response(head, false)?;
     loop {
