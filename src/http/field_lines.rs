@@ -205,7 +205,7 @@ impl FieldLines {
         for (name, value) in headers {
             let name = name.as_str();
             let mut flag = Found::of_bytes(name.as_bytes());
-            if name.as_bytes().contains(&b'_') {
+            if has_underscore(name.as_bytes()) {
                 flag = flag.or(Found::UNDERSCORE);
             }
             if !has_tidy_ends(value.as_bytes()) {
@@ -276,6 +276,17 @@ fn is_tidy(text: &[u8]) -> bool {
 fn has_tidy_ends(value: &[u8]) -> bool {
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
     !value.first().is_none_or(is_blank) && !value.last().is_none_or(is_blank)
+}
+
+/// Is there an underscore? Eight bytes are looked at together, and every name is short.
+fn has_underscore(name: &[u8]) -> bool {
+    let is_in = |bytes: &[u8]| bytes.iter().fold(false, |found, &b| found | (b == b'_'));
+    let (words, _) = name.as_chunks::<8>();
+    match name.last_chunk::<8>() {
+        // What no word covers, the last one does.
+        Some(last) => words.iter().any(|word| is_in(word)) || is_in(last),
+        None => is_in(name),
+    }
 }
 
 /// The length and the flag of a name with underscores, if that is what the line begins with.
@@ -349,6 +360,19 @@ pub(crate) mod tests {
             places.collect::<Vec<_>>()
         };
         assert_eq!(places(&added), places(&written));
+    }
+
+    #[test]
+    fn an_underscore_is_found_wherever_it_stands() {
+        for length in 1..20 {
+            let plain = vec![b'a'; length];
+            assert!(!has_underscore(&plain));
+            for place in 0..length {
+                let mut name = plain.clone();
+                name[place] = b'_';
+                assert!(has_underscore(&name), "{place} of {length}");
+            }
+        }
     }
 
     #[test]

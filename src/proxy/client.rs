@@ -195,7 +195,7 @@ impl Client {
 
     /// A stream on a connection of HTTP/2. It counts as a request, not as a connection.
     pub(crate) fn of_stream(connection: &Rc<Client>) -> Rc<Self> {
-        let stream = Client::quiet(Known {
+        let stream = Rc::new(Client::quiet(Known {
             parent: Some(connection.clone()),
             worker: connection.worker.clone(),
             entrance: connection.entrance.clone(),
@@ -206,9 +206,9 @@ impl Client {
             listener: connection.listener.clone(),
             forward_lines: connection.forward_lines.clone(),
             security: connection.security.clone(),
-        });
+        }));
         stream.fields.replace(stream.worker.take_field_lines());
-        Rc::new(stream)
+        stream
     }
 
     /// A client of whom so much is known, and who has said nothing.
