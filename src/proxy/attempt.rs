@@ -99,7 +99,7 @@ pub(crate) enum Answered {
 /// A way to a backend.
 pub(crate) enum Line {
     /// A connection that is this request's for now.
-    Own(Upstream),
+    Own(Box<Upstream>),
     /// A place on a connection that others use, too.
     Shared(Lane),
 }
@@ -310,7 +310,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// An idle connection to a backend. One that began with whom it is from is that client's.
-    fn take_idle(&self, backend: &Backend) -> Option<Upstream> {
+    fn take_idle(&self, backend: &Backend) -> Option<Box<Upstream>> {
         let backend = self.destination.transport.line_to(backend);
         match self.destination.transport.proxy_protocol {
             None => self.client.worker.take_idle(backend),

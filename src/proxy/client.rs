@@ -99,7 +99,7 @@ pub(crate) struct Client {
     /// The last token that was opened: a browser sends the same one again and again.
     memo: RefCell<Memo>,
     /// Its own idle connection to a backend, where those are not shared.
-    own: RefCell<Option<(BackendId, Upstream)>>,
+    own: RefCell<Option<(BackendId, Box<Upstream>)>>,
     /// Set by an exchange that ended in 101.
     pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     phase: Cell<Phase>,
@@ -269,13 +269,13 @@ impl Client {
     }
 
     /// Its own idle connection to a backend, which began with its address.
-    pub(crate) fn take_own(&self, backend: BackendId) -> Option<Upstream> {
+    pub(crate) fn take_own(&self, backend: BackendId) -> Option<Box<Upstream>> {
         let own = self.connection().own.take();
         own.filter(|(to, _)| *to == backend).map(|(_, upstream)| upstream)
     }
 
     /// Keeps it for this client's next request.
-    pub(crate) fn keep_own(&self, backend: BackendId, upstream: Upstream) {
+    pub(crate) fn keep_own(&self, backend: BackendId, upstream: Box<Upstream>) {
         let former = self.connection().own.replace(Some((backend, upstream)));
         drop(former);
     }

@@ -62,7 +62,8 @@ pub(crate) struct Worker {
     /// What is kept of responses for a moment.
     pub(crate) copies: RefCell<Copies>,
     /// Idle connections by backend, the latest used last.
-    caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
+    #[expect(clippy::vec_box, reason = "taken out and put back with every request")]
+    caches: RefCell<HashMap<BackendId, Vec<Box<Upstream>>, FixedState>>,
     /// Connections of HTTP/2 by backend.
     shared: RefCell<HashMap<BackendId, Vec<SharedUpstream>, FixedState>>,
     /// Every open client connection, and every stream on one, for the sweep.
@@ -268,7 +269,7 @@ impl Worker {
     }
 
     /// The idle connection to a backend that was used last: the others may grow old and go.
-    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
+    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Box<Upstream>> {
         self.caches.borrow_mut().get_mut(&backend)?.pop()
     }
 
@@ -286,7 +287,7 @@ impl Worker {
     }
 
     /// Keeps an idle connection, unless `limit` are kept already.
-    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Upstream, limit: usize) {
+    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Box<Upstream>, limit: usize) {
         let mut caches = self.caches.borrow_mut();
         let idle = caches.entry(backend).or_default();
         if idle.len() < limit {
