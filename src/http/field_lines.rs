@@ -94,6 +94,16 @@ impl FieldLines {
         self.lines.is_empty()
     }
 
+    /// Bytes for which there is room.
+    pub fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Bytes of all of them.
     pub fn len(&self) -> usize {
         self.text.len()
@@ -191,23 +201,26 @@ impl FieldLines {
 
     /// Adds what an HTTP/2 head has: all of it has been checked, and its types say so.
     pub fn add_all(&mut self, headers: &HeaderMap) {
-        let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        self.text.reserve(bytes.sum());
         self.lines.reserve(headers.len());
         for (name, value) in headers {
-            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            let mut flag = Found::of_bytes(name);
-            if name.contains(&b'_') {
+            let name = name.as_str();
+            let mut flag = Found::of_bytes(name.as_bytes());
+            if has_underscore(name.as_bytes()) {
                 flag = flag.or(Found::UNDERSCORE);
             }
-            if !has_tidy_ends(value) {
+            if !has_tidy_ends(value.as_bytes()) {
                 flag = flag.or(Found::UNTIDY);
             }
-            let start = self.text.len();
-            super::request_head::field(&mut self.text, name, value);
-            self.lines.push(Line { start, colon: start + name.len(), end: self.text.len(), flag });
-            self.found = self.found.or(flag);
+            self.add_sound(name, value.as_bytes(), flag);
         }
+    }
+
+    /// Adds a field that needs no check, with its flag.
+    pub fn add_sound(&mut self, name: &str, value: &[u8], flag: Found) {
+        let start = self.text.len();
+        super::request_head::field(&mut self.text, name, value);
+        self.lines.push(Line { start, colon: start + name.len(), end: self.text.len(), flag });
+        self.found = self.found.or(flag);
     }
 
     /// Removes all fields of a name, however it is written: with underscores it is the same to some
@@ -227,11 +240,7 @@ impl FieldLines {
                 line.flag = Found::REPLACED;
             }
         }
-        let (start, flag) = (self.text.len(), Found::of_bytes(name.as_bytes()));
-        super::request_head::field(&mut self.text, name, value);
-        let colon = start + name.len();
-        self.lines.push(Line { start, colon, end: self.text.len(), flag });
-        self.found = self.found.or(flag);
+        self.add_sound(name, value, Found::of_bytes(name.as_bytes()));
     }
 
     /// Writes what passes. `fate` says of each line what becomes of it; `change` writes what takes
@@ -267,6 +276,17 @@ fn is_tidy(text: &[u8]) -> bool {
 fn has_tidy_ends(value: &[u8]) -> bool {
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
     !value.first().is_none_or(is_blank) && !value.last().is_none_or(is_blank)
+}
+
+/// Is there an underscore? Eight bytes are looked at together, and every name is short.
+fn has_underscore(name: &[u8]) -> bool {
+    let is_in = |bytes: &[u8]| bytes.iter().fold(false, |found, &b| found | (b == b'_'));
+    let (words, _) = name.as_chunks::<8>();
+    match name.last_chunk::<8>() {
+        // What no word covers, the last one does.
+        Some(last) => words.iter().any(|word| is_in(word)) || is_in(last),
+        None => is_in(name),
+    }
 }
 
 /// The length and the flag of a name with underscores, if that is what the line begins with.
@@ -340,6 +360,19 @@ pub(crate) mod tests {
             places.collect::<Vec<_>>()
         };
         assert_eq!(places(&added), places(&written));
+    }
+
+    #[test]
+    fn an_underscore_is_found_wherever_it_stands() {
+        for length in 1..20 {
+            let plain = vec![b'a'; length];
+            assert!(!has_underscore(&plain));
+            for place in 0..length {
+                let mut name = plain.clone();
+                name[place] = b'_';
+                assert!(has_underscore(&name), "{place} of {length}");
+            }
+        }
     }
 
     #[test]

@@ -92,14 +92,14 @@ pub(crate) enum Answered {
     Plain(ResponseHead, Begun),
     /// One that came over a shared connection.
     Relayed(ResponseHead, ResponseBody),
-    /// 101: the backend switches protocols.
-    Switching(ResponseHead, Lease),
+    /// 101: the backend switches protocols. Boxed, since it is rare.
+    Switching(ResponseHead, Box<Lease>),
 }
 
 /// A way to a backend.
 pub(crate) enum Line {
     /// A connection that is this request's for now.
-    Own(Upstream),
+    Own(Box<Upstream>),
     /// A place on a connection that others use, too.
     Shared(Lane),
 }
@@ -310,7 +310,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// An idle connection to a backend. One that began with whom it is from is that client's.
-    fn take_idle(&self, backend: &Backend) -> Option<Upstream> {
+    fn take_idle(&self, backend: &Backend) -> Option<Box<Upstream>> {
         let backend = self.destination.transport.line_to(backend);
         match self.destination.transport.proxy_protocol {
             None => self.client.worker.take_idle(backend),
@@ -478,7 +478,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Answered, Stop> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if sending.is_done() && !sending.is_cut() {
-                return Ok(Answered::Switching(head, lease));
+                return Ok(Answered::Switching(head, Box::new(lease)));
             }
             // RFC 9110, 7.8: it comes after the request. The rest of that would enter the tunnel.
             lease.fail();

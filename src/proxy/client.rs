@@ -99,7 +99,7 @@ pub(crate) struct Client {
     /// The last token that was opened: a browser sends the same one again and again.
     memo: RefCell<Memo>,
     /// Its own idle connection to a backend, where those are not shared.
-    own: RefCell<Option<(BackendId, Upstream)>>,
+    own: RefCell<Option<(BackendId, Box<Upstream>)>>,
     /// Set by an exchange that ended in 101.
     pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     phase: Cell<Phase>,
@@ -195,7 +195,7 @@ impl Client {
 
     /// A stream on a connection of HTTP/2. It counts as a request, not as a connection.
     pub(crate) fn of_stream(connection: &Rc<Client>) -> Rc<Self> {
-        Rc::new(Client::quiet(Known {
+        let stream = Rc::new(Client::quiet(Known {
             parent: Some(connection.clone()),
             worker: connection.worker.clone(),
             entrance: connection.entrance.clone(),
@@ -206,7 +206,9 @@ impl Client {
             listener: connection.listener.clone(),
             forward_lines: connection.forward_lines.clone(),
             security: connection.security.clone(),
-        }))
+        }));
+        stream.fields.replace(stream.worker.take_field_lines());
+        stream
     }
 
     /// A client of whom so much is known, and who has said nothing.
@@ -267,13 +269,13 @@ impl Client {
     }
 
     /// Its own idle connection to a backend, which began with its address.
-    pub(crate) fn take_own(&self, backend: BackendId) -> Option<Upstream> {
+    pub(crate) fn take_own(&self, backend: BackendId) -> Option<Box<Upstream>> {
         let own = self.connection().own.take();
         own.filter(|(to, _)| *to == backend).map(|(_, upstream)| upstream)
     }
 
     /// Keeps it for this client's next request.
-    pub(crate) fn keep_own(&self, backend: BackendId, upstream: Upstream) {
+    pub(crate) fn keep_own(&self, backend: BackendId, upstream: Box<Upstream>) {
         let former = self.connection().own.replace(Some((backend, upstream)));
         drop(former);
     }
@@ -589,6 +591,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.record.note_left();
         self.record.close(self);
+        if self.is_stream() {
+            self.worker.give_field_lines(self.fields.take());
+        }
         if self.is_counted.get() {
             self.listener.close();
         }

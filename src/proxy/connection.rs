@@ -140,7 +140,8 @@ async fn converse(io: ClientIo, client: &Rc<Client>) -> (End, ClientIo, Bytes) {
     let service = {
         let client = client.clone();
         service_fn(move |request: Request<Incoming>| {
-            exchange(client.clone(), request.map(RequestStream::Http1))
+            let (head, body) = request.into_parts();
+            exchange(client.clone(), head, RequestStream::Http1(body))
         })
     };
     let mut connection = builder(worker).serve_connection(TokioIo::new(io), service);

@@ -14,7 +14,7 @@ use http::header::{
     STRICT_TRANSPORT_SECURITY, UPGRADE,
 };
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use http_body::Body;
 
 use super::affinity::Known;
@@ -79,9 +79,9 @@ impl From<Broken> for Stop {
 /// Serves one request: the service that hyper calls, or the task of a stream.
 pub(crate) async fn exchange(
     client: Rc<Client>,
-    request: Request<RequestStream>,
+    mut head: Parts,
+    body: RequestStream,
 ) -> Result<Response<ResponseBody>, ClientLeft> {
-    let (mut head, body) = request.into_parts();
     let count = client.begin_exchange(head.version, !body.is_end_stream());
     let site = &client.worker.site();
     if client.is_stream() {
@@ -239,10 +239,10 @@ async fn serve<'a>(
         client.record.note_pool(&destination.pool);
     }
     let payload = receive(client, head, body).await?;
-    let (attempt, rewritten) =
+    let (mut attempt, rewritten) =
         Attempt::new(client, &Way { destination, handling, known }, head, payload);
     client.record.note_hint(&rewritten.hint, destination.unstick.as_ref());
-    forward(attempt, rewritten, handling, &mut head.headers).await
+    forward(&mut attempt, rewritten, handling, &mut head.headers).await
 }
 
 /// What becomes of this?
@@ -323,7 +323,7 @@ async fn read(client: &Client, incoming: &mut RequestStream, length: usize) -> R
 /// Places the request, sends it, and prepares the answer; again elsewhere while it has provably
 /// not been seen by anybody.
 async fn forward(
-    mut attempt: Attempt<'_>,
+    attempt: &mut Attempt<'_>,
     rewritten: Rewritten,
     handling: Option<&Handling>,
     map: &mut HeaderMap,
@@ -335,7 +335,7 @@ async fn forward(
             continue;
         };
         if let Some(answered) = attempt.send(&placement, upstream, in_flight, map).await? {
-            let Attempt { client, destination, is_head, .. } = attempt;
+            let Attempt { client, destination, is_head, .. } = *attempt;
             let told = Told { client, destination, handling, placement, rewritten, is_head };
             return Ok(answered.into_response(&told)?);
         }

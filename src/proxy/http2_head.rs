@@ -15,12 +15,14 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 use rand::rngs::StdRng;
 use rand_core::Rng;
 
 use super::client::Client;
 use super::error::Problem;
+use crate::http::field_lines::FieldLines;
+use crate::http::fields::Found;
 use crate::http::framing::Refusal;
 
 /// What a field counts for beside its name and value (RFC 9113, section 6.5.2).
@@ -41,19 +43,21 @@ pub(crate) fn adapt(head: &mut Parts, is_whole: bool, client: &Client) -> Result
     if head.headers.len() > limits.header_count {
         return Err(Problem::refused(Refusal::TooManyFields));
     }
-    if head.headers.values().any(has_blank_ends) {
+    let fields = &mut *client.fields.borrow_mut();
+    place_host(head, fields)?;
+    join_cookies(&mut head.headers);
+    if is_extended {
+        ask_to_upgrade(head, &client.worker.rng)?;
+    }
+    fields.add_all(&head.headers);
+    if fields.found().has(Found::UNTIDY) && head.headers.values().any(has_blank_ends) {
         return Err(Problem::malformed());
     }
-    place_host(head)?;
-    join_cookies(&mut head.headers);
-    match is_extended {
-        true => ask_to_upgrade(head, &client.worker.rng)?,
-        false => say_length(head, is_whole)?,
+    if !is_extended {
+        say_length(&head.method, fields, is_whole)?;
     }
-    let mut fields = client.fields.borrow_mut();
-    fields.add_all(&head.headers);
     // What stands between and behind names and values in HTTP/1.1 is counted already.
-    match fields.len() + head.headers.len() * (FIELD_OVERHEAD - 4) > limits.header_bytes {
+    match fields.len() + fields.count() * (FIELD_OVERHEAD - 4) > limits.header_bytes {
         true => Err(Problem::refused(Refusal::HeadTooLarge)),
         false => Ok(()),
     }
@@ -67,7 +71,7 @@ fn has_blank_ends(value: &HeaderValue) -> bool {
 
 /// `:authority` takes the place of `Host`, which must not say anything else (RFC 9113, section
 /// 8.3.1). The target is in origin form afterwards.
-fn place_host(head: &mut Parts) -> Result<(), Problem> {
+fn place_host(head: &mut Parts, fields: &mut FieldLines) -> Result<(), Problem> {
     let Some(authority) = head.uri.authority() else { return Ok(()) };
     let says_else =
         |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
@@ -75,21 +79,24 @@ fn place_host(head: &mut Parts) -> Result<(), Problem> {
     if !is_http || head.headers.get_all(HOST).iter().any(says_else) {
         return Err(Problem::bad_host());
     }
-    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Problem::bad_host())?;
-    head.headers.insert(HOST, host);
-    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    if target != "*" && !target.starts_with('/') {
-        return Err(Problem::malformed());
+    head.headers.remove(HOST);
+    fields.add_sound(HOST.as_str(), authority.as_str().as_bytes(), Found::HOST);
+    let target = std::mem::take(&mut head.uri).into_parts().path_and_query;
+    match target {
+        Some(target) if target == "*" || target.as_str().starts_with('/') => {
+            head.uri = target.into();
+            Ok(())
+        }
+        _ => Err(Problem::malformed()),
     }
-    let mut parts = std::mem::take(&mut head.uri).into_parts();
-    (parts.scheme, parts.authority) = (None, None);
-    head.uri = Uri::from_parts(parts).map_err(|_| Problem::malformed())?;
-    Ok(())
 }
 
 /// Cookies may come in crumbs, for the sake of compression; elsewhere they are one field (RFC 9113,
 /// section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
+    if headers.keys_len() == headers.len() {
+        return; // no field is there twice
+    }
     let mut crumbs = headers.get_all(COOKIE).iter();
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
     let mut joined = first.as_bytes().to_vec();
@@ -104,19 +111,20 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Where a frame tells the end of the content, HTTP/1.1 needs a length, or chunks.
-fn say_length(head: &mut Parts, is_whole: bool) -> Result<(), Problem> {
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+fn say_length(method: &Method, fields: &mut FieldLines, is_whole: bool) -> Result<(), Problem> {
+    let mut lengths = fields.of_kind(Found::CONTENT_LENGTH);
     match (lengths.next(), lengths.next()) {
         (None, _) if is_whole => {
-            if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-                head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            drop(lengths);
+            if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+                fields.add_sound(CONTENT_LENGTH.as_str(), b"0", Found::CONTENT_LENGTH);
             }
         }
         (None, _) => {
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            drop(lengths);
+            fields.add_sound(TRANSFER_ENCODING.as_str(), b"chunked", Found::TRANSFER_ENCODING);
         }
-        (Some(length), None)
-            if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => {}
+        (Some(length), None) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {}
         _ => return Err(Problem::malformed()),
     }
     Ok(())
@@ -155,14 +163,17 @@ mod tests {
 
     #[test]
     fn the_authority_is_the_host() {
-        let mut head = head("https://shop.test:8443/a?b", &[("host", "SHOP.test:8443")]);
-        place_host(&mut head).unwrap();
-        assert_eq!(
-            (head.uri.to_string().as_str(), &head.headers[HOST]),
-            ("/a?b", &HeaderValue::from_static("shop.test:8443"))
-        );
+        let placed = |target: &str, host| {
+            let (mut head, mut fields) = (head(target, &[("host", host)]), FieldLines::default());
+            place_host(&mut head, &mut fields).map_err(|_| ())?;
+            fields.add_all(&head.headers);
+            let hosts = fields.get_all("host").collect::<Vec<_>>().join(&b'|');
+            Ok((head.uri.to_string(), String::from_utf8(hosts).unwrap()))
+        };
+        let shop = placed("https://shop.test:8443/a?b", "SHOP.test:8443");
+        assert_eq!(shop, Ok(("/a?b".into(), "shop.test:8443".into())));
         for (target, host) in [("https://a/", "b"), ("ftp://a/", "a")] {
-            assert!(place_host(&mut self::head(target, &[("host", host)])).is_err());
+            assert_eq!(placed(target, host), Err(()), "{target} {host}");
         }
     }
 
@@ -177,11 +188,11 @@ mod tests {
     #[test]
     fn lengths_are_said_once_and_in_digits() {
         let said = |method: Method, lines: &[(&'static str, &'static str)], is_whole| {
-            let mut head = head("/", lines);
-            head.method = method;
-            say_length(&mut head, is_whole).map_err(|_| ())?;
-            let text = |name| head.headers.get(name).map(|v| v.to_str().unwrap().to_owned());
-            Ok((text(CONTENT_LENGTH), text(TRANSFER_ENCODING)))
+            let mut fields = FieldLines::default();
+            fields.add_all(&head("/", lines).headers);
+            say_length(&method, &mut fields, is_whole).map_err(|_| ())?;
+            let text = |name| fields.get(name).map(|v| String::from_utf8(v.to_vec()).unwrap());
+            Ok((text("content-length"), text("transfer-encoding")))
         };
         assert_eq!(said(Method::GET, &[], true), Ok((None, None)));
         assert_eq!(said(Method::POST, &[], true), Ok((Some("0".into()), None)));

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,6 +52,9 @@ struct Streams {
     open: Cell<usize>,
     /// How many more were taken back than were let come to an end.
     taken_back: Cell<u32>,
+    /// All that had come was read in this turn of the task. h2 tries to read before each stream that
+    /// it gives.
+    is_drained: Cell<bool>,
     /// Bytes of a body, and of all bodies, that may come before any was read.
     stream_window: usize,
     connection_window: u64,
@@ -71,7 +74,8 @@ impl Streams {
 
         let client = Client::of_stream(&self.client);
         client.note_payload(HEAD_PAYLOAD);
-        if !request.body().is_end_stream() {
+        let is_whole = request.body().is_end_stream();
+        if !is_whole {
             // What its window lets in comes even if we answer without having read it.
             client.note_payload(self.stream_window / FRAMES_PER_PAYLOAD as usize);
         }
@@ -81,7 +85,7 @@ impl Streams {
         spawn_local(Box::pin(async move {
             let ended = ended;
             let _entered = client.worker.enter(client.clone());
-            stream::serve(&ended.1, request, respond).await;
+            stream::serve(&ended.1, request, is_whole, respond).await;
         }));
     }
 
@@ -129,20 +133,26 @@ enum Ending {
 /// Serves an HTTP/2 connection until it ends.
 pub(crate) async fn serve(socket: ClientSocket, client: Rc<Client>, entered: Entered) {
     let worker = &client.worker;
-    let io = Io { socket, client: client.clone(), judge: Judge::default() };
     let settings = worker.site().http2;
-    let handshake = builder(worker).handshake(io);
-    let Some(Ok(mut connection)) = client.unless_late(handshake).await else { return };
-    client.watch.clear(Side::ClientRead);
     let streams = Rc::new(Streams {
         client: client.clone(),
         open: Cell::new(0),
         taken_back: Cell::new(0),
+        is_drained: Cell::new(false),
         stream_window: settings.stream_window as usize,
         connection_window: settings.connection_window.into(),
     });
+    let io = Io { socket, streams: streams.clone(), judge: Judge::default() };
+    let mut handshake = pin!(builder(worker).handshake(io));
+    let handshake = poll_fn(|cx| {
+        streams.is_drained.set(false);
+        handshake.as_mut().poll(cx)
+    });
+    let Some(Ok(mut connection)) = client.unless_late(handshake).await else { return };
+    client.watch.clear(Side::ClientRead);
     let mut ending = Ending::No;
     let is_cut = poll_fn(|cx| {
+        streams.is_drained.set(false);
         let watch = &client.watch;
         watch.attach(cx.waker());
         let is_idle = streams.open.get() == 0 && watch.has_fired(Side::ClientRead);
@@ -213,22 +223,26 @@ fn builder(worker: &Worker) -> Builder {
 #[derive(Debug)]
 struct Io {
     socket: ClientSocket,
-    client: Rc<Client>,
+    streams: Rc<Streams>,
     judge: Judge,
 }
 
 impl Io {
+    fn client(&self) -> &Client {
+        &self.streams.client
+    }
+
     fn count(&self, written: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(length)) = written {
-            self.client.listener.send(*length);
+            self.client().listener.send(*length);
         }
     }
 
     fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match written {
-            Poll::Pending => self.client.waits_for_write(),
-            Poll::Ready(_) if self.client.is_blocked() => {
-                self.client.watch.clear(Side::ClientWrite)
+            Poll::Pending => self.client().waits_for_write(),
+            Poll::Ready(_) if self.client().is_blocked() => {
+                self.client().watch.clear(Side::ClientWrite)
             }
             Poll::Ready(_) => {}
         }
@@ -242,16 +256,23 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.client.frames.fault().is_some() {
-            return Poll::Pending; // whoever reads is told when this has gone up to it
+        let Io { socket, streams, judge } = &mut *self;
+        let client = &streams.client;
+        // Whoever reads is told of a fault when what was right has gone up to it.
+        if streams.is_drained.get() || client.frames.fault().is_some() {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let read = Pin::new(socket).poll_read(cx, buf);
+        if read.is_pending() {
+            streams.is_drained.set(true);
+            return read;
+        }
         let length = buf.filled().len() - before;
-        self.client.listener.receive(length);
-        self.client.frames.note(length);
-        if let Err((fault, right)) = self.judge.read(&buf.filled()[before..]) {
-            self.client.frames.note_fault(fault);
+        client.listener.receive(length);
+        client.frames.note(length);
+        if let Err((fault, right)) = judge.read(&buf.filled()[before..]) {
+            client.frames.note_fault(fault);
             buf.set_filled(before + right);
             if right == 0 {
                 return Poll::Pending;

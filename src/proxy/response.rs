@@ -27,7 +27,7 @@ impl Answered {
                 Ok(respond(head, body, told))
             }
             Answered::Relayed(head, body) => Ok(respond(head, body, told)),
-            Answered::Switching(head, lease) => switch(head, lease, told),
+            Answered::Switching(head, lease) => switch(head, *lease, told),
         }
     }
 }

@@ -183,7 +183,7 @@ impl Attempt<'_> {
         let meter = worker.witness.meters.backend(pool, in_flight.backend());
         let upstream = Upstream::of(Socket::Stream(Box::new(stream)), worker, &meter);
         let (destination, client) = (self.destination.clone(), self.client.clone());
-        Answered::Switching(head, Lease { upstream, in_flight, destination, client })
+        Answered::Switching(head, Box::new(Lease { upstream, in_flight, destination, client }))
     }
 
     /// Passes on what came before the answer. False if that is too much.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderValue, UPGRADE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 
@@ -19,16 +20,19 @@ use super::watch::Side;
 use super::websocket;
 use crate::http::framing::content_length;
 
-/// Serves a stream to its end. It is over before that if it is reset by either side.
+/// Serves a stream to its end. It is over before that if it is reset by either side. `is_whole`:
+/// the request has no body.
 pub(super) async fn serve(
     client: &Rc<Client>,
     request: Request<RecvStream>,
+    is_whole: bool,
     mut respond: SendResponse<Bytes>,
 ) {
-    let (request, tunnel) = split(client, request);
+    let (head, stream) = request.into_parts();
+    let (body, tunnel) = split(client, &head, stream, is_whole);
     let asks_for_tunnel = tunnel.is_some();
     let response = {
-        let mut exchange = pin!(exchange(client.clone(), request));
+        let mut exchange = pin!(exchange(client.clone(), head, body));
         let response = poll_fn(|cx| {
             client.watch.attach(cx.waker());
             let polled = exchange.as_mut().poll(cx);
@@ -44,9 +48,9 @@ pub(super) async fn serve(
         response.await
     };
     // Dropping what there is of the stream resets it.
-    let Some(mut response) = response else { return };
-    let body = std::mem::replace(response.body_mut(), ResponseBody::Whole(None));
-    let mut head = response.map(drop);
+    let Some(response) = response else { return };
+    let (head, body) = response.into_parts();
+    let mut head = Response::from_parts(head, ());
     if let Some(stream) = tunnel
         && websocket::opens(&mut head)
     {
@@ -60,23 +64,24 @@ pub(super) async fn serve(
         // would be taken for a tunnel.
         *head.status_mut() = StatusCode::BAD_GATEWAY;
     }
-    complete(head.headers_mut(), client);
+    complete(head.headers_mut(), &body, client);
     if let Err(error) = send(client, &mut respond, head, body).await {
         tracing::debug!(peer = %client.peer, %error, "a response could not be sent to its end");
     }
 }
 
-/// A request and its body; of one that asks for a tunnel, what may become that.
+/// A request's body; of one that asks for a tunnel, what may become that.
 fn split(
     client: &Rc<Client>,
-    request: Request<RecvStream>,
-) -> (Request<RequestStream>, Option<RecvStream>) {
-    let (head, stream) = request.into_parts();
+    head: &Parts,
+    stream: RecvStream,
+    is_whole: bool,
+) -> (RequestStream, Option<RecvStream>) {
     if head.method == Method::CONNECT {
-        return (Request::from_parts(head, RequestStream::Empty), Some(stream));
+        return (RequestStream::Empty, Some(stream));
     }
-    if stream.is_end_stream() {
-        return (Request::from_parts(head, RequestStream::Empty), None);
+    if is_whole {
+        return (RequestStream::Empty, None);
     }
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| content_length(length.as_bytes()));
@@ -84,16 +89,31 @@ fn split(
     let expects =
         expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let body = Http2Stream::new(stream, client.clone(), length, expects);
-    (Request::from_parts(head, RequestStream::Http2(body)), None)
+    (RequestStream::Http2(body), None)
 }
 
 /// Adds what every response has, and takes out what none in HTTP/2 may have (RFC 9113, section
 /// 8.2.2): our own pages are written for both protocols.
-fn complete(headers: &mut HeaderMap, client: &Client) {
-    headers.remove(CONNECTION);
-    headers.remove(UPGRADE);
-    if !headers.contains_key(DATE) {
+fn complete(headers: &mut HeaderMap, body: &ResponseBody, client: &Client) {
+    // One look at all names costs less than a search for each of these.
+    let (mut is_of_hop, mut is_dated, mut is_sized) = (false, false, false);
+    for name in headers.keys() {
+        is_of_hop |= name == CONNECTION || name == UPGRADE;
+        is_dated |= name == DATE;
+        is_sized |= name == CONTENT_LENGTH;
+    }
+    if is_of_hop {
+        headers.remove(CONNECTION);
+        headers.remove(UPGRADE);
+    }
+    if !is_dated {
         headers.insert(DATE, client.worker.date());
+    }
+    if !is_sized
+        && !body.is_end_stream()
+        && let Some(length) = body.size_hint().exact()
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
@@ -101,17 +121,11 @@ fn complete(headers: &mut HeaderMap, client: &Client) {
 async fn send(
     client: &Client,
     respond: &mut SendResponse<Bytes>,
-    mut head: Response<()>,
+    head: Response<()>,
     mut body: ResponseBody,
 ) -> Result<(), h2::Error> {
-    let length = body.size_hint().exact();
     if body.is_end_stream() {
         return respond.send_response(head, true).map(drop);
-    }
-    if let Some(length) = length
-        && !head.headers().contains_key(CONTENT_LENGTH)
-    {
-        head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     let mut stream = respond.send_response(head, false)?;
     loop {
@@ -132,7 +146,7 @@ async fn send(
         match frame.into_data() {
             Ok(data) => {
                 let is_last = body.is_end_stream();
-                if !data.is_empty() && !has_room(client, &mut stream).await? {
+                if !data.is_empty() && !has_room(client, &mut stream, data.len()).await? {
                     return Ok(());
                 }
                 client.note_payload(data.len());
@@ -150,11 +164,15 @@ async fn send(
     }
 }
 
-/// Waits until the client takes more. h2 keeps what does not fit from a piece of a body, so there
-/// need not be room for all of it. False if the client has reset the stream, or takes nothing for
+/// Waits until the client takes more of a piece of so many bytes. h2 keeps what does not fit, so
+/// there need not be room for all of it. False if the client has reset the stream, or takes nothing for
 /// too long, and the stream is reset.
-async fn has_room(client: &Client, stream: &mut SendStream<Bytes>) -> Result<bool, h2::Error> {
-    stream.reserve_capacity(1);
+async fn has_room(
+    client: &Client,
+    stream: &mut SendStream<Bytes>,
+    piece: usize,
+) -> Result<bool, h2::Error> {
+    stream.reserve_capacity(piece);
     if stream.capacity() > 0 {
         return Ok(true);
     }

@@ -31,7 +31,7 @@ const FAREWELL: Tick = 30;
 /// The backend's end of a tunnel that is about to begin. In flight until it ends.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    backend: Upstream,
+    backend: Box<Upstream>,
     tunnel: balance::Tunnel,
     timeout: Tick,
     is_websocket: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     pub(crate) fn new(
-        backend: Upstream,
+        backend: Box<Upstream>,
         in_flight: InFlight,
         timeout: Tick,
         is_websocket: bool,

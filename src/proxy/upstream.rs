@@ -106,9 +106,9 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// A connection on this socket.
-    pub(crate) fn of(socket: Socket, worker: &Rc<Worker>, meter: &Arc<Meter>) -> Self {
-        Upstream {
+    /// A connection on this socket. Boxed, since it goes from hand to hand with every request.
+    pub(crate) fn of(socket: Socket, worker: &Rc<Worker>, meter: &Arc<Meter>) -> Box<Self> {
+        Box::new(Upstream {
             socket,
             input: BytesMut::new(),
             worker: worker.clone(),
@@ -118,7 +118,7 @@ impl Upstream {
             has_received: false,
             idle_since: 0,
             expires: 0,
-        }
+        })
     }
 
     /// What is counted about the backend.

@@ -49,14 +49,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Remembers the connection's task. Its waker never changes.
+    /// Remembers the connection's task.
     pub(crate) fn attach(&self, waker: &Waker) {
-        *self.waker.borrow_mut() = Some(waker.clone());
+        remember(&self.waker, waker);
     }
 
     /// Remembers the task of an upload that goes on beside its response.
     pub(crate) fn attach_uploader(&self, waker: &Waker) {
-        *self.uploader.borrow_mut() = Some(waker.clone());
+        remember(&self.uploader, waker);
     }
 
     /// Forgets that task.
@@ -117,6 +117,14 @@ impl Watch {
             }
             self.wake();
         }
+    }
+}
+
+/// Keeps a task's waker. It is nearly always the one that is kept, and a clone counts atomically.
+fn remember(kept: &RefCell<Option<Waker>>, waker: &Waker) {
+    match &mut *kept.borrow_mut() {
+        Some(kept) => kept.clone_from(waker),
+        none => *none = Some(waker.clone()),
     }
 }
 

@@ -23,6 +23,7 @@ use super::watch::{Tick, ticks};
 use crate::balance::{BackendId, Timestamp};
 use crate::clock;
 use crate::http::copies::Copies;
+use crate::http::field_lines::FieldLines;
 use crate::http::known_names::KnownNames;
 use crate::observe::Witness;
 
@@ -61,7 +62,8 @@ pub(crate) struct Worker {
     /// What is kept of responses for a moment.
     pub(crate) copies: RefCell<Copies>,
     /// Idle connections by backend, the latest used last.
-    caches: RefCell<HashMap<BackendId, Vec<Upstream>, FixedState>>,
+    #[expect(clippy::vec_box, reason = "taken out and put back with every request")]
+    caches: RefCell<HashMap<BackendId, Vec<Box<Upstream>>, FixedState>>,
     /// Connections of HTTP/2 by backend.
     shared: RefCell<HashMap<BackendId, Vec<SharedUpstream>, FixedState>>,
     /// Every open client connection, and every stream on one, for the sweep.
@@ -83,6 +85,8 @@ pub(crate) struct Worker {
     buffers: RefCell<Vec<BytesMut>>,
     /// The same for request heads on their way out.
     heads: RefCell<Vec<Vec<u8>>>,
+    /// The same for the field lines of streams.
+    field_lines: RefCell<Vec<FieldLines>>,
 }
 
 impl Worker {
@@ -112,6 +116,7 @@ impl Worker {
             tidy_at: Cell::new(Tick::MAX),
             buffers: RefCell::default(),
             heads: RefCell::default(),
+            field_lines: RefCell::default(),
         })
     }
 
@@ -184,6 +189,20 @@ impl Worker {
         }
     }
 
+    /// Room for the field lines of a stream. A connection of HTTP/1.1 has its own.
+    pub(crate) fn take_field_lines(&self) -> FieldLines {
+        self.field_lines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_field_lines(&self, mut lines: FieldLines) {
+        let mut spare = self.field_lines.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && lines.capacity() <= MAX_SPARE_HEAD {
+            lines.clear();
+            spare.push(lines);
+        }
+    }
+
     /// Is the process about to end?
     pub(crate) fn is_shutting_down(&self) -> bool {
         self.shutting_down.get()
@@ -250,7 +269,7 @@ impl Worker {
     }
 
     /// The idle connection to a backend that was used last: the others may grow old and go.
-    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Upstream> {
+    pub(crate) fn take_idle(&self, backend: BackendId) -> Option<Box<Upstream>> {
         self.caches.borrow_mut().get_mut(&backend)?.pop()
     }
 
@@ -268,7 +287,7 @@ impl Worker {
     }
 
     /// Keeps an idle connection, unless `limit` are kept already.
-    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Upstream, limit: usize) {
+    pub(crate) fn keep_idle(&self, backend: BackendId, upstream: Box<Upstream>, limit: usize) {
         let mut caches = self.caches.borrow_mut();
         let idle = caches.entry(backend).or_default();
         if idle.len() < limit {

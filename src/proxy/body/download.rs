@@ -25,7 +25,7 @@ const GATHERED: usize = 16 * 1024;
 /// which cancels the request; [`Lease::end`] puts it away for the next one.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Box<Upstream>,
     pub(crate) in_flight: InFlight,
     pub(crate) destination: Arc<Destination>,
     pub(crate) client: Rc<Client>,
