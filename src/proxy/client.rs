@@ -332,8 +332,7 @@ impl Client {
         !self.is_stream() && self.exchanges.get() == 0 && self.phase.get() == Phase::Dozing
     }
 
-    /// May the connection end after what is going on? Not before its first request, nor while a
-    /// request is arriving.
+    /// May the connection end after what is going on? Not before its first request, nor within one.
     pub(crate) fn may_end(&self) -> bool {
         match self.phase.get() {
             Phase::Dozing | Phase::Idle => self.exchanges.get() > 0,
@@ -480,8 +479,7 @@ impl Client {
         self.is_to_look.get() && !self.has_left.get()
     }
 
-    /// There is something to read that is no end, and an end behind it would not be reported: to
-    /// be looked at again in a while.
+    /// There is something to read that would hide an end: to be looked at again in a while.
     pub(crate) fn look_again_later(&self) {
         self.is_to_look.set(false);
         self.look_at.set(self.worker.after(LOOK_AGAIN_AFTER));
