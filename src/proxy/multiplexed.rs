@@ -81,12 +81,14 @@ impl Streams {
         }
         self.open.set(self.open.get() + 1);
         let ended = Ended(self.clone(), client.clone());
-        // Boxed, since it is large, and would be moved several times on its way to its place.
-        spawn_local(Box::pin(async move {
+        // Boxed, since it is large, and would be moved several times on its way to its place; and
+        // made there, since most of it is room for later.
+        let place = Box::new_uninit();
+        spawn_local(Box::into_pin(Box::write(place, async move {
             let ended = ended;
             let _entered = client.worker.enter(client.clone());
             stream::serve(&ended.1, request, is_whole, respond).await;
-        }));
+        })));
     }
 
     /// A stream has ended.
