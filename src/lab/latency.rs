@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-/// Buckets per doubling, as a power of two.
+use super::buckets;
+
+/// Of the [`buckets`] of microseconds: 32 to a doubling.
 const PRECISION: u32 = 5;
-/// Buckets per doubling.
-const STEPS: usize = 1 << PRECISION;
-/// Doublings above `STEPS` microseconds. The last bucket begins after about 35 minutes.
-const DOUBLINGS: usize = 26;
+/// The last one begins after about 35 minutes.
+const BUCKETS: usize = 27 << PRECISION;
 
 /// How often which latency occurred.
-///
-/// Bucket bounds grow like floating-point numbers: up to 32 us each microsecond has a bucket, and
-/// from there on each doubling is cut into 32 equal parts (Gil Tene's HdrHistogram does the same).
 #[derive(Clone, Debug)]
 pub struct Latencies {
-    counts: Box<[u64; STEPS * (DOUBLINGS + 1)]>,
+    counts: Box<[u64; BUCKETS]>,
     total: u64,
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        Latencies { counts: Box::new([0; STEPS * (DOUBLINGS + 1)]), total: 0 }
+        Latencies { counts: Box::new([0; BUCKETS]), total: 0 }
     }
 }
 
@@ -40,15 +37,7 @@ impl Latencies {
     /// The latency that a share of `q` (0 to 1) of the recorded ones do not exceed, to within 3 %.
     /// Zero when nothing was recorded.
     pub fn quantile(&self, q: f64) -> Duration {
-        let rank = ((self.total as f64 * q).ceil() as u64).clamp(1, self.total.max(1));
-        let mut seen = 0;
-        for (bucket, &count) in self.counts.iter().enumerate() {
-            seen += count;
-            if seen >= rank {
-                return highest(bucket);
-            }
-        }
-        Duration::ZERO
+        buckets::quantile(&self.counts[..], self.total, q).map_or(Duration::ZERO, highest)
     }
 
     /// What was recorded after `earlier`, which is a copy of this histogram from then.
@@ -64,19 +53,12 @@ impl Latencies {
 
 fn bucket(latency: Duration) -> usize {
     let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-    let doublings = micros.max(STEPS as u64).ilog2() - PRECISION;
-    if doublings as usize >= DOUBLINGS {
-        return STEPS * (DOUBLINGS + 1) - 1;
-    }
-    doublings as usize * STEPS + (micros >> doublings) as usize
+    buckets::bucket(micros, PRECISION).min(BUCKETS - 1)
 }
 
 /// The highest latency that falls into a bucket.
 fn highest(bucket: usize) -> Duration {
-    // The first two rows have the same width, one microsecond.
-    let doublings = (bucket / STEPS).saturating_sub(1);
-    let step = (bucket - doublings * STEPS) as u64;
-    Duration::from_micros(((step + 1) << doublings) - 1)
+    Duration::from_micros(buckets::lowest(bucket + 1, PRECISION) - 1)
 }
 
 #[cfg(test)]

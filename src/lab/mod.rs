@@ -19,6 +19,7 @@ pub mod app;
 pub mod bench;
 pub mod board;
 pub mod browser;
+mod buckets;
 pub mod crowd;
 pub mod delay;
 pub mod journal;

@@ -238,4 +238,4 @@ pub(crate) async fn spawn(settings: Settings) -> std::net::SocketAddr {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

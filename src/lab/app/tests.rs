@@ -4,7 +4,8 @@ use super::answer::{Answer, Standing, Whoami};
 use super::*;
 use crate::lab::browser::{Browser, Response};
 
-fn settings(name: &str) -> Settings {
+/// Of an app server that takes no time.
+pub(in crate::lab) fn settings(name: &str) -> Settings {
     Settings {
         name: name.into(),
         kind: Kind::Memory,

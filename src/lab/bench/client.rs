@@ -363,24 +363,13 @@ fn state_time(response: &Response) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
-    use crate::lab::app;
-    use crate::lab::delay::Delay;
+    use crate::lab::app::{self, tests::settings};
 
     /// A client of an app server with a secret, and of another one that is called `app-2`.
     async fn client() -> Client {
-        let settings = app::Settings {
-            name: "app-2".into(),
-            kind: app::Kind::Hybrid { secret: "secret".into() },
-            service_time: Delay::NONE,
-            concurrency: NonZeroU32::MIN,
-            max_sessions: 100,
-            session_timeout: Duration::from_secs(60),
-            drain_for: Duration::ZERO,
-            seed: 1,
-        };
+        let kind = app::Kind::Hybrid { secret: "secret".into() };
+        let settings = app::Settings { kind, ..settings("app-2") };
         let browser = Browser::new(app::spawn(settings).await, "shop.test").unwrap();
         let record = Record::new(Duration::ZERO, Duration::from_secs(3600));
         let (clock, stop) = (Stopwatch::start(), watch::Sender::new(false));

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::figures::Slot;
 use super::plan::Plan;
+use crate::lab::buckets;
 
 /// Parts of the timeline.
 pub(super) const SLOTS: u64 = 120;
@@ -14,7 +15,7 @@ pub(super) const SLOTS: u64 = 120;
 /// Latencies are kept to three digits up to this, in nanoseconds.
 const LONGEST: u64 = 3_600_000_000_000;
 
-/// Buckets of latencies: `1 << FINE` to a doubling, which is three digits.
+/// Of the [`buckets`] of nanoseconds: `1 << FINE` to a doubling, which is three digits.
 const FINE: u32 = 10;
 const FINE_BUCKETS: usize = bucket(LONGEST) + 1;
 
@@ -172,7 +173,8 @@ impl Meter {
     pub(super) fn turn_slot(&mut self, now: u64, in_flight: u64, sessions: u64, backends: u32) {
         let latencies = &mut self.slot_latencies[..=self.slot_last];
         let answered: u64 = self.slot_by_server.iter().map(|&count| u64::from(count)).sum();
-        let quantile = |q| quantile(latencies, answered, q).map_or(0.0, |found| seconds(found, 0));
+        let quantile =
+            |q| buckets::quantile(latencies, answered, q).map_or(0.0, |found| seconds(found, 0));
         let (p50, p99) = (quantile(0.5), quantile(0.99));
         for (sum, count) in self.latencies.iter_mut().zip(latencies) {
             *sum += u64::from(std::mem::take(count));
@@ -222,7 +224,7 @@ impl Meter {
     pub(super) fn quantile_of(&self, server: usize, q: f64) -> f64 {
         let Some(counts) = self.by_server.get(server) else { return 0.0 };
         let total = counts.iter().map(|&count| u64::from(count)).sum();
-        quantile(counts, total, q).map_or(0.0, |found| seconds(found, COARSE))
+        buckets::quantile(counts, total, q).map_or(0.0, |found| seconds(found, COARSE))
     }
 
     /// Every latency, to three digits.
@@ -242,40 +244,15 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds")
 }
 
-/// Where a latency belongs: up to the second doubling each nanosecond has a bucket, and from there
-/// on each doubling is cut into `1 << FINE` equal parts (Gil Tene's HdrHistogram does the same).
+/// Where a latency belongs.
 #[inline]
 const fn bucket(nanos: u64) -> usize {
-    let doublings = (nanos | 1 << FINE).ilog2() - FINE;
-    ((doublings as usize) << FINE) + (nanos >> doublings) as usize
+    buckets::bucket(nanos, FINE)
 }
 
 /// The lowest latency of a bucket, in nanoseconds.
-fn lowest(bucket: usize) -> u64 {
-    let doublings = (bucket >> FINE).saturating_sub(1);
-    ((bucket - (doublings << FINE)) as u64) << doublings
-}
-
-/// The bucket up to which a share of `q` of so many lie. `None` if there are none.
-fn quantile(counts: &[u32], total: u64, q: f64) -> Option<usize> {
-    /// Buckets that are summed up before they are looked at: most lie before the one.
-    const PAGE: usize = 128;
-
-    let rank = ((total as f64 * q).ceil() as u64).max(1);
-    let mut seen = 0;
-    for (page, counts) in counts.chunks(PAGE).enumerate() {
-        let sum: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-        if seen + sum < rank {
-            seen += sum;
-            continue;
-        }
-        let at = counts.iter().position(|&count| {
-            seen += u64::from(count);
-            seen >= rank
-        });
-        return at.map(|at| page * PAGE + at);
-    }
-    None
+const fn lowest(bucket: usize) -> u64 {
+    buckets::lowest(bucket, FINE)
 }
 
 /// The middle of a bucket that is `1 << coarse` of the fine ones, in seconds.
