@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use foldhash::fast::FixedState;
 
 use super::balancer::{Balancer, Candidates, Ready};
+use super::drain::Refused;
 use super::hashing::{self, Algorithm, Hashing};
 use super::load::World;
 use super::pool::Policy;
@@ -161,6 +162,11 @@ impl Members {
     pub(super) fn any_ready(&self, tried: &[BackendId]) -> bool {
         let mut ready = self.tiers.iter().flat_map(|tier| tier.ready.backends());
         ready.any(|backend| !tried.contains(&backend.id()))
+    }
+
+    /// May this one be taken from those who take new sessions? Not if it is the last, unless `force`d.
+    pub(super) fn check_dispensable(&self, id: BackendId, force: bool) -> Result<(), Refused> {
+        if force || self.any_ready(&[id]) { Ok(()) } else { Err(Refused::LastReady) }
     }
 
     /// Of the first priority whose backends take new sessions, the one that is furthest below its

@@ -276,9 +276,8 @@ impl Pool {
             let _change = self.lock();
             let members = self.members.load();
             let backend = members.get(id).ok_or(Refused::UnknownBackend)?;
-            let would_take_new = backend.weight() > 0 && !backend.is_taken_out();
-            if weight == 0 && would_take_new && !force && !members.any_ready(&[id]) {
-                return Err(Refused::LastReady);
+            if weight == 0 && backend.weight() > 0 && !backend.is_taken_out() {
+                members.check_dispensable(id, force)?;
             }
             backend.set_weight(weight);
             self.renew(members.all().to_vec(), now);

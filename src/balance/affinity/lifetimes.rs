@@ -25,7 +25,7 @@ impl From<&AffinitySpec> for Lifetimes {
 }
 
 impl Lifetimes {
-    /// As [`AffinitySpec::is_over`].
+    /// Is the session of this grant over at `now`?
     #[inline]
     pub(in crate::balance) fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
         now.nanos_since(grant.issued) > self.absolute

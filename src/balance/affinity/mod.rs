@@ -325,11 +325,6 @@ impl AffinitySpec {
         Lifetimes::from(self).is_refresh_due(grant, now)
     }
 
-    /// Is the session of this grant over at `now`?
-    pub fn is_over(&self, grant: &Grant, now: Timestamp) -> bool {
-        Lifetimes::from(self).is_over(grant, now)
-    }
-
     /// Is this session one of those that are routed freely?
     #[inline]
     pub fn frees(&self, session: SessionId) -> bool {

@@ -149,8 +149,8 @@ impl Pool {
             let lock = self.lock();
             let members = self.members.load();
             let backend = members.get(id).ok_or(Refused::UnknownBackend)?;
-            if !force && !backend.is_taken_out() && !members.any_ready(&[id]) {
-                return Err(Refused::LastReady);
+            if !backend.is_taken_out() {
+                members.check_dispensable(id, force)?;
             }
             self.change(&lock, id, change, now)
         };
