@@ -81,14 +81,10 @@ fn place_host(head: &mut Parts, fields: &mut FieldLines) -> Result<(), Problem> 
     }
     head.headers.remove(HOST);
     fields.add_sound(HOST.as_str(), authority.as_str().as_bytes(), Found::HOST);
-    let target = std::mem::take(&mut head.uri).into_parts().path_and_query;
-    match target {
-        Some(target) if target == "*" || target.as_str().starts_with('/') => {
-            head.uri = target.into();
-            Ok(())
-        }
-        _ => Err(Problem::malformed()),
-    }
+    let is_origin = |target: &&PathAndQuery| *target == "*" || target.as_str().starts_with('/');
+    let target = head.uri.path_and_query().filter(is_origin).ok_or_else(Problem::malformed)?;
+    head.uri = target.clone().into();
+    Ok(())
 }
 
 /// Cookies may come in crumbs, for the sake of compression; elsewhere they are one field (RFC 9113,
@@ -113,15 +109,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// Where a frame tells the end of the content, HTTP/1.1 needs a length, or chunks.
 fn say_length(method: &Method, fields: &mut FieldLines, is_whole: bool) -> Result<(), Problem> {
     let mut lengths = fields.of_kind(Found::CONTENT_LENGTH);
-    match (lengths.next(), lengths.next()) {
+    let first = (lengths.next(), lengths.next());
+    drop(lengths);
+    match first {
         (None, _) if is_whole => {
-            drop(lengths);
             if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
                 fields.add_sound(CONTENT_LENGTH.as_str(), b"0", Found::CONTENT_LENGTH);
             }
         }
         (None, _) => {
-            drop(lengths);
             fields.add_sound(TRANSFER_ENCODING.as_str(), b"chunked", Found::TRANSFER_ENCODING);
         }
         (Some(length), None) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {}

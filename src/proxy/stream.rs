@@ -165,8 +165,8 @@ async fn send(
 }
 
 /// Waits until the client takes more of a piece of so many bytes. h2 keeps what does not fit, so
-/// there need not be room for all of it. False if the client has reset the stream, or takes nothing for
-/// too long, and the stream is reset.
+/// there need not be room for all of it. False if the client has reset the stream, or takes nothing
+/// for too long, and the stream is reset.
 async fn has_room(
     client: &Client,
     stream: &mut SendStream<Bytes>,
