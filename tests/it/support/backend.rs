@@ -257,8 +257,7 @@ impl Backend {
     }
 
     /// Stops listening and ends all connections, as when a process dies. Nobody else gets the
-    /// address. Only for a backend made
-    /// by [`Backend::answering`].
+    /// address. Only for a backend made by [`Backend::answering`].
     pub fn die(&self) {
         self.stop();
         for stream in self.streams.lock().unwrap().drain(..) {
